@@ -1,0 +1,3 @@
+"""Super-resolution for satellite rasters."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,30 @@
+"""What geosr raises: one base, and a child only where a caller would act differently."""
+
+from __future__ import annotations
+
+
+class GeosrError(Exception):
+    """Something geosr can't do, told in one line: what, expected, found, the way out.
+
+    `exit_code` is what the command line returns for it.
+    """
+
+    exit_code = 1
+
+
+class InputError(GeosrError):
+    """The input or an option is at fault: mend it and call again."""
+
+    exit_code = 2
+
+
+class PlaceError(GeosrError):
+    """The place is at fault (disk, permission, network, memory): the same call may succeed elsewhere or later."""
+
+
+class ModelError(InputError):
+    """A model that is unknown, can't be read, or doesn't fit the scene."""
+
+
+class TileError(GeosrError):
+    """One tile failed; the run stops and can be resumed."""

@@ -1,0 +1,123 @@
+"""Tiles to executor to sink: bounded, resumable, and blind to where pixels come from and go to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from geosr.errors import GeosrError, TileError
+from geosr.radiometry import Pixels
+from geosr.tiling import Tile, TilePlan, split
+from geosr.upscaler import Upscaler
+
+
+class Source(Protocol):
+    """Where pixels come from. Pickles small: it opens its file on first use, once a process and thread."""
+
+    def read(self, tile: Tile) -> Pixels:
+        """The pixels of `tile.read`."""
+
+
+class Sink(Protocol):
+    """Where results go. Only the calling process holds it; workers get its `encoder`."""
+
+    @property
+    def encoder(self) -> Callable[[Tile, Pixels], Any]:
+        """Turns a result into what `append` takes; pure, pickles small, runs on the worker."""
+
+    def done(self) -> frozenset[int]:
+        """Indices of the tiles that an earlier run left here."""
+
+    def append(self, tile: Tile, encoded: Any) -> None:
+        """Keep one tile's result; durable when it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker does with a tile."""
+
+    plan: TilePlan
+    source: Source
+    upscaler: Upscaler
+    encoder: Callable[[Tile, Pixels], Any]
+
+    def __call__(self, tile: Tile) -> Any:
+        """The encoded result of a tile. Raises `TileError` that names the tile and its window."""
+        try:
+            return self.encoder(tile, self._upscale(self.source.read(tile), tile))
+        except TileError:
+            raise
+        except GeosrError as error:
+            raise TileError(f"{_name(tile)}: {error}") from error
+        except MemoryError as error:
+            raise TileError(f"{_name(tile)}: out of memory; use a smaller tile or fewer workers") from error
+
+    def _upscale(self, pixels: Pixels, tile: Tile) -> Pixels:
+        try:
+            return self.upscaler(pixels, tile)
+        except MemoryError:
+            if max(tile.core.height, tile.core.width) < _SMALLEST:
+                raise
+        return _assemble(tile, [(part, self._upscale(pixels, part)) for part in split(tile, self.plan)])
+
+
+_SMALLEST = 32
+"""A core this small that doesn't fit in memory won't fit in halves either."""
+
+
+def run(job: Job, tiles: Iterable[Tile], sink: Sink, executor: Executor, ahead: int) -> Iterator[Tile]:
+    """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight.
+
+    Tiles are handed out in order and kept as they finish. The first failure, or an interrupt, stops the run: tiles in
+    flight are waited for and kept, then it is raised.
+    """
+    waiting = iter(tiles)
+    flying: dict[Future[Any], Tile] = {}
+    try:
+        while True:
+            for tile in islice(waiting, ahead - len(flying)):
+                flying[executor.submit(job, tile)] = tile
+            if not flying:
+                return
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                tile = flying.pop(future)
+                sink.append(tile, future.result())
+                yield tile
+    finally:
+        _keep_what_finishes(flying, sink)
+
+
+def _keep_what_finishes(flying: dict[Future[Any], Tile], sink: Sink) -> None:
+    for future in flying:
+        future.cancel()
+    for future, tile in flying.items():
+        if not future.cancelled() and future.exception() is None:
+            sink.append(tile, future.result())
+
+
+def _assemble(whole: Tile, parts: list[tuple[Tile, Pixels]]) -> Pixels:
+    first = parts[0][1]
+    shape = whole.write.height, whole.write.width
+    stored = np.empty((first.stored.shape[0], *shape), first.stored.dtype)
+    mask = None if first.mask is None else np.empty(shape, bool)
+    wanted = None if first.wanted is None else np.empty(shape, bool)
+    for tile, pixels in parts:
+        there = tile.write.within(whole.write).slices
+        stored[:, *there] = pixels.stored
+        if mask is not None:
+            mask[there] = pixels.mask
+        if wanted is not None:
+            wanted[there] = pixels.wanted
+    return Pixels(stored, mask, wanted)
+
+
+def _name(tile: Tile) -> str:
+    core = tile.core
+    return (
+        f"tile {tile.index} (rows {core.row}-{core.stop[0] - 1}, columns {core.col}-{core.stop[1] - 1} of the source)"
+    )

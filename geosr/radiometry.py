@@ -1,0 +1,149 @@
+"""Stored numbers and the floating-point values that networks work on.
+
+Every model of geosr passes gain and offset through, so values *are* stored numbers in floating point: scale and
+offset stay metadata, and nothing is divided, shifted or clipped on the way in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from geosr.errors import GeosrError, InputError
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+"""Stored types that are carried exactly; complex and 64-bit integers are refused."""
+
+_ROWS = 64
+"""Rows rounded at a time: a strip stays in the processor's cache for all the passes over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A piece of a scene as it is stored."""
+
+    stored: NDArray[np.generic]
+    """(bands, height, width), the stored dtype."""
+    mask: NDArray[np.bool_] | None = None
+    """(height, width), what a mask or alpha band says, True where valid; None where there is no such band."""
+    wanted: NDArray[np.bool_] | None = None
+    """(height, width), True inside the area of interest; None where all of it is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Radiometry:
+    """How stored numbers become values and come back."""
+
+    dtype: str
+    """The source's, one of `DTYPES`."""
+    out_dtype: str
+    """The result's; holds every number of `dtype` exactly."""
+    nodata: tuple[float | None, ...]
+    """The number that stands for 'no data', one per band, None where there is none."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"pixels of type {self.dtype} can't be upscaled; geosr takes {', '.join(DTYPES)}")
+        if self.out_dtype not in DTYPES or not np.can_cast(self.dtype, self.out_dtype, "safe"):
+            wider = ", ".join(name for name in DTYPES if np.can_cast(self.dtype, name, "safe"))
+            raise InputError(f"dtype {self.out_dtype} can't hold every {self.dtype} number; choose one of {wider}")
+
+    @property
+    def working(self) -> np.dtype[np.floating]:
+        """float32 where it holds every stored number exactly, else float64."""
+        return np.dtype(np.float32 if np.can_cast(self.dtype, np.float32, "safe") else np.float64)
+
+    @property
+    def may_have_gaps(self) -> bool:
+        """Whether stored numbers alone can say 'no data'."""
+        return np.dtype(self.dtype).kind == "f" or any(value is not None for value in self.nodata)
+
+    def valid(self, pixels: Pixels) -> NDArray[np.bool_] | None:
+        """Where stored numbers are data, (bands, height, width); None where all of them are."""
+        if not self.may_have_gaps and (pixels.mask is None or pixels.mask.all()):
+            return None
+        valid = np.ones(pixels.stored.shape, bool) if pixels.mask is None else _per_band(pixels.mask, pixels.stored)
+        if np.dtype(self.dtype).kind == "f":
+            valid &= np.isfinite(pixels.stored)
+        for band, stored, value in zip(valid, pixels.stored, self.nodata, strict=True):
+            if value is not None and (number := _as_stored(value, self.dtype)) is not None:
+                band &= stored != number
+        return None if valid.all() else valid
+
+    def encode(self, values: NDArray[np.floating], out: NDArray[np.generic], band: int) -> None:
+        """Write values (height, width) into `out` as stored numbers.
+
+        Rounded half to even and clipped to the dtype's range, once. A value that would read as nodata moves by one
+        count (for floating point, to the next number). `values` is used as scratch. Raises `GeosrError` on NaN or
+        infinity.
+        """
+        for start in range(0, values.shape[0], _ROWS):
+            strip = values[start : start + _ROWS]
+            target = out[start : start + _ROWS]
+            self._encode_strip(strip, target)
+            if (nodata := self.nodata[band]) is not None:
+                _step_off(target, _as_stored(nodata, self.out_dtype))
+
+    def _encode_strip(self, values: NDArray[np.floating], out: NDArray[np.generic]) -> None:
+        low, high = values.min(), values.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise GeosrError("the model gave NaN or infinity for valid pixels")
+        if out.dtype.kind != "f":
+            least, most = _limits(out.dtype)
+            np.rint(values, out=values)
+            if low < least or high > most:
+                # uint32's and int32's largest numbers are exact here: their working type is float64.
+                np.clip(values, least, most, out=values)
+        np.copyto(out, values, casting="unsafe")
+
+
+def fill(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Values (bands, height, width) whose invalid pixels hold the value of their nearest valid neighbour.
+
+    What stood there before has no influence. A band with no valid pixel becomes 0.
+    """
+    filled = values.copy()
+    done: NDArray[np.bool_] | None = None
+    for band, ok in enumerate(valid):
+        if ok.all():
+            continue
+        if not ok.any():
+            filled[band] = 0
+            continue
+        if done is None or not np.array_equal(ok, done):
+            nearest = ndimage.distance_transform_edt(~ok, return_distances=False, return_indices=True)
+            done = ok
+        filled[band] = values[band][tuple(nearest)]
+    return filled
+
+
+def _per_band(mask: NDArray[np.bool_], stored: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return np.broadcast_to(mask, stored.shape).copy()
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+def _as_stored(value: float, dtype: str) -> Any:
+    """Nodata as the file's pixels hold it: a float32 file's -3.4e38 is not the float64 of the same digits."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return kind.type(value)
+    least, most = _limits(kind)
+    return kind.type(value) if least <= value <= most and float(value).is_integer() else None  # None equals no pixel
+
+
+def _step_off(out: NDArray[Any], nodata: Any) -> None:
+    hit = out == nodata
+    if not np.any(hit):
+        return
+    if out.dtype.kind == "f":
+        out[hit] = np.nextafter(nodata, out.dtype.type(0 if nodata else 1))
+    else:
+        out[hit] = nodata - 1 if int(nodata) == _limits(out.dtype)[1] else nodata + 1

@@ -1,0 +1,130 @@
+"""A scene cut into tiles by integers.
+
+    scene's edge
+┌───────────────────────────
+│   ┌ block ─────────────┐      block  what the network sees: core + halo, mirrored beyond the scene
+│ ┌ read ────────────────┼─┐    read   what is read: wide enough to fill gaps, cut at the scene's edge
+│ │ │    ┌ core ───┐     │ │    core   what the tile answers for; cores partition the scene
+│ │ │halo│         │halo │ │
+│ │ │    └─────────┘     │ │
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from geosr.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One piece of work. `core`, `read` and `block` are source pixels; `crop` and `write` are output pixels."""
+
+    index: int
+    """Position in the plan, row by row; the tile's name in a journal."""
+    core: Window
+    """What the tile answers for."""
+    read: Window
+    """What is read from the source; never outside the scene."""
+    block: Window
+    """What the network is given; may reach outside the scene, where the scene is mirrored."""
+    crop: Window
+    """Where the core lies in the network's output."""
+    write: Window
+    """Where the core lies in the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class TilePlan(Sequence[Tile]):
+    """Tiles of a scene, row by row; a value, a few integers whatever the size of the scene."""
+
+    height: int
+    """Rows of the scene, source pixels."""
+    width: int
+    core: int
+    """Side of a full core, source pixels; the last row and column of tiles may be smaller."""
+    scale: int
+    halo: int = 0
+    """Context that the network needs on each side, source pixels."""
+    reach: int = 0
+    """What is read on each side, source pixels; more than the halo where gaps must be filled alike in all tilings."""
+    multiple: int = 1
+    """The network takes blocks whose sides are multiples of this."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return -(-self.height // self.core), -(-self.width // self.core)
+
+    @property
+    def scene(self) -> Window:
+        """The whole scene."""
+        return Window(0, 0, self.height, self.width)
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    @overload
+    def __getitem__(self, index: int) -> Tile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tile]: ...
+    def __getitem__(self, index: int | slice) -> Tile | list[Tile]:
+        if isinstance(index, slice):
+            return [self._tile(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"tile {index} of a plan with {len(self)} tiles")
+        return self._tile(index % len(self))
+
+    def __iter__(self) -> Iterator[Tile]:
+        return (self._tile(index) for index in range(len(self)))
+
+    def at(self, row: int, col: int) -> Tile:
+        """The tile whose core holds the source pixel at `row`, `col`.
+
+        Cores partition the scene, so there is exactly one. Raises `IndexError` outside the scene.
+        """
+        if not (0 <= row < self.height and 0 <= col < self.width):
+            raise IndexError(f"pixel ({row}, {col}) of a scene of {self.height} x {self.width} pixels")
+        return self._tile(row // self.core * self.shape[1] + col // self.core)
+
+    def over(self, touches: Callable[[Window], bool]) -> list[Tile]:
+        """The tiles whose core `touches` accepts, such as those that meet a polygon."""
+        return [tile for tile in self if touches(tile.core)]
+
+    def _tile(self, index: int) -> Tile:
+        row, col = divmod(index, self.shape[1])
+        core = Window(row * self.core, col * self.core, self.core, self.core).clip(self.scene)
+        block = _round_up(core.grow(self.halo), self.multiple)
+        return Tile(
+            index=index,
+            core=core,
+            read=core.grow(max(self.reach, self.halo + self.multiple - 1)).clip(self.scene),
+            block=block,
+            crop=core.within(block).scale(self.scale),
+            write=core.scale(self.scale),
+        )
+
+
+def split(tile: Tile, plan: TilePlan) -> list[Tile]:
+    """Up to four tiles whose cores partition the core of `tile`, for when the whole of it doesn't fit in memory.
+
+    Their `write` windows lie in the same result; each pixel is the same as in the whole tile.
+    """
+    half = -(-max(tile.core.height, tile.core.width) // 2)
+    parts = []
+    for row in range(0, tile.core.height, half):
+        for col in range(0, tile.core.width, half):
+            core = Window(tile.core.row + row, tile.core.col + col, half, half).clip(tile.core)
+            block = _round_up(core.grow(plan.halo), plan.multiple)
+            parts.append(
+                Tile(tile.index, core, tile.read, block, core.within(block).scale(plan.scale), core.scale(plan.scale))
+            )
+    return parts
+
+
+def _round_up(window: Window, multiple: int) -> Window:
+    height, width = (-(-side // multiple) * multiple for side in (window.height, window.width))
+    return Window(window.row, window.col, height, width)

@@ -1,0 +1,87 @@
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geosr.tiling import TilePlan, split
+
+plans = st.builds(
+    TilePlan,
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    core=st.integers(1, 40),
+    scale=st.integers(1, 8),
+    halo=st.integers(0, 25),
+    reach=st.integers(0, 60),
+    multiple=st.integers(1, 9),
+)
+
+
+@given(plans)
+def test_writes_cover_each_pixel_of_the_result_once(plan: TilePlan) -> None:
+    seen = np.zeros((plan.height * plan.scale, plan.width * plan.scale), int)
+    for tile in plan:
+        seen[tile.write.slices] += 1
+    assert (seen == 1).all()
+
+
+@given(plans)
+def test_blocks_hold_core_and_halo_in_whole_multiples(plan: TilePlan) -> None:
+    for tile in plan:
+        assert tile.core.grow(plan.halo).clip(tile.block) == tile.core.grow(plan.halo)
+        assert tile.block.height % plan.multiple == 0
+        assert tile.block.width % plan.multiple == 0
+
+
+@given(plans)
+def test_reads_stay_in_the_scene_and_hold_what_the_block_needs(plan: TilePlan) -> None:
+    for tile in plan:
+        assert tile.read.clip(plan.scene) == tile.read
+        assert tile.block.clip(plan.scene).clip(tile.read) == tile.block.clip(plan.scene)
+
+
+@given(plans)
+def test_the_crop_of_a_tile_is_as_large_as_its_write(plan: TilePlan) -> None:
+    for tile in plan:
+        assert (tile.crop.height, tile.crop.width) == (tile.write.height, tile.write.width)
+        assert tile.crop.clip(tile.block.within(tile.block).scale(plan.scale)) == tile.crop
+
+
+@given(plans, st.data())
+def test_at_finds_the_tile_whose_core_holds_the_pixel(plan: TilePlan, data: st.DataObject) -> None:
+    row, col = data.draw(st.integers(0, plan.height - 1)), data.draw(st.integers(0, plan.width - 1))
+    core = plan.at(row, col).core
+    assert core.row <= row < core.stop[0]
+    assert core.col <= col < core.stop[1]
+    assert plan[plan.at(row, col).index] == plan.at(row, col)
+
+
+@given(plans)
+def test_the_parts_of_a_split_tile_cover_it_once(plan: TilePlan) -> None:
+    tile = plan[len(plan) // 2]
+    seen = np.zeros((plan.height * plan.scale, plan.width * plan.scale), int)
+    for part in split(tile, plan):
+        seen[part.write.slices] += 1
+        assert part.block.clip(plan.scene).clip(tile.read) == part.block.clip(plan.scene)
+    whole = np.zeros_like(seen)
+    whole[tile.write.slices] = 1
+    assert (seen == whole).all()
+
+
+def test_a_plan_is_a_small_value_whatever_the_scene() -> None:
+    plan = TilePlan(10**6, 10**6, 256, 4, 26)
+    assert len(plan) == 3907**2
+    assert len(pickle.dumps(plan)) < 500
+    assert plan[-1].core.stop == (10**6, 10**6)
+
+
+def test_a_pixel_outside_the_scene_has_no_tile() -> None:
+    with pytest.raises(IndexError, match="10 x 10"):
+        TilePlan(10, 10, 4, 2).at(10, 0)
+
+
+def test_over_keeps_the_tiles_that_touch() -> None:
+    plan = TilePlan(100, 100, 10, 2)
+    assert [tile.index for tile in plan.over(lambda core: core.row == core.col == 50)] == [55]
