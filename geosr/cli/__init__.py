@@ -1,0 +1,75 @@
+"""The command line: it parses, calls and prints; the library computes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from geosr import __version__
+from geosr.errors import GeosrError
+
+INTERRUPTED = 130
+
+
+class _Lazy(click.Group):
+    """Commands are imported when they are run, so that `--help` doesn't wait for torch and GDAL."""
+
+    commands_in = {"upscale": "geosr.cli.upscale", "info": "geosr.cli.info", "models": "geosr.cli.models"}  # noqa: RUF012
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order a newcomer needs them."""
+        return list(self.commands_in)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
+        from importlib import import_module
+
+        if cmd_name not in self.commands_in:
+            return None
+        command = import_module(self.commands_in[cmd_name]).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"auto_envvar_prefix": "GEOSR", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="geosr")
+def cli() -> None:
+    """Super-resolution for satellite rasters.
+
+    The same pixels whatever the tiling, exact geometry and radiometry, bounded memory, resumable.
+
+    Every option can also be set by an environment variable, such as GEOSR_UPSCALE_WORKERS.
+
+    Exit codes: 0 done, 1 the place failed (disk, network, memory, a tile), 2 the input or an option is at fault,
+    130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one line on stderr and an exit code."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt as error:
+        print(f"geosr: interrupted{'; ' + str(error) if str(error) else ''}", file=sys.stderr)
+        code = INTERRUPTED
+    except GeosrError as error:
+        print(f"geosr: {error}", file=sys.stderr)
+        code = error.exit_code
+    except MemoryError:
+        print("geosr: out of memory; use a smaller --tile or fewer --workers", file=sys.stderr)
+        code = 1
+    except BrokenPipeError:
+        # The reader of our stdout has gone, as in `geosr models | head`: not a failure, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

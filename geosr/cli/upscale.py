@@ -1,0 +1,144 @@
+"""`geosr upscale`: each option is a keyword of `geosr.upscale` under the same name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geosr.cli.progress import bar
+
+if TYPE_CHECKING:
+    from geosr.api import Run
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
+    """One number for all bands, or one per band."""
+    if value is None:
+        return None
+    try:
+        return [float(part) for part in value.replace(",", " ").split()]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number or a list of numbers such as 0.25,0.28") from None
+
+
+def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
+    """Numbers from 1, ranges or names: `4,3,2`, `1-4`, `B04,B03`."""
+    if value is None:
+        return None
+    bands: list[int | str] = []
+    for part in value.split(","):
+        first, dash, last = part.strip().partition("-")
+        if dash and first.isdigit() and last.isdigit():
+            bands.extend(range(int(first), int(last) + 1))
+        else:
+            bands.append(int(part) if part.strip().isdigit() else part.strip())
+    return bands
+
+
+def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    numbers = _numbers(ctx, param, value)
+    if numbers is None or len(numbers) != 4:
+        raise click.BadParameter("expected four numbers: left,bottom,right,top in the scene's CRS")
+    return tuple(numbers)
+
+
+def _scale_offset(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    numbers = _numbers(ctx, param, value)
+    if numbers is None or len(numbers) != 2:
+        raise click.BadParameter("expected two numbers: scale,offset, such as 0.0001,-0.1")
+    return numbers[0], numbers[1]
+
+
+def _tile(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither 'auto' nor a number of source pixels such as 256")
+    return int(value)
+
+
+def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in value]
+    for item, (key, equals, text) in zip(value, pairs, strict=True):
+        if not (key and equals and text):
+            raise click.BadParameter(f"{item!r} is not KEY=VALUE, such as COMPRESS=ZSTD")
+    return {key.upper(): text for key, _, text in pairs}
+
+
+@click.command("upscale", short_help="Upscale a raster into a GeoTIFF.")
+@click.argument("src")
+@click.argument("dst", required=False)
+@click.option("--model", default="fast", show_default=True, help="A name that `geosr models` lists, or a weights file.")
+@click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
+@click.option(
+    "--bands", callback=_bands, help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,B03. [default: all]"
+)
+@click.option("--bounds", callback=_bounds, help="left,bottom,right,top in the scene's CRS. [default: all of it]")
+@click.option("--aoi", type=click.Path(), help="GeoJSON polygon in any CRS; nothing outside it is computed.")
+@click.option("--mtf", callback=_numbers, help="The sensor's MTF at Nyquist, one or per band. [default: sensor table]")
+@click.option("--snr", callback=_numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
+@click.option("--nodata", type=float, help="The number that means 'no data'. [default: the file's]")
+@click.option("--scale-offset", callback=_scale_offset, help="scale,offset of stored numbers. [default: the file's]")
+@click.option("--dtype", help="Stored type of the result; must hold every input number. [default: the file's]")
+@click.option("--format", type=click.Choice(["COG", "GTiff"], case_sensitive=False), default="COG", show_default=True)
+@click.option("--co", multiple=True, metavar="KEY=VALUE", callback=_creation, help="Creation option, repeatable.")
+@click.option("--tile", default="auto", callback=_tile, show_default=True, help="Side of a tile in source pixels.")
+@click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace DST, or what an earlier run left of it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more about what was found and assumed.")
+def command(
+    src: str, dst: str | None, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any
+) -> None:
+    """Upscale SRC, a raster of any size, type and number of bands, into DST.
+
+    DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata. Without DST it lies beside SRC
+    with the scale in its name: scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
+    """
+    from geosr.api import prepare
+
+    run = prepare(src, dst, **{name: value for name, value in options.items() if value != {}})
+    if not quiet:
+        _say(run, verbose)
+    if dry_run:
+        _print(run.estimate(), as_json)
+        return
+    with bar(quiet) as advance:
+        report = run.execute(advance)
+    if as_json:
+        _print(report, as_json=True)
+    elif not quiet:
+        print(report["path"])
+
+
+def _say(run: Run, verbose: bool) -> None:
+    for line in [*run.warnings, *(run.notes if verbose else run.notes[:1])]:
+        print(f"geosr: {line}", file=sys.stderr)
+
+
+def _print(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    width = max(map(len, report))
+    for key, value in report.items():
+        print(f"{key.replace('_', ' '):{width}}  {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value)
+    return str(value)

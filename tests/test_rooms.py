@@ -1,0 +1,83 @@
+"""The house keeps its order: rooms import only from rooms above, and each heavy library has one place."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
+
+ROOMS = [
+    "errors", "window", "tiling", "radiometry", "sensors", "noise", "upscaler", "pipeline", "io", "models",
+    "training", "evaluation", "api", "cli",
+]  # fmt: skip
+"""From the foundation up: a room imports only from those before it."""
+
+STRANGERS = {("models", "io"), ("io", "models")}
+"""Neighbours that don't know each other."""
+
+PLACES = {
+    "rasterio": {"io", "training", "evaluation"},
+    "torch": {"models", "training", "evaluation"},
+    "xarray": set(),
+    "dask": set(),
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room != "__init__":
+            yield room, path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_file_belongs_to_a_known_room() -> None:
+    assert {room for room, _ in modules()} <= set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("room", "path"), [pytest.param(*item, id=str(item[1].relative_to(PACKAGE))) for item in modules()]
+)
+def test_a_room_imports_only_from_rooms_above_it(room: str, path: Path) -> None:
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "geosr" and len(parts) > 1 and parts[1] in ROOMS and parts[1] != room:
+            assert ROOMS.index(parts[1]) < ROOMS.index(room), f"{room} imports {name}"
+            assert (room, parts[1]) not in STRANGERS, f"{room} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("room", "path"), [pytest.param(*item, id=str(item[1].relative_to(PACKAGE))) for item in modules()]
+)
+def test_a_heavy_library_has_one_place(room: str, path: Path) -> None:
+    for name in imports(path):
+        assert room in PLACES.get(name.split(".")[0], {room}), f"{path.name} imports {name}"
+
+
+def test_help_neither_imports_torch_nor_opens_gdal() -> None:
+    code = (
+        "import sys; from geosr.cli import cli; cli(['--help'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'rasterio', 'scipy', 'xarray', 'dask'} & set(sys.modules)))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "upscale" in done.stdout
+    assert time.perf_counter() - start < 10  # a loaded machine; the figure of .3 s is in BENCHMARKS.md
