@@ -1,0 +1,149 @@
+"""Encoded blocks and directories put together to a GTiff or a COG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import InputError
+from geosr.io import tiff
+from geosr.io.journal import write_at
+from geosr.io.layout import Layout
+
+_CLASSIC_LIMIT = 2**32 - 2**16
+_SAFE_LIMIT = 2**31
+_BUFFER = 4 * 2**20
+
+_GHOST = (
+    "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
+    "BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
+)
+_GHOST_MASK = "MASK_INTERLEAVED_WITH_IMAGERY=YES\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Where the blocks of each part lie, and how many bytes they have; 0 and 0 where there is none."""
+
+    offsets: list[NDArray[np.uint64]]
+    counts: list[NDArray[np.uint64]]
+
+    @staticmethod
+    def none(layout: Layout) -> Blocks:
+        """No block yet."""
+        sizes = [part.blocks for part in layout.parts]
+        return Blocks([np.zeros(size, np.uint64) for size in sizes], [np.zeros(size, np.uint64) for size in sizes])
+
+    def put(self, blocks: NDArray[Any], start: int) -> None:
+        """Blocks (slot, index, size) that lie one after the other from `start`."""
+        at = start
+        for slot, index, size in blocks.tolist():
+            self.offsets[slot][index] = at if size else 0
+            self.counts[slot][index] = size
+            at += size
+
+
+def write_gtiff(file: int, end: int, blocks: Blocks, directories: Sequence[tiff.Directory], layout: Layout) -> None:
+    """Make an open file whose blocks end at `end` a GTiff: directories behind them, then the header."""
+    at = end + end % 2
+    big = _is_big(layout, at + tiff.directories_size(_chain(directories, blocks, False), False))
+    os.ftruncate(file, at)
+    write_at(file, tiff.pack(_chain(directories, blocks, big), at, big), at)
+    os.fsync(file)
+    write_at(file, tiff.header(big, at), 0)
+    os.fsync(file)
+
+
+def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.Directory], layout: Layout) -> None:
+    """Copy the blocks of an open file to a COG: directories, then blocks in their order, smallest overview first.
+
+    The same blocks make the same bytes, whatever the order in which they came.
+    """
+    ghost = _ghost(layout)
+    order = list(_cog_order(layout, blocks))
+    data = sum(int(counts.sum()) + 8 * int(np.count_nonzero(counts)) for counts in blocks.counts)
+    big = _is_big(layout, _cog_start(directories, blocks, ghost, False) + data)
+    moved = _moved(blocks, order, _cog_start(directories, blocks, ghost, big))
+    first = _even(tiff.header_size(big) + len(ghost))
+    with _whole_or_nothing(path) as out:
+        out.write((tiff.header(big, first) + ghost).ljust(first, b"\0"))
+        out.write(tiff.pack(_chain(directories, moved, big), first, big))
+        for slot, index in order:
+            size = int(blocks.counts[slot][index])
+            body = os.pread(file, size, int(blocks.offsets[slot][index]))
+            out.write(size.to_bytes(4, "little") + body + body[-4:])
+
+
+@contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which the disk keeps, or which is gone if writing fails."""
+    try:
+        with path.open("wb", buffering=_BUFFER) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:
+    """Slot and index of each block that is there, in the order of a COG."""
+    for level in range(layout.levels, -1, -1):
+        image = layout.slot(level, False)
+        masks = [layout.slot(level, True)] if layout.masked else []
+        groups = [[image, *masks]] if _masks_follow_blocks(layout) else [[image], *([slot] for slot in masks)]
+        for group in groups:
+            for index in range(blocks.counts[group[0]].size):
+                yield from ((slot, index) for slot in group if blocks.counts[slot][index])
+
+
+def _moved(blocks: Blocks, order: Sequence[tuple[int, int]], start: int) -> Blocks:
+    """The same blocks in another place: in this order from `start`, each with its four bytes before and after."""
+    offsets = [np.zeros_like(array) for array in blocks.offsets]
+    at = start
+    for slot, index in order:
+        offsets[slot][index] = at + 4
+        at += int(blocks.counts[slot][index]) + 8
+    return Blocks(offsets, blocks.counts)
+
+
+def _cog_start(directories: Sequence[tiff.Directory], blocks: Blocks, ghost: bytes, big: bool) -> int:
+    head = _even(tiff.header_size(big) + len(ghost))
+    return head + tiff.directories_size(_chain(directories, blocks, big), big)
+
+
+def _chain(directories: Sequence[tiff.Directory], blocks: Blocks, big: bool) -> list[dict[int, tiff.Tag]]:
+    return [
+        tiff.with_arrays(directory, offsets, counts, big)
+        for directory, offsets, counts in zip(directories, blocks.offsets, blocks.counts, strict=True)
+    ]
+
+
+def _ghost(layout: Layout) -> bytes:
+    """GDAL's description of the structure, as its COG driver writes it behind the header."""
+    text = _GHOST + (_GHOST_MASK if layout.masked and _masks_follow_blocks(layout) else "")
+    return f"GDAL_STRUCTURAL_METADATA_SIZE={len(text):06d} bytes\n{text}".encode()
+
+
+def _masks_follow_blocks(layout: Layout) -> bool:
+    return layout.interleave == "pixel"
+
+
+def _is_big(layout: Layout, size: int) -> bool:
+    wish = layout.options.bigtiff
+    if wish == "NO" and size > _CLASSIC_LIMIT:
+        raise InputError("BIGTIFF=NO can't hold this result (4 GB at most); leave it out")
+    safer = wish == "IF_SAFER" and layout.raw_size > _SAFE_LIMIT
+    return wish == "YES" or safer or size > _CLASSIC_LIMIT
+
+
+def _even(size: int) -> int:
+    return size + size % 2

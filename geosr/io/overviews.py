@@ -1,0 +1,220 @@
+"""Images of half the side: a pixel for each two by two, by average of what is valid or by nearest.
+
+Each level is made from the stored pixels of the one before, so overviews don't depend on how the scene was tiled.
+Integer averages are rounded half to even. At an odd edge a pixel stands for the one or two that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.io.layout import Layout
+
+_ROWS = 64
+"""Rows averaged at a time: they stay in the processor's cache for all the passes over them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Pixels of one level."""
+
+    stored: NDArray[np.generic]
+    """(bands, height, width), the stored dtype."""
+    mask: NDArray[np.bool_] | None
+    """(height, width), True where valid, for all bands at once; None where all are. Nodata is not in it."""
+
+
+def halve(image: Image, layout: Layout) -> Image:
+    """The same ground with half the pixels each way, rounded up.
+
+    A pixel is valid where one of its four is. Where a band has none, it holds nodata, or else what its upper left one
+    holds. An average that would read as nodata moves by one count.
+    """
+    even = _even(image)
+    bands, height, width = even.stored.shape
+    stored = np.empty((bands, height // 2, width // 2), even.stored.dtype)
+    mask = None if even.mask is None or even.mask.all() else even.mask
+    for band in range(bands):
+        _halve_band(even.stored[band], mask, layout, band, stored[band])
+    return Image(stored, None if mask is None else _any(mask))
+
+
+def build(
+    layout: Layout, first: int, read: Callable[[int, int], Image | None], keep: Callable[[int, int, int, Image], None]
+) -> None:
+    """Make the overviews from level `first` up, in memory of a few blocks a level.
+
+    `read(row, col)` gives the quarter blocks of level `first`: what a tile, or four of them, leaves there; None where
+    there is nothing. Each finished block goes to `keep(level, row, col, image)`.
+    """
+    top = layout.part(layout.levels)
+    for row in range(top.rows):
+        for col in range(top.cols):
+            _build_block(layout, first, layout.levels, row, col, read, keep)
+
+
+def _build_block(
+    layout: Layout,
+    first: int,
+    level: int,
+    row: int,
+    col: int,
+    read: Callable[[int, int], Image | None],
+    keep: Callable[[int, int, int, Image], None],
+) -> Image | None:
+    part = layout.part(level)
+    if row >= part.rows or col >= part.cols:
+        return None
+
+    def child(r: int, c: int) -> Image | None:
+        if level == first:
+            return read(r, c)
+        below = _build_block(layout, first, level - 1, r, c, read, keep)
+        return None if below is None else halve(below, layout)
+
+    shape = (min(layout.block, part.height - row * layout.block), min(layout.block, part.width - col * layout.block))
+    image = _join(layout, shape, ((r, c, child(2 * row + r, 2 * col + c)) for r in (0, 1) for c in (0, 1)))
+    if image is not None:
+        keep(level, row, col, image)
+    return image
+
+
+def _join(layout: Layout, shape: tuple[int, int], quarters: Iterator[tuple[int, int, Image | None]]) -> Image | None:
+    """A block from its four quarters; what is missing is not valid. None where all are missing."""
+    half = layout.block // 2
+    stored: NDArray[np.generic] | None = None
+    mask = np.zeros(shape, bool)
+    for row, col, quarter in quarters:
+        if quarter is None:
+            continue
+        if stored is None:
+            stored = _blank(layout, shape)
+        there = np.s_[row * half : row * half + half, col * half : col * half + half]
+        stored[:, *there] = quarter.stored
+        mask[there] = True if quarter.mask is None else quarter.mask
+    return None if stored is None else Image(stored, None if mask.all() else mask)
+
+
+def _blank(layout: Layout, shape: tuple[int, int]) -> NDArray[np.generic]:
+    stored = np.zeros((layout.count, *shape), layout.dtype)
+    for band in range(layout.count):
+        if (missing := layout.missing(band)) is not None:
+            stored[band] = missing
+    return stored
+
+
+def _even(image: Image) -> Image:
+    height, width = image.stored.shape[1:]
+    if not (height % 2 or width % 2):
+        return image
+    # The average of a pixel repeated is the average without it, so an odd edge needs no special case.
+    pad = ((0, height % 2), (0, width % 2))
+    mask = None if image.mask is None else np.pad(image.mask, pad, mode="edge")
+    return Image(np.pad(image.stored, ((0, 0), *pad), mode="edge"), mask)
+
+
+def _halve_band(
+    band: NDArray[np.generic], mask: NDArray[np.bool_] | None, layout: Layout, index: int, out: NDArray[np.generic]
+) -> None:
+    missing = layout.missing(index)
+    if layout.takes_nearest(index):
+        out[...] = band[0::2, 0::2] if mask is None else _first_valid(band, mask)
+        return
+    for start in range(0, band.shape[0], _ROWS):
+        rows = band[start : start + _ROWS]
+        target = out[start // 2 : start // 2 + rows.shape[0] // 2]
+        valid = _valid(rows, None if mask is None else mask[start : start + _ROWS], missing)
+        known = None
+        if valid is None:
+            _average(rows, target)
+        else:
+            known = _average_valid(rows, valid, missing, target)
+        if missing is not None:
+            _step_off(target, missing, known)
+
+
+def _valid(
+    rows: NDArray[np.generic], mask: NDArray[np.bool_] | None, missing: np.generic | None
+) -> NDArray[np.bool_] | None:
+    """Where pixels count, None where all of them do."""
+    valid = mask
+    if rows.dtype.kind == "f":
+        finite = np.isfinite(rows)  # type: ignore[call-overload]
+        valid = finite if valid is None else valid & finite
+    if missing is not None and missing == missing:
+        there = rows != missing
+        valid = there if valid is None else valid & there
+    return None if valid is None or valid.all() else valid
+
+
+_WIDER = {"uint8": "u2", "int8": "i2", "uint16": "u4", "int16": "i4", "uint32": "u8", "int32": "i8"}
+
+
+def _average(rows: NDArray[np.generic], out: NDArray[np.generic]) -> None:
+    if rows.dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[...] = _four(rows, "f8") / 4
+        return
+    total = _four(rows, _WIDER[rows.dtype.name])
+    # (total + 1 + the quarter's last bit) // 4 rounds a quarter half to even.
+    quarter = total >> 2
+    quarter &= 1
+    quarter += 1
+    quarter += total
+    quarter >>= 2
+    np.copyto(out, quarter, casting="unsafe")
+
+
+def _average_valid(
+    rows: NDArray[np.generic], valid: NDArray[np.bool_], missing: np.generic | None, out: NDArray[np.generic]
+) -> NDArray[np.bool_]:
+    """Write averages of valid pixels; where there are any comes back."""
+    total = _four(np.where(valid, rows, rows.dtype.type(0)), "f8")
+    known = _four(valid, "u1")
+    with np.errstate(over="ignore", invalid="ignore"):
+        total /= np.maximum(known, 1)
+        if out.dtype.kind != "f":
+            np.rint(total, out=total)
+        np.copyto(out, total, casting="unsafe")
+    nothing = known == 0
+    out[nothing] = rows[0::2, 0::2][nothing] if missing is None else missing
+    return ~nothing
+
+
+def _four(rows: NDArray[np.generic], dtype: str) -> NDArray[np.generic]:
+    """The sum of each two by two pixels."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        pairs = np.add(rows[0::2], rows[1::2], dtype=dtype)
+        return pairs[:, 0::2] + pairs[:, 1::2]
+
+
+def _first_valid(band: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.generic]:
+    """The upper left of each four pixels, or the first valid one where that is not."""
+    out = band[0::2, 0::2].copy()
+    found = mask[0::2, 0::2].copy()
+    for row, col in ((0, 1), (1, 0), (1, 1)):
+        here = mask[row::2, col::2] & ~found
+        out[here] = band[row::2, col::2][here]
+        found |= here
+    return out
+
+
+def _any(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return (mask[0::2, 0::2] | mask[0::2, 1::2]) | (mask[1::2, 0::2] | mask[1::2, 1::2])  # type: ignore[no-any-return]
+
+
+def _step_off(out: NDArray[np.generic], missing: np.generic, known: NDArray[np.bool_] | None) -> None:
+    hit = out == missing
+    if known is not None:
+        hit &= known
+    if not hit.any():
+        return
+    if out.dtype.kind == "f":
+        towards = out.dtype.type(1 if missing == 0 else 0)
+        out[hit] = np.nextafter(missing, towards)  # type: ignore[call-overload]
+    else:
+        out[hit] = int(missing) + (1 if int(missing) < np.iinfo(out.dtype).max else -1)  # type: ignore[call-overload]

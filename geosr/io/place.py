@@ -1,0 +1,69 @@
+"""The place where a result goes: looked at before the first tile, explained when it fails, changed in one step."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from geosr.errors import InputError, PlaceError
+
+_SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""Files that GDAL reads beside a TIFF, and believes more than the TIFF."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def check_destination(path: str | Path, overwrite: bool) -> Path:
+    """The absolute path of a result, links followed. Raises `InputError` or `PlaceError` where it can't go there."""
+    text = str(path)
+    if "://" in text or text.startswith("/vsi"):
+        raise InputError(f"results are written to local files, not to {text}; write it here and copy it")
+    there = Path(path).resolve()
+    if there.is_dir():
+        raise InputError(f"{path} is a folder; name the file to write in it")
+    if there.exists() and not overwrite:
+        raise InputError(f"{path} exists; use --overwrite to replace it, or another name")
+    if not there.parent.is_dir():
+        raise PlaceError(f"folder {there.parent} does not exist; create it, or choose another output")
+    if not os.access(there.parent, os.W_OK | os.X_OK):
+        raise PlaceError(f"folder {there.parent} can't be written; choose another output")
+    return there
+
+
+@contextmanager
+def place_errors(path: Path, kept: int) -> Iterator[None]:
+    """Turns what the system says into one line that says what is kept and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise PlaceError(_explain(path, kept, error)) from error
+
+
+def put_in_place(whole: Path, path: Path, sidecar: bytes | None) -> None:
+    """Give a whole file its name, with its sidecar or none; what stood there before is replaced in one step.
+
+    Sidecars of what stood there go first: they would override the metadata of the new file.
+    """
+    for suffix in _SIDECARS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    if sidecar is not None:
+        path.with_name(path.name + ".aux.xml").write_bytes(sidecar)
+    whole.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _explain(path: Path, kept: int, error: OSError) -> str:
+    on = f"; {kept} finished tiles are kept in .{path.name}.partial, run the same command to go on" if kept else ""
+    if error.errno in _FULL:
+        return f"no space left in {path.parent}{on or '; free some, or choose another output'}"
+    if error.errno in _CLOSED:
+        return f"folder {path.parent} can't be written ({error.strerror}){on or '; choose another output'}"
+    return f"can't write {path}: {error.strerror or error}{on}"

@@ -1,0 +1,53 @@
+"""The metadata of a result, as GDAL writes it: a TIFF of one block, of which only the directory is kept."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import DatasetWriter
+
+from geosr.io import tiff
+from geosr.io.codec import creation_profile
+from geosr.io.layout import Layout
+
+_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What GDAL wrote for a file of this metadata."""
+
+    directory: tiff.Directory
+    sidecar: bytes | None
+    """The `.aux.xml` with what GeoTIFF can't hold, such as an odd CRS; None where it holds all."""
+
+    @staticmethod
+    def make(layout: Layout, profile: Mapping[str, Any], apply: Callable[[DatasetWriter], None]) -> Template:
+        """The template for a layout; `apply` fills in metadata on a dataset of one block."""
+        fixed = {"driver": "GTiff", "width": _SIDE, "height": _SIDE, "count": layout.count, "dtype": layout.dtype}
+        fixed |= {"tiled": True, "blockxsize": _SIDE, "blockysize": _SIDE, "interleave": layout.interleave}
+        fixed |= {"bigtiff": "NO", "sparse_ok": True} | creation_profile(layout)
+        with TemporaryDirectory(prefix="geosr-") as folder:
+            path = Path(folder) / "template.tif"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with rasterio.open(path, "w", **{"nodata": _nodata(layout), **profile, **fixed}) as file:
+                    apply(file)
+            sidecar = path.with_name(path.name + ".aux.xml")
+            directory = tiff.read_directory(path.read_bytes())
+            return Template(directory, sidecar.read_bytes() if sidecar.exists() else None)
+
+    def directories(self, layout: Layout) -> list[dict[int, tiff.Tag]]:
+        """One directory for each of the layout's parts, without the arrays of blocks."""
+        return tiff.directories(self.directory, layout)
+
+
+def _nodata(layout: Layout) -> float | None:
+    return next((value for value in layout.nodata if value is not None), None)
