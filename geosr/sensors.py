@@ -1,9 +1,24 @@
-"""What is known of how a scene was observed."""
+"""How scenes were observed: a table of sensors, and what a file's own words say about which of them it was.
+
+The modulation transfer function (MTF) is quoted at the Nyquist frequency of the band's native pixels. For Landsat,
+PlanetScope and aerial cameras no value per band was found whose source can be named, so the safe default stands in:
+assuming too sharp a sensor costs little, too blurred a one costs much.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from geosr.errors import InputError
+
+DEFAULT_MTF = 0.40
+"""Assumed where nothing better is known."""
+
+_NATIVE = 0.10
+"""A pixel that differs from the band's own by more than this share was resampled, and the table no longer holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +36,140 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """One band of a sensor."""
+
+    name: str
+    """As the agency writes it, such as B8A."""
+    color: str
+    """The common name: red, nir, ..."""
+    wavelength_nm: float
+    """Centre."""
+    gsd_m: float
+    """Native pixel on the ground."""
+    mtf: float | None = None
+    """At Nyquist; None where no published value is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A kind of instrument, and its bands."""
+
+    name: str
+    bands: tuple[Band, ...]
+    source: str = ""
+    """Where the MTF values come from."""
+
+    def band(self, name: str) -> Band | None:
+        """The band of that name or colour, however it is zero-padded; None where there is none."""
+        wanted = _bare(name)
+        return next((band for band in self.bands if wanted in (_bare(band.name), band.color)), None)
+
+
+def _bands(*rows: tuple[str, str, float, float, float | None]) -> tuple[Band, ...]:
+    return tuple(Band(*row) for row in rows)
+
+
+SENTINEL_2 = Sensor(
+    "Sentinel-2 MSI",
+    _bands(
+        ("B01", "coastal", 443, 60, 0.3175),
+        ("B02", "blue", 490, 10, 0.275),
+        ("B03", "green", 560, 10, 0.28),
+        ("B04", "red", 665, 10, 0.25),
+        ("B05", "rededge1", 705, 20, 0.365),
+        ("B06", "rededge2", 740, 20, 0.33),
+        ("B07", "rededge3", 783, 20, 0.34),
+        ("B08", "nir", 842, 10, 0.24),
+        ("B8A", "nir08", 865, 20, 0.32),
+        ("B09", "watervapour", 945, 60, 0.295),
+        ("B10", "cirrus", 1375, 60, None),
+        ("B11", "swir16", 1610, 20, 0.205),
+        ("B12", "swir22", 2190, 20, 0.235),
+    ),
+    "MTF at Nyquist as published for Sentinel-2 degradation models",
+)
+LANDSAT_8 = Sensor(
+    "Landsat 8/9 OLI",
+    _bands(
+        ("B1", "coastal", 443, 30, None),
+        ("B2", "blue", 482, 30, None),
+        ("B3", "green", 561, 30, None),
+        ("B4", "red", 655, 30, None),
+        ("B5", "nir", 865, 30, None),
+        ("B6", "swir16", 1609, 30, None),
+        ("B7", "swir22", 2201, 30, None),
+        ("B8", "pan", 590, 15, None),
+        ("B9", "cirrus", 1373, 30, None),
+    ),
+)
+LANDSAT_7 = Sensor(
+    "Landsat 7 ETM+",
+    _bands(
+        ("B1", "blue", 485, 30, None),
+        ("B2", "green", 560, 30, None),
+        ("B3", "red", 660, 30, None),
+        ("B4", "nir", 835, 30, None),
+        ("B5", "swir16", 1650, 30, None),
+        ("B7", "swir22", 2220, 30, None),
+        ("B8", "pan", 710, 15, None),
+    ),
+)
+PLANETSCOPE = Sensor(
+    "PlanetScope",
+    _bands(
+        ("blue", "blue", 490, 3.7, None),
+        ("green", "green", 565, 3.7, None),
+        ("red", "red", 665, 3.7, None),
+        ("nir", "nir", 865, 3.7, None),
+    ),
+)
+AERIAL = Sensor(
+    "NAIP aerial camera",
+    _bands(
+        ("red", "red", 640, 1, None),
+        ("green", "green", 560, 1, None),
+        ("blue", "blue", 470, 1, None),
+        ("nir", "nir", 830, 1, None),
+    ),
+)
+SENSORS = (SENTINEL_2, LANDSAT_8, LANDSAT_7, PLANETSCOPE, AERIAL)
+
+
+@dataclass(frozen=True, slots=True)
 class SensorGuess:
-    """Which sensor a scene comes from, as far as its own words say."""
+    """Which sensor a scene comes from, as far as its own words say; nothing is concluded from the pixel size alone."""
 
     sensor: str | None = None
+    """Name in the table; None where nothing names a sensor."""
+    bands: tuple[Band | None, ...] = ()
+    """What each band of the scene is; None where that is not said."""
     why: str = "nothing in the file names a sensor"
+    """What was taken as evidence."""
+    pixel_size: float | None = None
+    """Of the scene, metres; None where it is not known in metres."""
+    zero: float = 0.0
+    """The stored number that stands for no light, where the product says so; else 0."""
+    notes: tuple[str, ...] = ()
+    """What a user should know, one line each."""
+
+    def mtf(self) -> tuple[tuple[float, str], ...]:
+        """Per band: MTF at the Nyquist frequency of the scene, and how it was decided."""
+        return tuple(self._of_band(band) for band in self.bands)
+
+    def _of_band(self, band: Band | None) -> tuple[float, str]:
+        if band is None or self.sensor is None:
+            return DEFAULT_MTF, "default: the sensor or band is not known"
+        if band.mtf is None:
+            return DEFAULT_MTF, f"default: no published MTF for {self.sensor} {band.name}"
+        if self.pixel_size is None:
+            return DEFAULT_MTF, f"default: the pixel size in metres is not known, so {band.name} may be resampled"
+        if abs(self.pixel_size / band.gsd_m - 1) > _NATIVE:
+            return (
+                DEFAULT_MTF,
+                f"default: {band.name} has {band.gsd_m:g} m pixels, these of {self.pixel_size:g} m are resampled",
+            )
+        return band.mtf, f"table: {self.sensor} {band.name}"
 
 
 def identify(
@@ -34,7 +178,189 @@ def identify(
     descriptions: Sequence[str],
     name: str,
     pixel_size: float | None,
-    dtype: str,
+    metadata: str = "",
 ) -> SensorGuess:
-    """The sensor that tags, file name or band names tell of; pixel size alone never decides."""
-    return SensorGuess()
+    """The sensor that tags, file name or band names tell of.
+
+    Parameters
+    ----------
+    tags
+        Of the dataset and its bands, all namespaces together.
+    descriptions
+        One per band, empty where a band has none.
+    name
+        The path; names of folders count where they are product names.
+    pixel_size
+        Metres; None where the grid is not in metres.
+    metadata
+        Text of a product's metadata file beside the scene, if any.
+    """
+    found = _from_tags(tags) or _from_path(name) or _from_bands(descriptions, pixel_size)
+    if found is None:
+        return SensorGuess(bands=(None,) * len(descriptions), pixel_size=pixel_size)
+    sensor, why = found
+    bands = tuple(_band_of(sensor, text) for text in descriptions)
+    if len(bands) == 1 and bands[0] is None:
+        bands = (_band_of_name(sensor, name),)
+    zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 else (0.0, ())
+    return SensorGuess(sensor.name, bands, why, pixel_size, zero, notes)
+
+
+def observation(
+    guess: SensorGuess,
+    means: Sequence[float],
+    *,
+    mtf: float | Sequence[float] | None = None,
+    snr: float | Sequence[float] | None = None,
+    noise: Sequence[float] | None = None,
+) -> tuple[Observation, tuple[str, ...]]:
+    """The observation of a scene, and one line each on how MTF and noise were decided.
+
+    `means` are mean levels per band, stored numbers. What is given (`mtf`, `snr`) wins over the table and over
+    `noise`, an estimate per band in stored numbers. Raises `InputError` for values out of range or of the wrong count.
+    """
+    count = len(guess.bands)
+    if mtf is not None:
+        levels = _each(mtf, count, "--mtf")
+        if not all(0 < level < 1 for level in levels):
+            raise InputError(f"--mtf {_listed(levels)}: expected numbers between 0 and 1, such as 0.25")
+        lines = [f"MTF {_listed(levels)} (given)"]
+    else:
+        decided = guess.mtf()
+        levels = tuple(level for level, _ in decided)
+        lines = [f"MTF {_listed(levels)} ({_joined(why for _, why in decided)})"]
+    spread, line = _noise(guess, means, snr, noise)
+    return Observation(levels, spread), (*lines, line)
+
+
+def _noise(
+    guess: SensorGuess, means: Sequence[float], snr: float | Sequence[float] | None, noise: Sequence[float] | None
+) -> tuple[tuple[float, ...], str]:
+    if snr is None:
+        spread = tuple(noise) if noise is not None else (0.0,) * len(guess.bands)
+        return spread, f"noise {_listed(spread)} DN ({'estimated' if noise is not None else 'none assumed'})"
+    ratios = _each(snr, len(guess.bands), "--snr")
+    if not all(ratio > 0 for ratio in ratios):
+        raise InputError(f"--snr {_listed(ratios)}: expected numbers above 0, such as 100")
+    spread = tuple(abs(mean - guess.zero) / ratio for mean, ratio in zip(means, ratios, strict=True))
+    return spread, f"noise {_listed(spread)} DN (SNR {_listed(ratios)} given)"
+
+
+def _each(value: float | Sequence[float], count: int, option: str) -> tuple[float, ...]:
+    values = (float(value),) if isinstance(value, int | float) else tuple(float(item) for item in value)
+    if len(values) not in (1, count) or any(math.isnan(item) for item in values):
+        raise InputError(f"{option}: expected one number, or one for each of {count} bands; found {len(values)}")
+    return values * (count if len(values) == 1 else 1)
+
+
+def _listed(values: Iterable[float]) -> str:
+    """Numbers in a row; one where all are the same."""
+    shown = [f"{value:.4g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else " ".join(shown[:16]) + (" ..." if len(shown) > 16 else "")
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    unique = list(dict.fromkeys(reasons))
+    return "; ".join(unique[:4]) + (f"; and {len(unique) - 4} more" if len(unique) > 4 else "")
+
+
+_WORDS = (
+    (SENTINEL_2, re.compile(r"sentinel[-_ ]?2|\bS2[ABC]_MSI", re.IGNORECASE)),
+    (LANDSAT_8, re.compile(r"landsat[-_ ]?[89]\b|\bL[CO]0?[89]_?(L[12]|\d{6})", re.IGNORECASE)),
+    (LANDSAT_7, re.compile(r"landsat[-_ ]?7\b|\bLE0?7_?(L[12]|\d{6})", re.IGNORECASE)),
+    (PLANETSCOPE, re.compile(r"planetscope|\bPS(2|B)(\.SD)?\b", re.IGNORECASE)),
+    (AERIAL, re.compile(r"\bNAIP\b")),
+)
+_KEYS = re.compile(
+    r"PRODUCT_URI|SPACECRAFT|SATELLITE|SENSOR|PLATFORM|CONSTELLATION|MISSION|INSTRUMENT|LANDSAT_\w*ID|PRODUCT_ID|PRODUCT_TYPE"
+    r"|SCENE_ID|SYSTEM.INDEX|DATATAKE",
+    re.IGNORECASE,
+)
+_NAMES = (
+    (
+        SENTINEL_2,
+        re.compile(r"(?<![A-Za-z0-9])(S2[ABC]_(MSIL|USER|OPER|\d{8}|\d{2}[A-Z]{3})\w*|T\d{2}[A-Z]{3}_\d{8}T\d{6}_\w+)"),
+    ),
+    (LANDSAT_8, re.compile(r"(?<![A-Za-z0-9])(L[CO]0?[89]_?(L[12]|\d{6,13})\w*|L[89]_\d{6}\w*)")),
+    (LANDSAT_7, re.compile(r"(?<![A-Za-z0-9])(LE0?7_?(L[12]|\d{6,13})\w*|L7_\d{6}\w*)")),
+    (PLANETSCOPE, re.compile(r"(?<!\d)\d{8}_\d{6}_(\d{2}_)?\w{4}_(1B|3A|3B)_\w+")),
+    (AERIAL, re.compile(r"(?<![A-Za-z0-9])m_\d{7}_(ne|nw|se|sw)_\d{1,2}_\w+")),
+)
+
+
+def _from_tags(tags: Mapping[str, str]) -> tuple[Sensor, str] | None:
+    for key, value in tags.items():
+        if _KEYS.search(key):
+            for sensor, word in _WORDS:
+                if word.search(value):
+                    return sensor, f"tag {key}={value[:80]}"
+    return None
+
+
+def _from_path(path: str) -> tuple[Sensor, str] | None:
+    parts = [part for part in re.split(r"[/\\]", path) if part][-5:]
+    for depth, part in enumerate(reversed(parts)):
+        for sensor, pattern in _NAMES:
+            if pattern.search(part):
+                return sensor, f"{'file' if depth == 0 else 'folder'} name {part[:80]}"
+    return None
+
+
+def _from_bands(descriptions: Sequence[str], pixel_size: float | None) -> tuple[Sensor, str] | None:
+    """Band names that only Sentinel-2 has; or names that it shares, with a pixel that others don't have."""
+    names = {match[1].upper() for text in descriptions if (match := re.match(r"(B\d{1,2}A?)\b", text, re.IGNORECASE))}
+    if len(names) < len(descriptions) or not names or any(SENTINEL_2.band(name) is None for name in names):
+        return None
+    listed = f"band names {', '.join(sorted(names)[:6])}"
+    if "B8A" in names or ("B12" in names and "B11" in names):
+        return SENTINEL_2, listed
+    if len(names) >= 3 and pixel_size is not None and abs(pixel_size / 10 - 1) <= _NATIVE:
+        return SENTINEL_2, f"{listed} with {pixel_size:g} m pixels"
+    return None
+
+
+def _band_of(sensor: Sensor, text: str) -> Band | None:
+    """'B4', 'B04', 'SR_B4', 'red', 'B4, central wavelength 665 nm' are the same band."""
+    match = re.match(r"(?:SR_|sur_refl_)?(B\d{1,2}A?)\b", text.strip(), re.IGNORECASE)
+    return sensor.band(match[1] if match else text.strip().lower())
+
+
+def _band_of_name(sensor: Sensor, path: str) -> Band | None:
+    name = re.split(r"[/\\]", path)[-1]
+    found = re.findall(r"(?<![A-Za-z0-9])(B\d{1,2}A?)(?![A-Za-z0-9])", name.replace("_", " "), re.IGNORECASE)
+    return sensor.band(found[-1]) if found else None
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"^B0?(\d{1,2}A?)$", r"b\1", name, flags=re.IGNORECASE).lower()
+
+
+_ADD_OFFSET = re.compile(r"(?:BOA|RADIO)_ADD_OFFSET", re.IGNORECASE)
+
+
+def _offset(tags: Mapping[str, str], path: str, metadata: str) -> tuple[float, tuple[str, ...]]:
+    """The stored number for no light, and what to say: products since baseline 04.00 (2022) carry +1000."""
+    told = {value for key, value in tags.items() if _ADD_OFFSET.search(key)}
+    told |= set(re.findall(r"<(?:BOA|RADIO)_ADD_OFFSET[^>]*>\s*(-?[\d.]+)", metadata))
+    numbers = {float(value) for value in told if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value)}
+    if len(numbers) == 1:
+        zero = -numbers.pop()
+        if zero == 0:
+            return 0.0, ()
+        return zero, (f"the product says that stored numbers carry {zero:+g}; they are kept as they are",)
+    baseline = _baseline(tags, path, metadata)
+    if baseline is not None and baseline >= 4:
+        return 0.0, (
+            f"processing baseline {baseline:05.2f}: stored numbers may carry +1000, but nothing beside them says so; "
+            "they are kept as they are",
+        )
+    return 0.0, ()
+
+
+def _baseline(tags: Mapping[str, str], path: str, metadata: str) -> float | None:
+    told = next((value for key, value in tags.items() if "PROCESSING_BASELINE" in key.upper()), "")
+    if not told:
+        in_file = re.search(r"<PROCESSING_BASELINE>\s*([\d.]+)", metadata)
+        in_name = re.search(r"_N(\d{2})(\d{2})_R\d{3}", " ".join([path, *tags.values()]))
+        told = in_file[1] if in_file else f"{in_name[1]}.{in_name[2]}" if in_name else ""
+    return float(told) if re.fullmatch(r"\d+(\.\d+)?", told.strip()) else None

@@ -30,6 +30,7 @@ Bounds = tuple[float, float, float, float]
 
 _SNAP = 1e-4
 """Bounds this close to a pixel's edge, in pixels, are taken to mean that edge."""
+_LARGEST_TEXT = 4 * 2**20
 _CLASSES = re.compile(
     r"(^|[_\W])(scl|qa\w*|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?|land_?cover)$",
     re.IGNORECASE,
@@ -72,6 +73,8 @@ class Scene:
     identity: dict[str, str | int]
     """What tells this input from another or a changed one."""
     sensor: SensorGuess
+    files: tuple[str, ...] = ()
+    """Files that it consists of, as GDAL names them; an output can't be one of them."""
     area: Area | None = None
     """Area of interest, in pixels of the scene."""
     warnings: tuple[str, ...] = ()
@@ -180,17 +183,43 @@ def _scene(dataset: DatasetReader, real: str, name: str, wanted: Sequence[int | 
         metadata=metadata,
         source=FileSource(real, bands, dtype, window, mask, alpha),
         identity=_identity(dataset, real),
-        sensor=_sensor(dataset, metadata, real, names),
+        files=tuple(dataset.files) or (real,),
+        sensor=_sensor(metadata, real),
     )
-    scene = replace(scene, warnings=(*metadata.warnings, *_remarks(dataset, scene)))
+    scene = replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *_remarks(dataset, scene)))
     return _one_nodata(scene)
 
 
-def _sensor(dataset: DatasetReader, metadata: Metadata, real: str, names: tuple[str, ...]) -> SensorGuess:
-    tags = {key: value for space in (metadata.tags or {}).values() for key, value in space.items()}
-    metres = metadata.crs is not None and metadata.crs.is_projected
-    size = math.sqrt(abs(metadata.transform.determinant)) if metres and not metadata.gcps else None
-    return identify(tags=tags, descriptions=names, name=real, pixel_size=size, dtype=dataset.dtypes[0])
+def _sensor(metadata: Metadata, real: str) -> SensorGuess:
+    spaces = [space for tags in (metadata.tags or {}, *metadata.band_tags) for space in tags.values()]
+    tags = {key: value for space in spaces for key, value in space.items()}
+    texts = [text or "" for text in metadata.descriptions]
+    return identify(
+        tags=tags, descriptions=texts, name=real, pixel_size=_pixel_size(metadata), metadata=_product_text(Path(real))
+    )
+
+
+def _pixel_size(metadata: Metadata) -> float | None:
+    """Metres; a grid in degrees was resampled, and counts as unknown."""
+    if metadata.gcps or metadata.transform.is_identity:
+        return None
+    factor = 1.0
+    if metadata.crs is not None:
+        if not metadata.crs.is_projected:
+            return None
+        factor = metadata.crs.linear_units_factor[1]
+    return math.sqrt(abs(metadata.transform.determinant)) * factor
+
+
+def _product_text(path: Path) -> str:
+    """The metadata file of the Sentinel-2 product that a local file lies in, if any."""
+    folders = [path.parent, *(folder for folder in list(path.parents)[1:6] if ".SAFE" in str(folder))]
+    for folder in folders:
+        for name in ("MTD_MSIL1C.xml", "MTD_MSIL2A.xml"):
+            file = folder / name
+            if file.is_file() and file.stat().st_size < _LARGEST_TEXT:
+                return file.read_text(errors="replace")
+    return ""
 
 
 def _bands(dataset: DatasetReader, name: str, wanted: Sequence[int | str] | None) -> tuple[int, ...]:
