@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from geosr.models.filters import mirror
+
 REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 """The kernels, and how many source pixels each looks at on either side of the one that an output pixel lies in."""
 
@@ -35,18 +37,23 @@ def upsample(x: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
         "nearest", "bilinear", "bicubic" (Keys 1981, "Cubic convolution interpolation for digital image processing",
         with a = -1/2) or "lanczos" (Duchon 1979, three lobes, the taps of each phase made to sum to 1).
     """
-    if kernel == "nearest" or scale == 1:
-        return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    reach = REACH[kernel]
-    rows, cols = (_mirrored(side, reach) for side in x.shape[2:])
-    padded = x.index_select(2, rows).index_select(3, cols)
     out = x.new_empty(x.shape[0], 1, x.shape[2] * scale, x.shape[3] * scale)
-    for image, target in zip(padded[:, 0], out[:, 0], strict=True):
-        for start in range(0, x.shape[2], _STRIP):
-            strip = image[start : start + _STRIP + 2 * reach]
-            across = _interpolate_columns(strip, scale, kernel)
-            _interpolate_rows(across, target[start * scale : (start + _STRIP) * scale], scale, kernel)
+    for image, target in zip(x[:, 0], out[:, 0], strict=True):
+        upsample_into(target, image, scale, kernel)
     return out
+
+
+def upsample_into(out: Tensor, image: Tensor, scale: int, kernel: str = "bicubic") -> None:
+    """Write `image` (h, w), upsampled as `upsample` does it, into `out` (h * scale, w * scale) of the same dtype."""
+    height, width = image.shape
+    if kernel == "nearest" or scale == 1:
+        out.view(height, scale, width, scale).copy_(image[:, None, :, None])
+        return
+    reach = REACH[kernel]
+    padded = mirror(image, reach)
+    for start in range(0, height, _STRIP):
+        across = _interpolate_columns(padded[start : start + _STRIP + 2 * reach], scale, kernel)
+        _interpolate_rows(across, out[start * scale : (start + _STRIP) * scale], scale, kernel)
 
 
 @lru_cache
@@ -56,23 +63,27 @@ def step_weights(scale: int, kernel: str) -> tuple[tuple[tuple[int, float], ...]
     Phase p of source pixel m is `x[m] + sum(weight * (x[m + j + 1] - x[m + j]))` over the pairs (j, weight), which is
     the usual weighted sum of neighbours, rearranged so that a constant is kept to the last bit.
     """
-    reach = REACH[kernel]
-    return tuple(_steps(_taps(phase, scale, kernel), reach) for phase in range(scale))
+    return tuple(_steps(taps, REACH[kernel]) for taps in phase_taps(scale, kernel))
 
 
-def _steps(taps: list[float], reach: int) -> tuple[tuple[int, float], ...]:
+@lru_cache
+def phase_taps(scale: int, kernel: str) -> tuple[tuple[float, ...], ...]:
+    """For each phase of an output pixel, the weights of its source pixel's neighbours -reach .. reach, with sum 1."""
+    return tuple(_taps(phase, scale, kernel) for phase in range(scale))
+
+
+def _steps(taps: tuple[float, ...], reach: int) -> tuple[tuple[int, float], ...]:
     above = [(j, math.fsum(taps[j + 1 + reach :])) for j in range(reach)]
     below = [(j, -math.fsum(taps[: j + 1 + reach])) for j in range(-reach, 0)]
     return tuple((j, weight) for j, weight in below + above if weight != 0.0)
 
 
-def _taps(phase: int, scale: int, kernel: str) -> list[float]:
-    """Weights of the source pixels -reach .. reach for one phase; they sum to 1."""
+def _taps(phase: int, scale: int, kernel: str) -> tuple[float, ...]:
     reach = REACH[kernel]
     offset = (phase + 0.5) / scale - 0.5
     taps = [_KERNELS[kernel](abs(tap - offset)) for tap in range(-reach, reach + 1)]
     total = math.fsum(taps)
-    return [tap / total for tap in taps]
+    return tuple(tap / total for tap in taps)
 
 
 def _linear(d: float) -> float:
@@ -92,11 +103,6 @@ def _lanczos(d: float) -> float:
 
 
 _KERNELS = {"bilinear": _linear, "bicubic": _keys, "lanczos": _lanczos}
-
-
-def _mirrored(side: int, reach: int) -> Tensor:
-    index = torch.arange(-reach, side + reach).remainder(2 * side)
-    return torch.minimum(index, 2 * side - 1 - index)
 
 
 def _interpolate_columns(strip: Tensor, scale: int, kernel: str) -> Tensor:

@@ -1,0 +1,190 @@
+"""The models as the runtime runs them: one band in, the same band on the finer grid out.
+
+Every engine gives a pixel the same bits whatever the block around it: sums of shifted arrays are rounded operation
+by operation in a fixed order, and convolutions go to the one kernel that was found not to depend on the block's shape.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geosr.errors import ModelError
+from geosr.models.backprojection import backproject_into
+from geosr.models.backprojection import reach as backprojection_reach
+from geosr.models.classical import REACH, upsample_into
+from geosr.models.filters import cut, smooth_both
+from geosr.models.networks.fast import Block, Fast
+
+NETWORKS = {"fast": Fast}
+"""Networks by the name that a card calls them."""
+
+
+class Engine(Protocol):
+    """A model on its device, ready to run; made once a process and shared by its threads."""
+
+    def reach(self, mtf: float) -> int:
+        """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """Write the estimate of a band (h, w) into `out` (h * scale, w * scale), both float32 or float64.
+
+        What lies nearer to the border than `reach` may be a simpler estimate.
+        """
+
+
+class Interpolation:
+    """One of the classical kernels."""
+
+    def __init__(self, kernel: str, scale: int) -> None:
+        self.kernel = kernel
+        self.scale = scale
+
+    def reach(self, mtf: float) -> int:
+        """The kernel's."""
+        return REACH[self.kernel]
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """See `Engine`."""
+        upsample_into(out, image, self.scale, self.kernel)
+
+
+class BackProjection:
+    """Bicubic and ten steps of back-projection."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+
+    def reach(self, mtf: float) -> int:
+        """Ten times that of blur and interpolation together, and more for a stronger blur."""
+        return backprojection_reach(mtf, self.scale)
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """See `Engine`."""
+        backproject_into(out, image, mtf, self.scale)
+
+
+class Residual:
+    """The network `fast`, arranged for speed; equal to `Fast.forward` within float error away from the border.
+
+    Convolutions are not padded, so that a block's rim is not computed in vain; the blur's gains are multiplied into
+    the weights; the constant noise channel becomes a bias of the first convolution. What the network would add to a
+    flat scene on account of the noise alone is taken off, so that a constant stays the same to the last bit.
+    """
+
+    def __init__(self, module: Fast, dtype: torch.dtype) -> None:
+        self.scale = module.scale
+        self.dtype = dtype
+        self.module = module
+        self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
+        self.weights = lru_cache(maxsize=64)(self._weights)
+        self.at_rest = lru_cache(maxsize=512)(self._at_rest)
+        self.rim = self._rim()
+
+    def reach(self, mtf: float) -> int:
+        """Measured: by how much unpadded convolutions shrink a probe, and the low-pass before them."""
+        return self.rim + len(self.low_pass) // 2
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """See `Engine`. The estimate within `reach` of the border is bicubic."""
+        upsample_into(out, image, self.scale)
+        reach = self.reach(mtf)
+        if min(image.shape) <= 2 * reach:
+            return
+        high = cut(image, len(self.low_pass) // 2) - smooth_both(image, self.low_pass)
+        detail = self._detail(high.to(self.dtype), mtf, noise)
+        if noise > 0:
+            detail = detail - self.at_rest(mtf, noise)
+        _add_phases(cut(out, reach * self.scale), detail, self.scale)
+
+    def _detail(self, high: Tensor, mtf: float, noise: float) -> Tensor:
+        """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass (h, w)."""
+        head, blocks, tail = self.weights(mtf)
+        start = features = _conv(_channels_last(high[None, None]), head[:, :1], head[:, 1].sum((1, 2)) * noise)
+        for first, second in blocks:
+            inner = _conv(features, first).relu_()
+            features = _conv(inner, second).add_(cut(features, 2))
+        return _conv(features.add_(cut(start, 2 * len(blocks))), tail)
+
+    def _weights(self, mtf: float) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
+        """Weights for a blur. ReLU lets positive factors through, and the gains stand between it and a convolution."""
+        module = self.module
+        gains = module.gains(torch.tensor([mtf], dtype=torch.float32, device=module.head.weight.device))[0]
+
+        def gained(weight: Tensor, index: int) -> Tensor:
+            return _channels_last((weight * gains[index].view(1, -1, 1, 1)).to(self.dtype))
+
+        blocks = [
+            (_channels_last(block.first.weight.to(self.dtype)), gained(block.second.weight, index))
+            for index, block in enumerate(module.blocks)
+            if isinstance(block, Block)
+        ]
+        return module.head.weight.to(self.dtype), blocks, gained(module.tail.weight, -1)
+
+    def _at_rest(self, mtf: float, noise: float) -> Tensor:
+        """What the network adds to a flat scene, (1, scale**2, 1, 1)."""
+        side = 2 * self.rim + 1
+        flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
+        return self._detail(flat, mtf, noise)
+
+    def _rim(self) -> int:
+        side = 64
+        while True:
+            with torch.inference_mode():
+                probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
+                try:
+                    return (side - self._detail(probe, 0.25, 0.0).shape[2]) // 2
+                except RuntimeError:
+                    side *= 2
+                    if side > 4096:
+                        raise
+
+
+def build(
+    network: str, settings: dict[str, int], tensors: dict[str, Tensor], device: str, dtype: torch.dtype
+) -> Engine:
+    """An engine with trained weights. Raises `ModelError` where the weights don't fit the network."""
+    if network not in NETWORKS:
+        raise ModelError(f"the model card asks for the network {network!r}; this geosr has {', '.join(NETWORKS)}")
+    with torch.device("meta"):
+        expected = NETWORKS[network](**settings).state_dict()
+    wrong = {name for name in expected.keys() | tensors.keys() if _shape(expected, name) != _shape(tensors, name)}
+    if wrong:
+        raise ModelError(
+            f"the weights don't fit the network {network} with {settings}: {min(wrong)!r} is "
+            f"{_shape(tensors, min(wrong))}, expected {_shape(expected, min(wrong))}"
+        )
+    module = NETWORKS[network](**settings)
+    module.load_state_dict(tensors)
+    return Residual(module.eval().requires_grad_(False).to(device), dtype)
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution without padding.
+
+    torch takes another kernel, which rounds differently, for small inputs; oneDNN is asked for by name so that a pixel
+    doesn't depend on the size of its block.
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return torch.mkldnn_convolution(x, weight, bias, [0, 0], [1, 1], [1, 1], 1)
+    return F.conv2d(x, weight, bias)
+
+
+def _add_phases(out: Tensor, detail: Tensor, scale: int) -> None:
+    """Add (1, scale**2, h, w), as a pixel shuffle lays it out, to `out` (h * scale, w * scale)."""
+    height, width = detail.shape[2:]
+    phases = detail[0].permute(1, 2, 0).reshape(height, width, scale, scale)
+    target = out.as_strided((height, scale, width, scale), (scale * out.stride(0), out.stride(0), scale, 1))
+    target.permute(0, 2, 1, 3).add_(phases)

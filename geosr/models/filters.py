@@ -1,0 +1,48 @@
+"""Symmetric filters as sums of shifted arrays, the same bits wherever a pixel lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def smooth(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
+    """`image` (h, w) filtered along an axis by an odd number of symmetric taps that sum to 1.
+
+    It gets shorter by `len(taps) - 1`. A constant stays the same to the last bit: the sum over neighbours is taken as
+    the pixel plus weighted differences of the steps on either side of it, each operation rounded on its own.
+    """
+    reach = len(taps) // 2
+    length = image.shape[axis] - 2 * reach
+    steps = image.diff(dim=axis)
+    out = image.narrow(axis, reach, length).clone()
+    for away in range(reach):
+        weight = math.fsum(taps[reach + away + 1 :])
+        bend = steps.narrow(axis, reach + away, length) - steps.narrow(axis, reach - 1 - away, length)
+        out.add_(bend.mul_(weight))
+    return out
+
+
+def smooth_both(image: Tensor, taps: Sequence[float]) -> Tensor:
+    """`smooth` along both axes."""
+    return smooth(smooth(image, taps, 0), taps, 1)
+
+
+def cut(image: Tensor, rim: int) -> Tensor:
+    """`image` without `rim` pixels on each of its four sides."""
+    return image[..., rim : image.shape[-2] - rim, rim : image.shape[-1] - rim]
+
+
+def mirror(image: Tensor, rim: int) -> Tensor:
+    """`image` (..., h, w) continued by `rim` pixels on each side, mirrored with the edge pixel repeated."""
+    rows, cols = (mirrored(side, rim, image.device) for side in image.shape[-2:])
+    return image.index_select(-2, rows).index_select(-1, cols)
+
+
+def mirrored(side: int, rim: int, device: torch.device) -> Tensor:
+    """Indices -rim .. side + rim - 1 of an axis, mirrored into it as often as needed."""
+    index = torch.arange(-rim, side + rim, device=device).remainder(2 * side)
+    return torch.minimum(index, 2 * side - 1 - index)

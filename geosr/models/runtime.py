@@ -1,0 +1,241 @@
+"""Models at run time: loaded once a process, one torch thread a worker, and nothing of torch before the first block."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import ModelError, PlaceError
+from geosr.models import registry
+from geosr.models.checkpoint import read_tensors, sha256
+from geosr.sensors import Observation
+
+if TYPE_CHECKING:
+    import torch
+
+    from geosr.models.engines import Engine
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNetwork:
+    """A model that is ready for `Upscaler`: a few names and numbers; weights load on first use, once a process."""
+
+    model: str
+    """A name that the registry knows, or the path of a safetensors file."""
+    scale: int
+    observation: Observation
+    """How the scene was observed, all of its bands."""
+    precision: Precision = "float32"
+    """Of the network's convolutions; everything else is computed in the block's own precision."""
+    device: str = "cpu"
+    sha256: str | None = None
+    """Of the weights; a worker that finds others refuses them. None for a model without weights."""
+    notes: tuple[str, ...] = ()
+    """What was chosen for this machine, one line each."""
+
+    @property
+    def halo(self) -> int:
+        """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
+        engine = self._engine()
+        return max(engine.reach(mtf) for mtf in set(self.observation.mtf))
+
+    @property
+    def multiple(self) -> int:
+        """Any block side will do."""
+        return 1
+
+    @property
+    def group(self) -> int:
+        """One band at a time: it is the block that fills a processor, and memory grows with bands."""
+        return 1
+
+    def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
+        """See `geosr.upscaler.Network`. Values within the halo of the block's border are a simpler estimate.
+
+        Raises `ModelError` where the weights are missing or not those of `sha256`.
+        """
+        import torch
+
+        engine, seen = self._engine(), self.observation.bands(bands)
+        block = np.require(block, requirements=["C", "W"])
+        try:
+            out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
+            with torch.inference_mode(), _exact_convolutions(self.device):
+                for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
+                    self._run(engine, torch.from_numpy(image), torch.from_numpy(target), mtf, noise)
+        except RuntimeError as error:
+            if _is_memory(error):
+                raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
+            raise
+        return out
+
+    def _run(self, engine: Engine, image: torch.Tensor, target: torch.Tensor, mtf: float, noise: float) -> None:
+        if self.device == "cpu":
+            engine(image, mtf, noise, target)
+            return
+        result = target.new_empty(target.shape, device=self.device)
+        engine(image.to(self.device), mtf, noise, result)
+        target.copy_(result)
+
+    def _engine(self) -> Engine:
+        return _load(self.model, self.scale, self.precision, self.device, self.sha256)
+
+
+def network_for(
+    model: str,
+    scale: int,
+    observation: Observation,
+    *,
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> ModelNetwork:
+    """The network for a scene, with device and precision chosen for this machine.
+
+    Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit, and `PlaceError` for
+    a device that isn't there.
+    """
+    card = registry.card(model, scale)
+    path = registry.locate(model, scale)
+    chosen_device, about_device = choose_device(device)
+    chosen, about = choose_precision(precision, chosen_device) if card.network else ("float32", "")
+    network = ModelNetwork(
+        model=model if path is None or model in registry.names() else str(path.resolve()),
+        scale=scale,
+        observation=observation,
+        precision=chosen,
+        device=chosen_device,
+        sha256=None if path is None else sha256(path),
+        notes=tuple(line for line in (about_device, about) if line),
+    )
+    network._engine()
+    return network
+
+
+def choose_device(device: str = "auto") -> tuple[str, str]:
+    """The device to compute on and a line that says why; the line is empty for a processor that was the only choice.
+
+    Raises `PlaceError` for a device that isn't there.
+    """
+    if device == "cpu":
+        return "cpu", ""
+    import torch
+
+    if device == "auto":
+        return ("cuda", f"computed on {torch.cuda.get_device_name()}") if torch.cuda.is_available() else ("cpu", "")
+    if device.split(":")[0] != "cuda":
+        raise PlaceError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
+    index = device.partition(":")[2] or "0"
+    if not index.isdigit() or int(index) >= torch.cuda.device_count():
+        raise PlaceError(
+            f"device {device!r} isn't there: torch finds {torch.cuda.device_count()} CUDA devices; use cpu"
+        )
+    return device, f"computed on {torch.cuda.get_device_name(int(index))}"
+
+
+def choose_precision(
+    precision: Literal["auto", "float32", "bfloat16"] = "auto", device: str = "cpu"
+) -> tuple[Precision, str]:
+    """The precision of the network's convolutions and a line that says why.
+
+    bfloat16 only where the hardware has it: elsewhere it is emulated, and slower than float32.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ModelError(f"precision {precision!r} is none that geosr knows; choose auto, float32 or bfloat16")
+    if precision != "auto":
+        return precision, f"precision {precision}, as asked"
+    if device != "cpu" or processor_flags() & {"avx512_bf16", "amx_bf16"}:
+        return "bfloat16", "precision bfloat16, which this hardware has; stored numbers may differ by one count"
+    return "float32", "precision float32: this processor has no bfloat16 arithmetic"
+
+
+def processor_flags() -> frozenset[str]:
+    """The processor's features as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+@contextmanager
+def prepare_process(threads: int = 1) -> Iterator[None]:
+    """While it lasts, torch uses `threads` threads for each caller and freed memory is kept for the next block.
+
+    The C library would hand every large block back to the system and fault it in again for the next layer. Its usual
+    settings come back at the end; outside glibc nothing is done about memory.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _release_freed_memory()
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+
+
+def _keep_freed_memory() -> None:
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def _release_freed_memory() -> None:
+    if libc := _glibc():
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
+            libc.mallopt(option, 128 << 10)
+        libc.malloc_trim(0)
+
+
+@lru_cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+@lru_cache(maxsize=8)
+def _load(model: str, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
+    import torch
+
+    from geosr.models import engines
+
+    card = registry.card(model, scale)
+    path = registry.locate(model, scale)
+    if path is None:
+        return engines.BackProjection(scale) if model == "ibp" else engines.Interpolation(model, scale)
+    if sha is not None and sha256(path) != sha:
+        raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
+    settings = {"scale": scale, "channels": card.channels, "blocks": card.blocks}
+    return engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision))
+
+
+@contextmanager
+def _exact_convolutions(device: str) -> Iterator[None]:
+    """On a GPU, float32 that isn't cut to TF32."""
+    import torch
+
+    if device == "cpu":
+        yield
+        return
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    return any(words in str(error).lower() for words in ("out of memory", "allocate memory", "not enough memory"))
