@@ -89,10 +89,16 @@ def read_area(path: Path, crs: CRS | None, transform: Affine, scene: str) -> Are
     if crs is None:
         raise InputError(f"{scene} has no CRS, so the polygons of {path.name} can't be placed on it; use --bounds")
     placed = _in_crs(polygons, _crs_of(document, path), crs, path)
-    pixels = shapely.transform(placed, lambda xy: np.column_stack(~transform * (xy[:, 0], xy[:, 1])))
+    pixels = shapely.transform(placed, lambda xy: _carried(~transform, xy))
     if pixels.is_empty or not np.isfinite(pixels.bounds).all():
         raise InputError(f"{path.name}: its polygons can't be expressed in the CRS of {scene}")
     return Area(shapely.to_wkb(pixels))
+
+
+def _carried(transform: Affine, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    a, b, c, d, e, f = transform[:6]
+    x, y = xy[:, 0], xy[:, 1]
+    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -179,7 +179,15 @@ class _Reader:
 def _cut(transform: Affine, window: Window) -> Affine:
     if not (window.row or window.col):
         return transform
-    return transform * Affine.translation(window.col, window.row)
+    a, b, _, d, e, _ = transform[:6]
+    x, y = placed(transform, window.col, window.row)
+    return Affine(a, b, x, d, e, y)
+
+
+def placed(transform: Affine, x: float, y: float) -> tuple[float, float]:
+    """A point carried through a transform. (Operators of Affine differ between its versions.)"""
+    a, b, c, d, e, f = transform[:6]
+    return a * x + b * y + c, d * x + e * y + f
 
 
 def _divided(transform: Affine, scale: int) -> Affine:

@@ -14,7 +14,7 @@ from geosr.errors import InputError
 from geosr.io.environment import gdal_path, is_remote
 from geosr.radiometry import DTYPES
 
-LARGEST_BLOCK = 2 * 2**30
+LARGEST_BLOCK = 512 * 2**20
 """Bytes that the reader may have to decode at once for a single pixel."""
 
 _ABSURD_SIZE, _ABSURD_RATIO = 4 * 2**30, 20_000
@@ -51,7 +51,7 @@ def check_dataset(dataset: Any, name: str) -> None:
     if largest > LARGEST_BLOCK:
         raise InputError(
             f"{name}: one block of the file is {largest / 2**30:.1f} GiB, and geosr decodes at most "
-            f"{LARGEST_BLOCK / 2**30:.0f} GiB at once; make it tiled first: "
+            f"{LARGEST_BLOCK / 2**30:.1f} GiB at once; make it tiled first: "
             "gdal_translate -co TILED=YES -co BIGTIFF=YES"
         )
     _check_size(dataset, name)

@@ -21,7 +21,7 @@ from geosr.errors import InputError, PlaceError
 from geosr.io import safety
 from geosr.io.aoi import Area, read_area
 from geosr.io.environment import GdalError, is_remote, open_dataset, reading, reason
-from geosr.io.metadata import Metadata
+from geosr.io.metadata import Metadata, placed
 from geosr.io.source import FileSource, MaskKind
 from geosr.sensors import SensorGuess, identify
 from geosr.window import Window
@@ -407,14 +407,14 @@ def _bounds_window(scene: Scene, bounds: Bounds) -> Window:
 
 def _around(inverse: Affine, corners: list[tuple[float, float]]) -> Window:
     """The smallest window that holds all corners, in whole pixels."""
-    cols, rows = zip(*(inverse * corner for corner in corners), strict=True)
+    cols, rows = zip(*(placed(inverse, x, y) for x, y in corners), strict=True)
     row, col = (math.floor(min(values) + _SNAP) for values in (rows, cols))
     stop_row, stop_col = (math.ceil(max(values) - _SNAP) for values in (rows, cols))
     return Window(row, col, max(1, stop_row - row), max(1, stop_col - col))
 
 
 def _extent(scene: Scene) -> str:
-    corners = [scene.transform * (x, y) for x in (0, scene.window.width) for y in (0, scene.window.height)]
+    corners = [placed(scene.transform, x, y) for x in (0, scene.window.width) for y in (0, scene.window.height)]
     xs, ys = zip(*corners, strict=True)
     return f", which covers {_listed((min(xs), min(ys), max(xs), max(ys)))}"
 

@@ -1,0 +1,85 @@
+"""What of a scene's metadata a GeoTIFF can't hold: written to a tiny file in memory, read back and compared."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+
+from geosr.io.environment import GdalError, reason
+from geosr.io.metadata import Metadata
+from geosr.window import Window
+
+
+def losses(metadata: Metadata, dtype: str) -> tuple[str, ...]:
+    """One line for each thing that a GeoTIFF of these bands and this type would lose; empty where it holds all."""
+    try:
+        kept = _through_a_file(metadata, dtype)
+    except GdalError as error:
+        return (f"metadata can't be rehearsed: {reason(error)}",)
+    return tuple(_differences(metadata, kept))
+
+
+def _through_a_file(metadata: Metadata, dtype: str) -> Metadata:
+    count = len(metadata.colors)
+    profile = {"driver": "GTiff", "width": 16, "height": 16, "count": count, "dtype": dtype}
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**profile, **metadata.creation_options) as dst:
+            metadata.apply(dst)
+        with memory.open() as src:
+            return Metadata.of(src, tuple(range(1, count + 1)), Window(0, 0, 16, 16))
+
+
+def _differences(wanted: Metadata, kept: Metadata) -> Iterator[str]:
+    if wanted.crs is not None and not wanted.gcps and wanted.crs != kept.crs:
+        yield f"a GeoTIFF can't hold this CRS as it is: {wanted.crs.to_wkt()[:60]}..."
+    if wanted.gcps and len(kept.gcps) != len(wanted.gcps):
+        yield f"{len(wanted.gcps) - len(kept.gcps)} of {len(wanted.gcps)} control points are lost"
+    if wanted.rpcs is not None and kept.rpcs is None:
+        yield "the RPCs are lost"
+    if not _alike(wanted.nodata, kept.nodata):
+        yield f"nodata {wanted.nodata} can't be held by {len(wanted.colors)} bands of this type"
+    for name in ("scales", "offsets", "units", "descriptions", "colors", "colormaps"):
+        if _plain(getattr(wanted, name)) != _plain(getattr(kept, name)):
+            yield f"{name} of bands are not kept: {_shown(getattr(wanted, name), getattr(kept, name))}"
+    yield from _lost_tags("", wanted.tags or {}, kept.tags or {})
+    for band, (old, new) in enumerate(zip(wanted.band_tags, kept.band_tags, strict=True), start=1):
+        yield from _lost_tags(f" of band {band}", old, new)
+
+
+def _lost_tags(where: str, wanted: dict[str, dict[str, str]], kept: dict[str, dict[str, str]]) -> Iterator[str]:
+    for space, items in wanted.items():
+        lost = [key for key, value in items.items() if kept.get(space, {}).get(key) != value and not _OURS.match(key)]
+        if lost:
+            yield f"tags{where}{f' in {space}' if space else ''} are not kept: {', '.join(lost[:8])}"
+
+
+_OURS = re.compile(r"GEOSR_|AREA_OR_POINT$|TIFFTAG_RESOLUTIONUNIT$")
+"""Tags that GDAL writes in words of its own, or that are read back as ours and not the scene's."""
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
+
+
+def _plain(values: tuple[object, ...]) -> list[object]:
+    return [
+        _NO_COLOR.get(value, value) or None if isinstance(value, ColorInterp) else value or None for value in values
+    ]
+
+
+_NO_COLOR = {ColorInterp.undefined: None, ColorInterp.gray: None}
+"""A grey band and a band of no colour are the same to a reader; GeoTIFF makes the first of either grey."""
+
+
+def _shown(wanted: tuple[object, ...], kept: tuple[object, ...]) -> str:
+    pairs = zip(wanted, kept, strict=True)
+    pair = next((old, new) for old, new in pairs if _plain((old,)) != _plain((new,)))
+    return f"{str(pair[0])[:40]} becomes {str(pair[1])[:40]}"
