@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -148,5 +149,5 @@ def _limit_cache() -> None:
         _limited[:] = [os.getpid()]
 
 
-GdalError = (RasterioError, OSError, ValueError, TypeError, AttributeError, KeyError, UnicodeDecodeError)
+GdalError = (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, AttributeError, KeyError)
 """What reading a header or pixels of an odd file can raise."""

@@ -18,6 +18,7 @@ LARGEST_BLOCK = 512 * 2**20
 """Bytes that the reader may have to decode at once for a single pixel."""
 
 _ABSURD_SIZE, _ABSURD_RATIO = 4 * 2**30, 20_000
+_TAIL = 65536
 _VRT_LARGEST = 64 * 2**20
 _VRT_DEEPEST = 5
 
@@ -47,6 +48,7 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise InputError(_no_bands(dataset, name))
     if dataset.driver == "VRT":
         _check_open_vrt(dataset, name)
+    _check_end(Path(dataset.name), dataset.driver, name)
     largest = max(_block_bytes(dataset, band) for band in range(dataset.count))
     if largest > LARGEST_BLOCK:
         raise InputError(
@@ -195,6 +197,15 @@ def _no_bands(dataset: Any, name: str) -> str:
         return f"{name}: holds no raster bands"
     shown = ", ".join(inner[:4]) + (f" and {len(inner) - 4} more" if len(inner) > 4 else "")
     return f"{name}: holds {len(inner)} rasters and no band of its own; name one of them as the scene, such as {shown}"
+
+
+def _check_end(file: Path, driver: str, name: str) -> None:
+    """GDAL reads what is missing at the end of a PNG as zeros, without an error."""
+    if driver == "PNG" and file.is_file():
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - _TAIL))
+            if b"IEND" not in stream.read(_TAIL):
+                raise InputError(f"{name}: the file is cut off: a PNG ends with IEND")
 
 
 def _block_bytes(dataset: Any, band: int) -> int:
