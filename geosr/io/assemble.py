@@ -7,19 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.journal import write_at
+from geosr.io.journal import read_into, write_at
 from geosr.io.layout import Layout
 
 _CLASSIC_LIMIT = 2**32 - 2**16
 _SAFE_LIMIT = 2**31
-_BUFFER = 4 * 2**20
 
 _GHOST = (
     "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -73,25 +72,36 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
     moved = _moved(blocks, order, _cog_start(directories, blocks, ghost, big))
     first = _even(tiff.header_size(big) + len(ghost))
     with _whole_or_nothing(path) as out:
-        out.write((tiff.header(big, first) + ghost).ljust(first, b"\0"))
-        out.write(tiff.pack(_chain(directories, moved, big), first, big))
-        for slot, index in order:
-            size = int(blocks.counts[slot][index])
-            body = os.pread(file, size, int(blocks.offsets[slot][index]))
-            out.write(size.to_bytes(4, "little") + body + body[-4:])
+        head = (tiff.header(big, first) + ghost).ljust(first, b"\0")
+        write_at(out, head + tiff.pack(_chain(directories, moved, big), first, big), 0)
+        _copy(file, out, order, blocks, moved)
+
+
+def _copy(file: int, out: int, order: Sequence[tuple[int, int]], blocks: Blocks, moved: Blocks) -> None:
+    """Copy blocks, each with its size before it and its last four bytes again behind it."""
+    largest = max((int(counts.max()) for counts in blocks.counts), default=0)
+    # One buffer for all: a new one for each block would cost five times the copying.
+    buffer = memoryview(bytearray(largest + 8))
+    for slot, index in order:
+        size = int(blocks.counts[slot][index])
+        buffer[:4] = size.to_bytes(4, "little")
+        read_into(file, buffer[4 : 4 + size], int(blocks.offsets[slot][index]))
+        buffer[4 + size : 8 + size] = buffer[size : 4 + size]
+        write_at(out, buffer[: 8 + size], int(moved.offsets[slot][index]) - 4)
 
 
 @contextmanager
-def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
+def _whole_or_nothing(path: Path) -> Iterator[int]:
     """A file to write, which the disk keeps, or which is gone if writing fails."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
-        with path.open("wb", buffering=_BUFFER) as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
+        yield file
+        os.fsync(file)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(file)
 
 
 def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:

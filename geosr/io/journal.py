@@ -113,6 +113,14 @@ def write_at(file: int, data: bytes | memoryview, at: int) -> None:
         view, at = view[written:], at + written
 
 
+def read_into(file: int, buffer: memoryview, at: int) -> None:
+    """Fill a buffer from an offset of an open file. Raises `EOFError` where the file ends before."""
+    while buffer:
+        if not (count := os.preadv(file, [buffer], at)):
+            raise EOFError(f"{len(buffer)} bytes are missing at offset {at}")
+        buffer, at = buffer[count:], at + count
+
+
 def _crc(kind: int, payload: bytes) -> int:
     return crc32(payload, kind)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from geosr.io.layout import Layout
 
-_ROWS = 64
-"""Rows averaged at a time: they stay in the processor's cache for all the passes over them."""
+_STRIP = 2**16
+"""Pixels averaged at a time: they stay in the processor's cache for all the passes over them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,11 @@ def _halve_band(
     if layout.takes_nearest(index):
         out[...] = band[0::2, 0::2] if mask is None else _first_valid(band, mask)
         return
-    for start in range(0, band.shape[0], _ROWS):
-        rows = band[start : start + _ROWS]
+    step = max(2, _STRIP // band.shape[1] // 2 * 2)
+    for start in range(0, band.shape[0], step):
+        rows = band[start : start + step]
         target = out[start // 2 : start // 2 + rows.shape[0] // 2]
-        valid = _valid(rows, None if mask is None else mask[start : start + _ROWS], missing)
+        valid = _valid(rows, None if mask is None else mask[start : start + step], missing)
         known = None
         if valid is None:
             _average(rows, target)
@@ -151,15 +152,12 @@ def _valid(
     return None if valid is None or valid.all() else valid
 
 
-_WIDER = {"uint8": "u2", "int8": "i2", "uint16": "u4", "int16": "i4", "uint32": "u8", "int32": "i8"}
-
-
 def _average(rows: NDArray[np.generic], out: NDArray[np.generic]) -> None:
     if rows.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
             out[...] = _four(rows, "f8") / 4
         return
-    total = _four(rows, _WIDER[rows.dtype.name])
+    total = _four(rows, f"{rows.dtype.kind}{2 * rows.dtype.itemsize}")
     # (total + 1 + the quarter's last bit) // 4 rounds a quarter half to even.
     quarter = total >> 2
     quarter &= 1

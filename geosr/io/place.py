@@ -39,7 +39,7 @@ def place_errors(path: Path, kept: int) -> Iterator[None]:
     """Turns what the system says into one line that says what is kept and how to go on."""
     try:
         yield
-    except OSError as error:
+    except (OSError, EOFError) as error:
         raise PlaceError(_explain(path, kept, error)) from error
 
 
@@ -60,8 +60,10 @@ def put_in_place(whole: Path, path: Path, sidecar: bytes | None) -> None:
         os.close(folder)
 
 
-def _explain(path: Path, kept: int, error: OSError) -> str:
+def _explain(path: Path, kept: int, error: OSError | EOFError) -> str:
     on = f"; {kept} finished tiles are kept in .{path.name}.partial, run the same command to go on" if kept else ""
+    if isinstance(error, EOFError):
+        return f"{path.parent / f'.{path.name}.partial'} was cut short by something else ({error}); run again"
     if error.errno in _FULL:
         return f"no space left in {path.parent}{on or '; free some, or choose another output'}"
     if error.errno in _CLOSED:
