@@ -17,13 +17,15 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError
 from rasterio.features import rasterize
 from shapely.errors import GEOSException
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from geosr.errors import InputError
+from geosr.io.environment import GdalError
+from geosr.io.metadata import Metadata
 from geosr.window import Window
 
 _LARGEST = 256 * 2**20
@@ -78,27 +80,35 @@ def _prepared(wkb: bytes) -> Any:
     return shape
 
 
-def read_area(path: Path, crs: CRS | None, transform: Affine, scene: str) -> Area:
-    """The polygons of a GeoJSON file in pixels of a grid.
+def read_area(path: Path, metadata: Metadata, scene: Window, name: str) -> Area:
+    """The polygons of a GeoJSON file in pixels of a scene, cut at its edge.
 
     Coordinates are WGS 84 longitude and latitude (RFC 7946) unless the file has a "crs" member. Raises `InputError` for
-    what is no GeoJSON with polygons, or where the scene has no CRS to bring them to.
+    what is no GeoJSON with polygons, where the scene has no CRS to bring them to, or where they lie outside of it.
     """
     document = _document(path)
     polygons = _polygons(document, path)
-    if crs is None:
-        raise InputError(f"{scene} has no CRS, so the polygons of {path.name} can't be placed on it; use --bounds")
-    placed = _in_crs(polygons, _crs_of(document, path), crs, path)
-    pixels = shapely.transform(placed, lambda xy: _carried(~transform, xy))
-    if pixels.is_empty or not np.isfinite(pixels.bounds).all():
-        raise InputError(f"{path.name}: its polygons can't be expressed in the CRS of {scene}")
-    return Area(shapely.to_wkb(pixels))
+    if metadata.crs is None or metadata.gcps:
+        raise InputError(f"{name} has no pixel grid in a CRS, so the polygons of {path.name} can't be placed on it")
+    there = _in_crs(polygons, _crs_of(document, path), metadata.crs, path)
+    turns = (0, 360, -360) if metadata.crs.is_geographic else (0,)
+    pixels = [_carried(~metadata.transform, there, turn) for turn in turns]
+    edge = shapely.box(scene.col, scene.row, scene.stop[1], scene.stop[0])
+    inside = shapely.union_all([part for shape in pixels for part in _flat(shapely.intersection(shape, edge))])
+    if inside.is_empty:
+        raise InputError(f"{path.name}: its polygons lie outside {name}")
+    return Area(shapely.to_wkb(inside))
 
 
-def _carried(transform: Affine, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _carried(transform: Affine, polygons: BaseGeometry, turn: float) -> BaseGeometry:
+    """Polygons through a transform, after `turn` degrees further east."""
     a, b, c, d, e, f = transform[:6]
-    x, y = xy[:, 0], xy[:, 1]
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    def carry(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = xy[:, 0] + turn, xy[:, 1]
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    return shapely.transform(polygons, carry)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -184,9 +194,12 @@ def _in_crs(polygons: BaseGeometry, here: CRS, there: CRS, path: Path) -> BaseGe
         return np.column_stack([xs, ys])
 
     try:
-        return shapely.make_valid(shapely.transform(dense, bend))
-    except (RasterioError, GEOSException, ValueError, RuntimeError) as error:
-        line = re.sub(r"\s+", " ", str(error))
+        bent = shapely.transform(dense, bend)
+        if not np.isfinite(shapely.get_coordinates(bent)).all():
+            raise ValueError("they reach beyond where it is defined")
+        return shapely.make_valid(bent)
+    except (*GdalError, GEOSException, RuntimeError) as error:
+        line = re.sub(r"\s+", " ", str(error))[:200]
         raise InputError(f"{path.name}: its polygons can't be brought to the scene's CRS: {line}") from error
 
 

@@ -184,6 +184,11 @@ def _cut(transform: Affine, window: Window) -> Affine:
     return Affine(a, b, x, d, e, y)
 
 
+def identity_transform() -> Affine:
+    """The transform of pixels that have no coordinates."""
+    return Affine(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
 def placed(transform: Affine, x: float, y: float) -> tuple[float, float]:
     """A point carried through a transform. (Operators of Affine differ between its versions.)"""
     a, b, c, d, e, f = transform[:6]

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from geosr.errors import InputError, PlaceError
 from geosr.io import safety
 from geosr.io.aoi import Area, read_area
+from geosr.io.bands import chosen_bands, is_exact, mask_kind, possible_nodata
 from geosr.io.environment import GdalError, is_remote, open_dataset, reading, reason
-from geosr.io.metadata import Metadata, placed
+from geosr.io.grid import Bounds, bounds_window, geobox_of
+from geosr.io.identity import identity, product_text, short_name
+from geosr.io.metadata import Metadata
 from geosr.io.source import FileSource, MaskKind
 from geosr.sensors import SensorGuess, identify
 from geosr.window import Window
 
-Bounds = tuple[float, float, float, float]
-
-_SNAP = 1e-4
-"""Bounds this close to a pixel's edge, in pixels, are taken to mean that edge."""
-_LARGEST_TEXT = 4 * 2**20
-_CLASSES = re.compile(
-    r"(^|[_\W])(scl|qa\w*|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?|land_?cover)$",
-    re.IGNORECASE,
-)
+_SAMPLES = 8 * 2**20
+"""Numbers that statistics of a scene are taken from, over all bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +133,7 @@ def open_scene(
         Takes the place of the file's, for all bands; stored numbers are not touched by it.
     """
     real = safety.checked_path(path)
-    name = _short(str(path))
+    name = short_name(str(path))
     with reading(real) as complaints:
         try:
             with open_dataset(real) as dataset:
@@ -157,21 +148,21 @@ def open_scene(
 
 
 def _scene(dataset: DatasetReader, real: str, name: str, wanted: Sequence[int | str] | None) -> Scene:
-    bands = _bands(dataset, name, wanted)
+    bands = chosen_bands(dataset, name, wanted)
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
     names = tuple(dataset.descriptions[band - 1] or f"band {band}" for band in bands)
-    exact = tuple(_is_exact(dataset, band, metadata.colors[i]) for i, band in enumerate(bands))
-    mask, alpha = _mask(dataset, bands)
-    nodata = tuple(_possible(dataset.nodatavals[band - 1], dtype) for band in bands)
+    exact = tuple(is_exact(dataset, band, metadata.colors[i]) for i, band in enumerate(bands))
+    mask, alpha = mask_kind(dataset, bands)
+    nodata = tuple(possible_nodata(dataset.nodatavals[band - 1], dtype) for band in bands)
     scene = Scene(
         path=real,
         name=name,
         driver=dataset.driver,
         window=window,
         full=dataset.shape,
-        geobox=_geobox(metadata, window),
+        geobox=geobox_of(metadata, window),
         dtype=dtype,
         bands=bands,
         names=names,
@@ -182,7 +173,7 @@ def _scene(dataset: DatasetReader, real: str, name: str, wanted: Sequence[int | 
         interleave=str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         metadata=metadata,
         source=FileSource(real, bands, dtype, window, mask, alpha),
-        identity=_identity(dataset, real),
+        identity=identity(dataset, real),
         files=tuple(dataset.files) or (real,),
         sensor=_sensor(metadata, real),
     )
@@ -195,7 +186,7 @@ def _sensor(metadata: Metadata, real: str) -> SensorGuess:
     tags = {key: value for space in spaces for key, value in space.items()}
     texts = [text or "" for text in metadata.descriptions]
     return identify(
-        tags=tags, descriptions=texts, name=real, pixel_size=_pixel_size(metadata), metadata=_product_text(Path(real))
+        tags=tags, descriptions=texts, name=real, pixel_size=_pixel_size(metadata), metadata=product_text(Path(real))
     )
 
 
@@ -209,85 +200,6 @@ def _pixel_size(metadata: Metadata) -> float | None:
             return None
         factor = metadata.crs.linear_units_factor[1]
     return math.sqrt(abs(metadata.transform.determinant)) * factor
-
-
-def _product_text(path: Path) -> str:
-    """The metadata file of the Sentinel-2 product that a local file lies in, if any."""
-    folders = [path.parent, *(folder for folder in list(path.parents)[1:6] if ".SAFE" in str(folder))]
-    for folder in folders:
-        for name in ("MTD_MSIL1C.xml", "MTD_MSIL2A.xml"):
-            file = folder / name
-            if file.is_file() and file.stat().st_size < _LARGEST_TEXT:
-                return file.read_text(errors="replace")
-    return ""
-
-
-def _bands(dataset: DatasetReader, name: str, wanted: Sequence[int | str] | None) -> tuple[int, ...]:
-    if wanted is None:
-        return tuple(range(1, dataset.count + 1))
-    bands = [_band(dataset, name, band) for band in wanted]
-    if not bands:
-        raise InputError(f"{name}: no band is chosen; name at least one of 1 to {dataset.count}")
-    if len(set(bands)) < len(bands):
-        raise InputError(f"{name}: a band is chosen twice in {', '.join(map(str, wanted))}")
-    return tuple(bands)
-
-
-def _band(dataset: DatasetReader, name: str, wanted: int | str) -> int:
-    names = {(text or "").lower(): number for number, text in enumerate(dataset.descriptions, start=1)}
-    if (number := names.get(str(wanted).lower())) and str(wanted):
-        return number
-    if str(wanted).lstrip("+-").isdigit():
-        if 1 <= int(wanted) <= dataset.count:
-            return int(wanted)
-        raise InputError(f"{name}: there is no band {wanted}; it has bands 1 to {dataset.count}")
-    if (number := names.get(_zeroed(str(wanted)).lower()) or names.get(_unzeroed(str(wanted)).lower())) and str(wanted):
-        return number
-    known = [text for text in dataset.descriptions if text]
-    close = difflib.get_close_matches(str(wanted), known, 3) or known[:12]
-    hint = f"names are {', '.join(close)}" if close else f"its bands have no names; use numbers, 1 to {dataset.count}"
-    raise InputError(f"{name}: there is no band {wanted!r}; {hint}")
-
-
-def _zeroed(name: str) -> str:
-    return re.sub(r"^([A-Za-z]+)(\d)(?!\d)", r"\g<1>0\2", name)
-
-
-def _unzeroed(name: str) -> str:
-    return re.sub(r"^([A-Za-z]+)0+(\d)", r"\1\2", name)
-
-
-def _is_exact(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
-    if color in (ColorInterp.palette, ColorInterp.alpha):
-        return True
-    if dataset.dtypes[band - 1].startswith("float"):
-        return False
-    if _CLASSES.search(dataset.descriptions[band - 1] or ""):
-        return True
-    thematic = dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic"
-    return bool(thematic or dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
-
-
-def _mask(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind, int]:
-    """Where validity comes from beside nodata, and the alpha band where it is that."""
-    try:
-        colors = dataset.colorinterp
-    except GdalError:
-        colors = ()
-    if ColorInterp.alpha in colors:
-        return "alpha", colors.index(ColorInterp.alpha) + 1
-    flags = [dataset.mask_flag_enums[band - 1] for band in bands]
-    if any(MaskFlags.per_dataset in flag for flag in flags):
-        return "dataset", 0
-    return ("bands", 0) if any(not flag for flag in flags) else ("none", 0)
-
-
-def _possible(nodata: float | None, dtype: str) -> float | None:
-    """A nodata number that pixels of this type can hold; None where none of them can equal it."""
-    if nodata is None or np.dtype(dtype).kind == "f":
-        return nodata
-    info = np.iinfo(dtype)
-    return nodata if math.isfinite(nodata) and nodata == int(nodata) and info.min <= nodata <= info.max else None
 
 
 def _one_nodata(scene: Scene) -> Scene:
@@ -313,19 +225,11 @@ def _same(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
 
 
-def _geobox(metadata: Metadata, window: Window) -> GeoBox:
-    shape = window.height, window.width
-    if metadata.gcps:
-        return GeoBox(shape, Affine.identity(), None)
-    try:
-        return GeoBox(shape, metadata.transform, metadata.crs)
-    except Exception:  # pyproj refuses some CRS that GDAL carries; the grid is the same without it
-        return GeoBox(shape, metadata.transform, None)
-
-
 def _remarks(dataset: DatasetReader, scene: Scene) -> list[str]:
     lines = [*_remarks_on_place(scene), *_remarks_on_bands(dataset, scene)]
-    impossible = {value for value in dataset.nodatavals if value is not None and _possible(value, scene.dtype) is None}
+    impossible = {
+        value for value in dataset.nodatavals if value is not None and possible_nodata(value, scene.dtype) is None
+    }
     if impossible:
         lines.append(f"nodata {impossible.pop():g} can't occur in {scene.dtype} pixels and is left out")
     return lines
@@ -364,63 +268,25 @@ def _remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
 def _cropped(scene: Scene, dataset: DatasetReader, bounds: Bounds | None, aoi: str | Path | None) -> Scene:
     window = scene.window
     if bounds is not None:
-        window = _bounds_window(scene, bounds)
+        window = bounds_window(bounds, scene.metadata, scene.window, scene.name)
     area = None
     if aoi is not None:
-        area = read_area(Path(aoi), scene.crs if not scene.metadata.gcps else None, scene.transform, scene.name)
+        area = read_area(Path(aoi), scene.metadata, window, scene.name)
         window = window.clip(area.window)
-        if not window.size:
-            raise InputError(f"{Path(aoi).name}: its polygons lie outside {scene.name}{_extent(scene)}")
     if window == scene.window and area is None:
         return scene
     metadata = replace(
         Metadata.of(dataset, scene.bands, window), nodata=scene.metadata.nodata, warnings=scene.metadata.warnings
     )
-    local = area.shifted(-window.row, -window.col) if area else None
+    local = area.shifted(window.row, window.col) if area else None
     return replace(
         scene,
         window=window,
-        geobox=_geobox(metadata, window),
+        geobox=geobox_of(metadata, window),
         metadata=metadata,
         area=local,
         source=replace(scene.source, window=window, area=local),
     )
-
-
-def _bounds_window(scene: Scene, bounds: Bounds) -> Window:
-    left, bottom, right, top = bounds
-    if not all(math.isfinite(value) for value in bounds):
-        raise InputError(f"--bounds {_listed(bounds)}: four finite numbers are expected: left bottom right top")
-    if scene.metadata.gcps:
-        raise InputError(f"{scene.name} is placed by control points, so --bounds has no grid to cut; cut it beforehand")
-    if left > right and scene.crs is not None and scene.crs.is_geographic:
-        right += 360
-    if left >= right or bottom >= top:
-        raise InputError(
-            f"--bounds {_listed(bounds)}: expected left bottom right top, with left < right and bottom < top"
-        )
-    window = _around(~scene.transform, [(x, y) for x in (left, right) for y in (bottom, top)]).clip(scene.window)
-    if not window.size:
-        raise InputError(f"--bounds {_listed(bounds)} lies outside {scene.name}{_extent(scene)}")
-    return window
-
-
-def _around(inverse: Affine, corners: list[tuple[float, float]]) -> Window:
-    """The smallest window that holds all corners, in whole pixels."""
-    cols, rows = zip(*(placed(inverse, x, y) for x, y in corners), strict=True)
-    row, col = (math.floor(min(values) + _SNAP) for values in (rows, cols))
-    stop_row, stop_col = (math.ceil(max(values) - _SNAP) for values in (rows, cols))
-    return Window(row, col, max(1, stop_row - row), max(1, stop_col - col))
-
-
-def _extent(scene: Scene) -> str:
-    corners = [placed(scene.transform, x, y) for x in (0, scene.window.width) for y in (0, scene.window.height)]
-    xs, ys = zip(*corners, strict=True)
-    return f", which covers {_listed((min(xs), min(ys), max(xs), max(ys)))}"
-
-
-def _listed(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.10g}" for value in values)
 
 
 def _with_options(scene: Scene, nodata: float | str | None, scale_offset: tuple[float, float] | None) -> Scene:
@@ -442,7 +308,7 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
         value = None if str(nodata).lower() == "none" else float(nodata)
     except ValueError as error:
         raise InputError(f"--nodata {nodata}: expected a number, nan or none") from error
-    if value is not None and _possible(value, scene.dtype) is None:
+    if value is not None and possible_nodata(value, scene.dtype) is None:
         raise InputError(f"--nodata {value:g} can't occur in {scene.dtype} pixels of {scene.name}")
     return replace(
         scene,
@@ -453,28 +319,21 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
     )
 
 
-def _short(path: str) -> str:
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1].partition("?")[0] or path
+def sample_windows(scene: Scene, count: int = 16, size: int = 256) -> list[Window]:
+    """Up to `count` windows spread evenly over a scene, for statistics of the whole; the same ones every time.
+
+    They are squares of at most `size` pixels a side, smaller for many bands so that all of them together stay small,
+    and don't overlap. Those off the area of interest are left out.
+    """
+    side = max(16, min(size, math.isqrt(_SAMPLES // (count * len(scene.bands)))))
+    across = math.isqrt(count)
+    rows, cols = (_spread(length, side, across) for length in scene.shape)
+    windows = [Window(row, col, height, width) for row, height in rows for col, width in cols]
+    return [window for window in windows if scene.touches(window)]
 
 
-def _identity(dataset: DatasetReader, real: str) -> dict[str, str | int]:
-    """Names, sizes, times of change and a digest of both ends of every file that the dataset consists of."""
-    identity: dict[str, str | int] = {"path": real, "shape": f"{dataset.count} x {dataset.height} x {dataset.width}"}
-    digest = hashlib.sha256()
-    for name in sorted(dataset.files)[:1000]:
-        file = Path(name)
-        if file.is_file():
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode() + _ends(file, status.st_size))
-    identity["digest"] = digest.hexdigest()
-    if Path(real).is_file():
-        status = Path(real).stat()
-        identity |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    return identity
-
-
-def _ends(file: Path, size: int, length: int = 65536) -> bytes:
-    with file.open("rb") as stream:
-        head = stream.read(length)
-        stream.seek(max(0, size - length))
-        return head + stream.read(length)
+def _spread(length: int, side: int, count: int) -> list[tuple[int, int]]:
+    """Starts and lengths of up to `count` pieces, evenly spread, that don't overlap."""
+    count = max(1, min(count, length // side))
+    side = min(side, length)
+    return [((length - side) * (2 * i + 1) // (2 * count), side) for i in range(count)]

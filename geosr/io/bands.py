@@ -1,0 +1,91 @@
+"""Questions about the bands of an open dataset: which are meant, what they hold, and where they are valid."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import DatasetReader
+
+from geosr.errors import InputError
+from geosr.io.environment import GdalError
+from geosr.io.source import MaskKind
+
+_CLASSES = re.compile(
+    r"(^|[_\W])(scl|qa\w*|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?|land_?cover)$",
+    re.IGNORECASE,
+)
+
+
+def chosen_bands(dataset: DatasetReader, name: str, wanted: Sequence[int | str] | None) -> tuple[int, ...]:
+    """Bands counted from 1, from numbers and names; all of them for None. Raises `InputError` for others."""
+    if wanted is None:
+        return tuple(range(1, dataset.count + 1))
+    bands = [_band(dataset, name, band) for band in wanted]
+    if not bands:
+        raise InputError(f"{name}: no band is chosen; name at least one of 1 to {dataset.count}")
+    if len(set(bands)) < len(bands):
+        raise InputError(f"{name}: a band is chosen twice in {', '.join(map(str, wanted))}")
+    return tuple(bands)
+
+
+def _band(dataset: DatasetReader, name: str, wanted: int | str) -> int:
+    names = {(text or "").lower(): number for number, text in enumerate(dataset.descriptions, start=1)}
+    if (number := names.get(str(wanted).lower())) and str(wanted):
+        return number
+    if str(wanted).lstrip("+-").isdigit():
+        if 1 <= int(wanted) <= dataset.count:
+            return int(wanted)
+        raise InputError(f"{name}: there is no band {wanted}; it has bands 1 to {dataset.count}")
+    if (number := names.get(_zeroed(str(wanted)).lower()) or names.get(_unzeroed(str(wanted)).lower())) and str(wanted):
+        return number
+    known = [text for text in dataset.descriptions if text]
+    close = difflib.get_close_matches(str(wanted), known, 3) or known[:12]
+    hint = f"names are {', '.join(close)}" if close else f"its bands have no names; use numbers, 1 to {dataset.count}"
+    raise InputError(f"{name}: there is no band {wanted!r}; {hint}")
+
+
+def _zeroed(name: str) -> str:
+    return re.sub(r"^([A-Za-z]+)(\d)(?!\d)", r"\g<1>0\2", name)
+
+
+def _unzeroed(name: str) -> str:
+    return re.sub(r"^([A-Za-z]+)0+(\d)", r"\1\2", name)
+
+
+def is_exact(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
+    """Whether numbers of a band are names of things (classes, palettes, alpha), which must not be mixed."""
+    if color in (ColorInterp.palette, ColorInterp.alpha):
+        return True
+    if dataset.dtypes[band - 1].startswith("float"):
+        return False
+    if _CLASSES.search(dataset.descriptions[band - 1] or ""):
+        return True
+    thematic = dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic"
+    return bool(thematic or dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
+
+
+def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind, int]:
+    """Where validity comes from beside nodata, and the alpha band where it is that."""
+    try:
+        colors = dataset.colorinterp
+    except GdalError:
+        colors = ()
+    if ColorInterp.alpha in colors:
+        return "alpha", colors.index(ColorInterp.alpha) + 1
+    flags = [dataset.mask_flag_enums[band - 1] for band in bands]
+    if any(MaskFlags.per_dataset in flag for flag in flags):
+        return "dataset", 0
+    return ("bands", 0) if any(not flag for flag in flags) else ("none", 0)
+
+
+def possible_nodata(nodata: float | None, dtype: str) -> float | None:
+    """A nodata number that pixels of this type can hold; None where none of them can equal it."""
+    if nodata is None or np.dtype(dtype).kind == "f":
+        return nodata
+    info = np.iinfo(dtype)
+    return nodata if math.isfinite(nodata) and nodata == int(nodata) and info.min <= nodata <= info.max else None

@@ -1,0 +1,79 @@
+"""Coordinates and whole pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from odc.geo.geobox import GeoBox
+
+from geosr.errors import InputError
+from geosr.io.metadata import Metadata, identity_transform, placed
+from geosr.window import Window
+
+Bounds = tuple[float, float, float, float]
+"""Left, bottom, right, top in the CRS at hand."""
+
+_SNAP = 1e-4
+"""Bounds this close to a pixel's edge, in pixels, are taken to mean that edge."""
+
+
+def geobox_of(metadata: Metadata, window: Window) -> GeoBox:
+    """The pixel grid of a window that has this metadata; without CRS where pyproj doesn't know it."""
+    shape = window.height, window.width
+    if metadata.gcps:
+        return GeoBox(shape, identity_transform(), None)
+    try:
+        return GeoBox(shape, metadata.transform, metadata.crs)
+    except Exception:  # pyproj refuses some CRS that GDAL carries; the grid is the same without it
+        return GeoBox(shape, metadata.transform, None)
+
+
+def bounds_window(bounds: Bounds, metadata: Metadata, scene: Window, name: str) -> Window:
+    """The smallest window of whole pixels that holds `bounds`, cut at the scene's edge.
+
+    Raises `InputError` for bounds that are no rectangle, or lie outside the scene.
+    """
+    if len(bounds) != 4 or not all(math.isfinite(value) for value in bounds):
+        raise InputError(f"--bounds {listed(bounds)}: expected four finite numbers: left bottom right top")
+    if metadata.gcps or (metadata.rpcs is not None and metadata.transform.is_identity):
+        raise InputError(f"{name} has no pixel grid in a CRS, so --bounds can't cut it; cut it by pixels beforehand")
+    for left, bottom, right, top in _turns(bounds, metadata):
+        corners = [placed(~metadata.transform, x, y) for x in (left, right) for y in (bottom, top)]
+        window = _around(corners).clip(scene)
+        if window.size:
+            return window
+    raise InputError(f"--bounds {listed(bounds)} lies outside {name}, which covers {extent(metadata, scene)}")
+
+
+def extent(metadata: Metadata, window: Window) -> str:
+    """Left, bottom, right and top of a scene, to be read."""
+    corners = [placed(metadata.transform, x, y) for x in (0, window.width) for y in (0, window.height)]
+    xs, ys = zip(*corners, strict=True)
+    return listed((min(xs), min(ys), max(xs), max(ys)))
+
+
+def listed(values: Sequence[float]) -> str:
+    """Numbers in a row."""
+    return " ".join(f"{value:.10g}" for value in values)
+
+
+def _turns(bounds: Bounds, metadata: Metadata) -> Iterator[Bounds]:
+    """The same bounds, and in degrees also a turn further east and west: 179 to -179 crosses the date line."""
+    left, bottom, right, top = bounds
+    degrees = metadata.crs is not None and metadata.crs.is_geographic
+    if left > right and degrees:
+        right += 360
+    if left >= right or bottom >= top:
+        found = f"--bounds {listed(bounds)}"
+        raise InputError(f"{found}: expected left bottom right top, with left < right and bottom < top")
+    for turn in (0, 360, -360) if degrees else (0,):
+        yield left + turn, bottom, right + turn, top
+
+
+def _around(corners: Sequence[tuple[float, float]]) -> Window:
+    """The smallest window that holds all corners (column, row), in whole pixels; never empty."""
+    cols, rows = zip(*corners, strict=True)
+    row, col = (math.floor(min(values) + _SNAP) for values in (rows, cols))
+    stop_row, stop_col = (math.ceil(max(values) - _SNAP) for values in (rows, cols))
+    return Window(row, col, max(1, stop_row - row), max(1, stop_col - col))

@@ -1,0 +1,80 @@
+"""What tells one input from another, or from itself after a change."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from geosr.io.environment import is_remote
+
+_LARGEST_TEXT = 4 * 2**20
+_MOST_FILES = 1000
+_PATIENCE = 10
+"""Seconds to wait for a server that is only asked what it holds."""
+
+
+def short_name(path: str) -> str:
+    """The last part of a path or address, for people."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1].partition("?")[0] or path
+
+
+def identity(dataset: DatasetReader, real: str) -> dict[str, str | int]:
+    """Path, shape, and sizes, times of change and a digest of both ends of every file that the dataset consists of.
+
+    What lies behind a network is known by its length and the server's tag, or by the first of its pixels.
+    """
+    known: dict[str, str | int] = {"path": real, "shape": f"{dataset.count} x {dataset.height} x {dataset.width}"}
+    digest = hashlib.sha256()
+    for name in sorted(dataset.files)[:_MOST_FILES]:
+        file = Path(name)
+        if file.is_file():
+            status = file.stat()
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode() + _ends(file, status.st_size))
+    if is_remote(real):
+        digest.update(_remote(dataset, real))
+    elif Path(real).is_file():
+        status = Path(real).stat()
+        known |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return known | {"digest": digest.hexdigest()}
+
+
+def _remote(dataset: DatasetReader, real: str) -> bytes:
+    """What the server says of an object, or its first pixels where it says nothing."""
+    address = real.partition("/vsicurl/")[2]
+    if address.startswith(("http://", "https://")):
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+                told = [answer.headers.get(key, "") for key in ("ETag", "Last-Modified", "Content-Length")]
+            if told[0] or told[1]:
+                return " ".join(told).encode()
+        except (OSError, ValueError):
+            pass  # some servers refuse HEAD; the pixels tell as well
+    height, width = min(64, dataset.height), min(64, dataset.width)
+    pixels: NDArray[np.generic] = dataset.read(1, window=Window(0, 0, width, height))
+    return pixels.tobytes()
+
+
+def _ends(file: Path, size: int, length: int = 65536) -> bytes:
+    with file.open("rb") as stream:
+        head = stream.read(length)
+        stream.seek(max(0, size - length))
+        return head + stream.read(length)
+
+
+def product_text(path: Path) -> str:
+    """The metadata file of the Sentinel-2 product that a local file lies in, if any."""
+    folders = [path.parent, *(folder for folder in list(path.parents)[1:6] if ".SAFE" in str(folder))]
+    for folder in folders:
+        for name in ("MTD_MSIL1C.xml", "MTD_MSIL2A.xml"):
+            file = folder / name
+            if file.is_file() and file.stat().st_size < _LARGEST_TEXT:
+                return file.read_text(errors="replace")
+    return ""
