@@ -1,0 +1,85 @@
+"""Measures of an estimate against a reference, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def rmse(estimate: ArrayLike, reference: ArrayLike) -> float:
+    """Root mean square error over all pixels, in the unit of the input."""
+    error = np.asarray(estimate, np.float64) - np.asarray(reference, np.float64)
+    return float(np.sqrt(np.mean(error * error)))
+
+
+def psnr(estimate: ArrayLike, reference: ArrayLike, *, peak: float) -> float:
+    """Peak signal-to-noise ratio in dB, 20 log10(peak / RMSE); infinite where both agree exactly."""
+    error = rmse(estimate, reference)
+    return float("inf") if error == 0.0 else float(20.0 * np.log10(peak / error))
+
+
+def spectral_angle(estimate: ArrayLike, reference: ArrayLike) -> float:
+    """Mean angle in degrees between the spectra of two (bands, height, width) arrays (Kruse et al. 1993).
+
+    Pixels where either spectrum is zero are left out; NaN where none is left.
+    """
+    a, b = (np.asarray(x, np.float64).reshape(len(np.asarray(x)), -1) for x in (estimate, reference))
+    lengths = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    valid = lengths > 0
+    if not valid.any():
+        return float("nan")
+    cosine = np.sum(a[:, valid] * b[:, valid], axis=0) / lengths[valid]
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))).mean())
+
+
+def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
+    """How far `image` lies from `reference`, (down, right) in pixels, by the slope of the cross-spectrum's phase.
+
+    For shifts under half a pixel, as after a change of grid: the phase of the low frequencies (up to a quarter of
+    the sampling rate, where the interpolation's aliases are small) is fitted by a plane, weighted by the energy that
+    both share. Both are (height, width) of one shape; their border is faded out by a Hann window.
+    """
+    a, b = (_faded(np.asarray(x, np.float64)) for x in (image, reference))
+    cross = np.fft.fft2(b) * np.conj(np.fft.fft2(a))
+    rows, cols = (np.fft.fftfreq(n) for n in a.shape)
+    low = (np.abs(rows)[:, None] < 0.25) & (np.abs(cols)[None] < 0.25)
+    weight = np.abs(cross[low])
+    plane = 2.0 * np.pi * np.stack(np.broadcast_arrays(rows[:, None], cols[None]), -1)[low]
+    normal = plane.T @ (plane * weight[:, None])
+    down, right = np.linalg.solve(normal, plane.T @ (weight * np.angle(cross[low])))
+    return float(down), float(right)
+
+
+def bootstrap(differences: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> Interval:
+    """Mean of one figure a scene, with the 95 % percentile interval of the mean over scenes drawn with replacement.
+
+    Give paired differences, one a scene, to compare two methods (Efron 1979).
+    """
+    values = np.asarray(differences, np.float64)
+    random = np.random.default_rng(seed)
+    means = values[random.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _faded(image: Doubles) -> Doubles:
+    window: NDArray[Any] = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])[None]
+    faded: Doubles = (image - image.mean()) * window
+    return faded

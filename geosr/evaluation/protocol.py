@@ -1,0 +1,126 @@
+"""The protocol: a native band is the truth, its degraded image the input, and every method is scored alike.
+
+For each case (a blur, or a reduction by bicubic, with or without noise) the truth is degraded by `scale`, each method
+brings it back, and PSNR is taken band by band with a border of four input pixels cut off. The peak is the truth's
+largest minus smallest value, the same for all methods. Figures are averaged over a scene's bands, then over scenes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.evaluation.metrics import Interval, bootstrap, psnr
+from geosr.models.degradation import observe
+
+Floats = NDArray[np.float32]
+
+BORDER = 4
+"""Input pixels along each edge that are not scored."""
+SAFE_MTF = 0.40
+"""What a method is told of a blur that nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One scene of one place: the truth."""
+
+    name: str
+    bands: Floats
+    """(bands, height, width), any unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How the input was made, and what the methods are told of it."""
+
+    name: str
+    mtf: float | None
+    """True MTF at the input's Nyquist frequency; None for a reduction by bicubic."""
+    snr: float | None = None
+    """Mean of the input band over the noise's standard deviation; None for no noise."""
+    told_mtf: float | None = None
+    """What the methods are told instead of the truth; bicubic reductions are told the safe value."""
+    told_snr: float | None = None
+    """What they are told instead of the true noise; infinity for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a method is given: the coarse bands and what is known of them."""
+
+    bands: Floats
+    """(bands, h, w)."""
+    mtf: float
+    noise: Floats
+    """(bands,) standard deviation, in the unit of the bands."""
+    scale: int
+    true_mtf: float | None
+    """For methods that are given the true blur, as opponents are; None where it was bicubic."""
+
+
+Method = Callable[[Observation], Floats]
+"""Makes (bands, h * scale, w * scale) of an observation."""
+Scores = dict[str, NDArray[np.float64]]
+"""PSNR in dB of every band, by method."""
+
+
+def load_scenes(path: str | Path) -> list[Scene]:
+    """The scenes of an archive that `scripts/prepare_planes.py` wrote, bands of one file and size together."""
+    bands: dict[str, list[Floats]] = {}
+    with np.load(path) as archive:
+        for number, about in enumerate(json.loads(str(archive["index"]))):
+            bands.setdefault(about["file"], []).append(archive[str(number)].astype(np.float32))
+    return [Scene(Path(name).stem, np.stack(planes)) for name, planes in bands.items()]
+
+
+def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observation:
+    """The scene as the case's sensor sees it; the noise is the same for the same seed."""
+    coarse = observe(scene.bands, case.mtf, scale)
+    means = np.abs(coarse.mean(axis=(1, 2)))
+    if case.snr is not None:
+        grain = np.random.default_rng(seed).standard_normal(coarse.shape).astype(np.float32)
+        coarse = coarse + grain * (means / np.float32(case.snr))[:, None, None]
+    told_snr = case.told_snr if case.told_snr is not None else case.snr
+    noise = means / np.float32(told_snr) if told_snr is not None else np.zeros_like(means)
+    mtf = next(value for value in (case.told_mtf, case.mtf, SAFE_MTF) if value is not None)
+    return Observation(coarse, mtf, noise, scale, case.mtf)
+
+
+def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int) -> Scores:
+    """PSNR of every band of the scene, by method."""
+    seen = observed(scene, case, scale)
+    height, width = (side * scale for side in seen.bands.shape[1:])
+    inner = (slice(BORDER * scale, height - BORDER * scale), slice(BORDER * scale, width - BORDER * scale))
+    truth = scene.bands[:, :height, :width][:, *inner]
+    peaks = [float(np.ptp(band)) for band in scene.bands]
+    results: Scores = {}
+    for name, method in methods.items():
+        estimate = method(seen)[:, *inner]
+        results[name] = np.array([psnr(e, t, peak=p) for e, t, p in zip(estimate, truth, peaks, strict=True)])
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One method against another over all scenes of a case."""
+
+    gain: Interval
+    """Gain in dB: mean over the bands of a scene, then over scenes."""
+    worst: float
+    """The smallest gain of any band, dB."""
+    where: str
+    """Scene and band (from 1) of the smallest gain."""
+
+
+def compare(scores: Iterable[tuple[str, Scores]], method: str, against: str) -> Comparison:
+    """The gain of `method` over `against` from the scores of several (named) scenes."""
+    gains = [(name, each[method] - each[against]) for name, each in scores]
+    name, worst = min(gains, key=lambda item: float(item[1].min()))
+    where = f"{name} band {int(worst.argmin()) + 1}"
+    return Comparison(bootstrap([float(gain.mean()) for _, gain in gains]), float(worst.min()), where)

@@ -1,0 +1,1 @@
+"""Training of the networks: patches, recipes and the loop."""

@@ -1,0 +1,40 @@
+"""Writes trained weights with their card into the package.
+
+    python scripts/publish_weights.py WEIGHTS CARD.toml SCALE OUT [QUALITY.json]
+
+OUT is a safetensors file whose metadata `geosr_card` is the card as JSON: the TOML's keys, the scale, and for every
+case of QUALITY.json (from `benchmarks/quality.py --json`) the gain in dB over bicubic and over back-projection.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+
+def main(weights: str, card_path: str, scale: str, out: str, quality: str = "") -> None:
+    """Writes `out`; the tensors are kept bit for bit."""
+    card = tomllib.loads(Path(card_path).read_text(encoding="utf-8")) | {"scale": int(scale)}
+    if quality:
+        card["metrics"] = _metrics(json.loads(Path(quality).read_text(encoding="utf-8")))
+    save_file(load_file(weights), out, metadata={"geosr_card": json.dumps(card)})
+    Path(out).chmod(0o644)
+
+
+def _metrics(report: list[dict[str, Any]]) -> dict[str, Any]:
+    """By case: gain in dB over each opponent as mean, low and high of its 95 % interval, and the worst band's."""
+    figures: dict[str, Any] = {}
+    for entry in report:
+        gains = {f"over_{name}": [round(each["gain"][key], 2) for key in ("mean", "low", "high")]
+                 for name, each in entry["gain"].items()}  # fmt: skip
+        figures[entry["case"]["name"]] = gains | {"worst_band": round(entry["gain"]["bicubic"]["worst"], 2)}
+    return figures
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

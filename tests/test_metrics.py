@@ -1,0 +1,100 @@
+"""Measures, and the protocol that compares methods."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geosr.evaluation.metrics import bootstrap, psnr, rmse, shift, spectral_angle
+from geosr.evaluation.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
+
+
+def test_psnr_is_twenty_decibels_for_an_error_of_a_tenth_of_the_peak() -> None:
+    reference = np.zeros((8, 8))
+    assert psnr(reference + 25.5, reference, peak=255) == pytest.approx(20.0)
+    assert psnr(reference, reference, peak=255) == float("inf")
+
+
+def test_rmse_of_large_integers_does_not_overflow() -> None:
+    assert rmse(np.array([60_000], np.uint16), np.array([10], np.uint16)) == 59_990.0
+
+
+def test_spectral_angle_ignores_brightness_and_measures_colour() -> None:
+    spectra = np.random.default_rng(0).uniform(1, 2, (4, 5, 6))
+    assert spectral_angle(3 * spectra, spectra) == pytest.approx(0.0, abs=1e-5)
+    axes = np.eye(2)[:, :, None]
+    assert spectral_angle(axes, axes[::-1]) == pytest.approx(90.0)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0.0, 0.0), (0.25, -0.1), (-0.4, 0.3)])
+def test_a_shift_below_half_a_pixel_is_measured(down: float, right: float) -> None:
+    rows, cols = np.mgrid[0:64, 0:64].astype(float)
+
+    def blobs(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        random = np.random.default_rng(4)
+        places = random.uniform(5, 59, (60, 2))
+        return sum(np.exp(-((rows - r) ** 2 + (cols - c) ** 2) / 8) for r, c in places)  # type: ignore[return-value]
+
+    assert shift(blobs(rows - down, cols - right), blobs(rows, cols)) == pytest.approx((down, right), abs=0.015)
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_scenes() -> None:
+    values = np.random.default_rng(1).normal(1.0, 0.5, 400)
+    few, many = bootstrap(values[:20]), bootstrap(values)
+    assert few.low < few.mean < few.high
+    assert many.high - many.low < few.high - few.low
+    assert many == bootstrap(values)
+
+
+def scene(bands: int = 2, side: int = 64) -> Scene:
+    random = np.random.default_rng(7)
+    return Scene("made", random.normal(1000, 50, (bands, side, side)).astype(np.float32))
+
+
+def truth_teller(seen: Observation) -> np.ndarray:
+    return scene(len(seen.bands)).bands
+
+
+def flat(seen: Observation) -> np.ndarray:
+    side = seen.bands.shape[1] * seen.scale
+    return np.full((len(seen.bands), side, side), 1000.0, np.float32)
+
+
+def test_a_method_that_knows_the_truth_scores_infinity_and_another_less() -> None:
+    scores = score(scene(), Case("blur", 0.25), {"truth": truth_teller, "flat": flat}, 4)
+    assert np.isinf(scores["truth"]).all()
+    assert (scores["flat"] < 30).all()
+
+
+def test_methods_are_told_the_truth_unless_the_case_says_otherwise() -> None:
+    told = observed(scene(), Case("plain", 0.2, snr=100), 4)
+    assert told.mtf == 0.2
+    assert told.noise == pytest.approx(np.full(2, 10.0), rel=0.01)
+    misled = observed(scene(), Case("misled", 0.2, snr=100, told_mtf=0.4, told_snr=float("inf")), 4)
+    assert (misled.mtf, misled.true_mtf) == (0.4, 0.2)
+    assert (misled.noise == 0).all()
+    assert observed(scene(), Case("bicubic", None), 4).mtf == 0.4
+
+
+def test_the_noise_is_the_same_in_every_run() -> None:
+    case = Case("noisy", 0.25, snr=100)
+    assert np.array_equal(observed(scene(), case, 4).bands, observed(scene(), case, 4).bands)
+
+
+def test_a_comparison_names_the_worst_band() -> None:
+    good, bad = np.array([3.0, 2.0]), np.array([1.0, 2.5])
+    scores = [("a", {"new": good, "old": good - 1}), ("b", {"new": bad, "old": np.array([1.0, 3.0])})]
+    found = compare(scores, "new", "old")
+    assert found.gain.mean == pytest.approx(0.375)
+    assert (found.worst, found.where) == (-0.5, "b band 2")
+
+
+def test_scenes_are_read_with_the_bands_of_a_file_together(tmp_path: Path) -> None:
+    index = [{"file": "x/one.tif"}, {"file": "x/one.tif"}, {"file": "y/two.tif"}]
+    planes = {str(i): np.full((4, 5), i, np.uint16) for i in range(3)}
+    np.savez(tmp_path / "v.npz", index=np.array(json.dumps(index)), **planes)
+    scenes = load_scenes(tmp_path / "v.npz")
+    assert [(s.name, s.bands.shape) for s in scenes] == [("one", (2, 4, 5)), ("two", (1, 4, 5))]

@@ -1,0 +1,133 @@
+"""The network `fast`: gain, offset, alignment and reach."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from geosr.evaluation.metrics import shift
+from geosr.models.classical import upsample
+from geosr.models.degradation import degrade
+from geosr.models.networks.fast import LOW_PASS_RADIUS, Fast
+
+
+def shaken(scale: int) -> Fast:
+    """A network whose every weight matters, as after training."""
+    torch.manual_seed(3)
+    network = Fast(scale, channels=16, blocks=3)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+def noise_image(height: int = 24, width: int = 31) -> Tensor:
+    return torch.randn(2, 1, height, width, generator=torch.Generator().manual_seed(5))
+
+
+MTF = torch.tensor([0.20, 0.40])
+NOISE = torch.tensor([0.10, 0.30])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_result_is_scale_times_as_large(scale: int) -> None:
+    assert shaken(scale)(noise_image(), MTF, NOISE).shape == (2, 1, 24 * scale, 31 * scale)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("gain", "offset"), [(0.001, 0.0), (7.0, 0.0), (7.0, -3.0), (2500.0, 1000.0), (1.0, 4.0)])
+def test_gain_and_offset_of_the_input_pass_through(gain: float, offset: float) -> None:
+    network, x = shaken(4), noise_image()
+    plain = gain * network(x, MTF, NOISE) + offset
+    changed = network(gain * x + offset, MTF, gain * NOISE)
+    assert (changed - plain).abs().max() < 1e-5 * plain.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("value", [0.0, 1.0, 255.0, 10_000.0])
+def test_a_constant_stays_constant(value: float) -> None:
+    x = torch.full((1, 1, 20, 20), value)
+    result = shaken(4)(x, MTF[:1], torch.zeros(1))
+    assert (result - value).abs().max() <= 1e-5 * value
+
+
+@torch.no_grad()
+def test_before_training_the_result_is_the_bicubic_estimate() -> None:
+    x = noise_image()
+    assert torch.equal(Fast(4)(x, MTF, NOISE), upsample(x, 4))
+
+
+@torch.no_grad()
+def test_blur_and_noise_change_the_result() -> None:
+    network, x = shaken(2), noise_image()
+    result = network(x, MTF, NOISE)
+    assert not torch.allclose(result, network(x, MTF + 0.1, NOISE))
+    assert not torch.allclose(result, network(x, MTF, NOISE + 0.1))
+
+
+@torch.no_grad()
+def test_the_base_and_the_residual_of_the_high_pass_make_up_the_result() -> None:
+    network, x = shaken(4), noise_image()
+    detail = network.residual(network.high_pass(x), MTF, NOISE)
+    assert torch.equal(network(x, MTF, NOISE), network.base(x) + detail)
+
+
+@torch.no_grad()
+def test_a_pixel_reaches_no_further_than_the_convolutions_and_the_low_pass() -> None:
+    network = shaken(2)
+    reach = LOW_PASS_RADIUS + 2 + 2 * len(network.blocks)
+    x = noise_image(48, 48)[:1]
+    touched = x.clone()
+    touched[..., 24, 24] += 1.0
+    changed = (network(x, MTF[:1], NOISE[:1]) != network(touched, MTF[:1], NOISE[:1]))[0, 0].nonzero() // 2 - 24
+    assert changed.abs().max() <= reach
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_trained_network_shifts_nothing(scale: int) -> None:
+    network = trained(scale)
+    x = smooth(96)
+    halo = 26
+    padded = torch.nn.functional.pad(x, (halo, halo, halo, halo), mode="reflect")
+    rim = halo * scale
+    result = network(padded, torch.tensor([0.25]), torch.zeros(1))[..., rim:-rim, rim:-rim]
+    down, right = shift(degrade(result, 0.25, scale)[0, 0].numpy(), x[0, 0].numpy())
+    assert abs(down) < 0.02
+    assert abs(right) < 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_trained_network_brings_back_more_than_bicubic(scale: int) -> None:
+    truth = smooth(64 * scale)
+    x = degrade(truth, 0.25, scale)
+    estimate = trained(scale)(x, torch.tensor([0.25]), torch.zeros(1))
+    rim = 20 * scale
+    inner = (slice(None), slice(None), slice(rim, -rim), slice(rim, -rim))
+    errors = [(guess - truth)[inner].square().mean() for guess in (estimate, upsample(x, scale))]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def trained(scale: int) -> Fast:
+    from importlib.resources import as_file, files
+
+    from safetensors.torch import load_file
+
+    with as_file(files("geosr.models") / "weights" / f"fast_x{scale}.safetensors") as path:
+        network = Fast(scale)
+        network.load_state_dict(load_file(path))
+    return network.eval()
+
+
+def smooth(side: int) -> Tensor:
+    """Fields, (1, 1, side, side): pieces of constant value with straight edges, as land cover has."""
+    random = torch.Generator().manual_seed(11)
+    rows, cols = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
+    image = torch.zeros(side, side)
+    for _ in range(60):
+        row, col, height, width = (torch.rand(4, generator=random) * side).tolist()
+        slope = float(torch.rand(1, generator=random)) - 0.5
+        inside = ((rows - row - slope * cols).abs() < height / 4) & ((cols - col + slope * rows).abs() < width / 4)
+        image[inside] = float(torch.rand(1, generator=random))
+    return image[None, None]
