@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.shutil import copy
 from rasterio.windows import Window as FileWindow
@@ -28,7 +29,7 @@ from geosr.radiometry import Pixels
 from geosr.tiling import TilePlan
 
 _SCALE = 4
-_PROFILE = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(5e5, 5e6, 2.5, 2.5)}
+_PROFILE = {"crs": "EPSG:32633", "transform": Affine(2.5, 0, 5e5, 0, -2.5, 5e6)}
 
 
 def enlarged(scene: Path, bands: int, side: int) -> NDArray[np.generic]:

@@ -42,6 +42,7 @@ class Template:
                     apply(file)
             sidecar = path.with_name(path.name + ".aux.xml")
             directory = tiff.read_directory(path.read_bytes())
+            _check_nodata(directory, layout)
             return Template(directory, sidecar.read_bytes() if sidecar.exists() else None)
 
     def directories(self, layout: Layout) -> list[dict[int, tiff.Tag]]:
@@ -50,4 +51,13 @@ class Template:
 
 
 def _nodata(layout: Layout) -> float | None:
-    return next((value for value in layout.nodata if value is not None), None)
+    return None if layout.absent is None else layout.nodata[0]
+
+
+def _check_nodata(directory: tiff.Directory, layout: Layout) -> None:
+    """Blocks that are left out must read back as they would have been written."""
+    tag = directory.get(tiff.NODATA)
+    declared = None if tag is None else float(tag.data.rstrip(b"\0"))
+    expected = layout.nodata[0] if layout.absent is not None else declared
+    if declared != expected and not (declared != declared and expected != expected):
+        raise ValueError(f"the template declares nodata {declared} and the layout {expected}")

@@ -78,6 +78,7 @@ class TiffSink:
         self.started: Literal["fresh", "resumed", "restarted"] = "fresh"
         """How it began: with nothing, with tiles of an earlier run, or instead of one that had other settings."""
         self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._whole = self.path.with_name(f".{self.path.name}.whole")
         self._template = Template.make(layout, profile, template)
         self._blocks = Blocks.none(layout)
         self._done: dict[int, tuple[int, int]] = {}
@@ -153,6 +154,7 @@ class TiffSink:
             if not overwrite:
                 raise InputError(_differs(self.path, earlier, header))
             self.started = "restarted"
+        self._whole.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         self._data = os.open(self._partial, flags | (os.O_TRUNC if fresh else 0), 0o666)
         try:
@@ -208,9 +210,8 @@ class TiffSink:
         self._build_overviews()
         directories = self._template.directories(self.layout)
         if self.layout.format == "COG":
-            whole = self.path.with_name(f".{self.path.name}.whole")
-            write_cog(whole, self._data, self._blocks, directories, self.layout)
-            return whole
+            write_cog(self._whole, self._data, self._blocks, directories, self.layout)
+            return self._whole
         write_gtiff(self._data, self._end, self._blocks, directories, self.layout)
         return self._partial
 

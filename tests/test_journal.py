@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geosr.errors import PlaceError
+from geosr.io.journal import Journal
+
+
+def filled(path: Path, payloads: list[bytes]) -> None:
+    journal = Journal(path)
+    journal.begin("a run")
+    for number, payload in enumerate(payloads):
+        journal.add(number % 200, payload)
+    journal.close()
+
+
+def test_records_come_back_in_order_with_their_kind(tmp_path: Path) -> None:
+    filled(tmp_path / "j", [b"one", b"", b"three" * 1000])
+    journal = Journal(tmp_path / "j")
+    assert journal.header() == "a run"
+    assert [(r.kind, r.payload) for r in journal.records()] == [(0, b"one"), (1, b""), (2, b"three" * 1000)]
+    journal.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(0, 400), st.binary(max_size=8))
+def test_a_journal_cut_at_any_byte_holds_the_records_before_it(
+    tmp_path: Path, payloads: list[bytes], length: int, garbage: bytes
+) -> None:
+    path = tmp_path / "j"
+    path.unlink(missing_ok=True)
+    filled(path, payloads)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length] + (garbage if 16 < length < len(whole) else b""))
+    journal = Journal(path)
+    if journal.header() is None:
+        assert length < len(whole) - sum(map(len, payloads))
+    else:
+        found = [record.payload for record in journal.records()]
+        assert found == payloads[: len(found)]
+        journal.trim()
+        journal.add(7, b"next")
+        journal.close()
+        journal = Journal(path)
+        journal.header()
+        assert [record.payload for record in journal.records()] == [*found, b"next"]
+    journal.close()
+
+
+def test_a_changed_byte_ends_the_journal_before_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    filled(path, [b"first", b"second", b"third"])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"second", b"sexond"))
+    journal = Journal(path)
+    journal.header()
+    assert [record.payload for record in journal.records()] == [b"first"]
+    journal.close()
+
+
+def test_a_second_run_is_refused_while_the_first_holds_the_journal(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "j")
+    with pytest.raises(PlaceError, match="another run is writing"):
+        Journal(tmp_path / "j")
+    first.close()
+    Journal(tmp_path / "j").close()
+
+
+def test_a_second_process_is_refused_too(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "j")
+    code = f"from pathlib import Path; from geosr.io.journal import Journal; Journal(Path({str(tmp_path / 'j')!r}))"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode
+    assert "another run is writing" in done.stderr
+    first.close()
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"somebody's notes, longer than the magic")
+    journal = Journal(tmp_path / "j")
+    with pytest.raises(PlaceError, match="not a journal"):
+        journal.header()
+    journal.close()
+    assert (tmp_path / "j").read_bytes().startswith(b"somebody's notes")
+
+
+def test_a_record_that_could_not_be_written_leaves_the_journal_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.begin("a run")
+    journal.add(1, b"kept")
+    real = os.pwrite
+
+    def full(file: int, data: memoryview, at: int) -> int:
+        if at > 60:
+            raise OSError(28, "No space left on device")
+        return real(file, data[:5], at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        journal.add(1, b"lost" * 20)
+    monkeypatch.undo()
+    journal.add(1, b"next")
+    journal.close()
+    again = Journal(tmp_path / "j")
+    again.header()
+    assert [record.payload for record in again.records()] == [b"kept", b"next"]
+    again.close()
