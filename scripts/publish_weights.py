@@ -30,10 +30,13 @@ def _metrics(report: list[dict[str, Any]]) -> dict[str, Any]:
     """By case: gain in dB over each opponent as mean, low and high of its 95 % interval, and the worst band's."""
     figures: dict[str, Any] = {}
     for entry in report:
-        gains = {f"over_{name}": [round(each["gain"][key], 2) for key in ("mean", "low", "high")]
-                 for name, each in entry["gain"].items()}  # fmt: skip
+        gains = {f"over_{name}": _rounded(each["gain"]) for name, each in entry["gain"].items()}
         figures[entry["case"]["name"]] = gains | {"worst_band": round(entry["gain"]["bicubic"]["worst"], 2)}
     return figures
+
+
+def _rounded(interval: dict[str, float]) -> list[float]:
+    return [round(interval[key], 2) for key in ("mean", "low", "high")]
 
 
 if __name__ == "__main__":

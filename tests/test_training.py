@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
-from safetensors.torch import load_file
+from affine import Affine
+from safetensors.torch import load_file, save_file
 
 from geosr.errors import GeosrError
+from geosr.evaluation.protocol import load_scenes
+from geosr.models.checkpoint import read_card
 from geosr.models.networks.fast import Fast
 from geosr.training.loop import MARGIN, Progress, Trainer, adopt, learning_rate, train
 from geosr.training.patches import Patches, load_planes
 from geosr.training.recipe import Recipe, read_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -128,5 +135,43 @@ def test_a_recipe_is_read_and_a_wrong_key_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x2.toml"])
 def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
-    path = Path(__file__).resolve().parents[1] / "recipes" / name
-    assert f"x{read_recipe(path).scale}" in name
+    assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name
+
+
+def test_published_weights_carry_their_card_and_keep_their_values(tmp_path: Path) -> None:
+    network = Fast(4)
+    save_file(network.state_dict(), tmp_path / "trained.safetensors")
+    gain = {"mean": 1.234, "low": 1.0, "high": 1.5, "worst": 0.1}
+    report = [
+        {"case": {"name": "MTF 0.25"}, "gain": {name: {"gain": gain, "worst": 0.1} for name in ("bicubic", "ibp")}}
+    ]
+    (tmp_path / "quality.json").write_text(json.dumps(report))
+    publish = runpy.run_path(str(ROOT / "scripts" / "publish_weights.py"))["main"]
+    out = tmp_path / "out.safetensors"
+    publish(tmp_path / "trained.safetensors", ROOT / "recipes" / "fast.card.toml", "4", out, tmp_path / "quality.json")
+    card = read_card(out)
+    assert (card.name, card.scales, card.blocks) == ("fast", (4,), 8)
+    assert card.metrics["MTF 0.25"]["over_ibp"] == [1.23, 1.0, 1.5]
+    assert torch.equal(load_file(out)["head.weight"], network.head.weight)
+
+
+def test_a_band_is_trained_on_or_validated_on_and_never_both(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(1, 999, (3, 2, 40, 40)).astype(np.uint16)
+    numbers[0, 0, :5] = 0
+    for name, bands in zip("abc", numbers, strict=True):
+        profile = {"width": 40, "height": 40, "count": 2, "dtype": "uint16", "transform": Affine.scale(10)}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
+            file.write(bands)
+    groups = """
+    train = [{name = "t", files = ["*.tif"], weight = 1}]
+    validate = [{name = "v", files = ["c.tif"], bands = [2]}]
+    """
+    (tmp_path / "data.toml").write_text(groups)
+    runpy.run_path(str(ROOT / "scripts" / "prepare_planes.py"))["main"](
+        tmp_path / "data.toml", tmp_path, tmp_path / "out"
+    )
+    planes = load_planes(tmp_path / "out" / "train.npz")
+    assert len(planes) == 4
+    assert np.isnan(planes[0].values[:5]).all()
+    [scene] = load_scenes(tmp_path / "out" / "validate.npz")
+    assert np.array_equal(scene.bands[0], numbers[2, 1])
