@@ -1,3 +1,25 @@
-"""Super-resolution for satellite rasters."""
+"""Super-resolution for satellite rasters.
+
+>>> import geosr
+>>> geosr.upscale("scene.tif", model="fast", scale=4)["path"]  # doctest: +SKIP
+'scene_x4.tif'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geosr.api import prepare, upscale
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "prepare", "upscale"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch and GDAL is imported when it is first asked for."""
+    if name in ("prepare", "upscale"):
+        from geosr import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'geosr' has no attribute {name!r}")

@@ -28,7 +28,7 @@ class Tile:
     core: Window
     """What the tile answers for."""
     read: Window
-    """What is read from the source; never outside the scene."""
+    """What is read from the source; outside the scene only where it was cut from more."""
     block: Window
     """What the network is given; may reach outside the scene, where the scene is mirrored."""
     crop: Window
@@ -53,6 +53,8 @@ class TilePlan(Sequence[Tile]):
     """What is read on each side, source pixels; more than the halo where gaps must be filled alike in all tilings."""
     multiple: int = 1
     """The network takes blocks whose sides are multiples of this."""
+    around: Window | None = None
+    """All that can be read, counted from the scene's corner, where the scene is a part cut from more; else None."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,7 +103,7 @@ class TilePlan(Sequence[Tile]):
         return Tile(
             index=index,
             core=core,
-            read=core.grow(max(self.reach, self.halo + self.multiple - 1)).clip(self.scene),
+            read=core.grow(max(self.reach, self.halo + self.multiple - 1)).clip(self.around or self.scene),
             block=block,
             crop=core.within(block).scale(self.scale),
             write=core.scale(self.scale),

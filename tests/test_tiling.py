@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geosr.tiling import TilePlan, split
+from geosr.window import Window
 
 plans = st.builds(
     TilePlan,
     height=st.integers(1, 90),
     width=st.integers(1, 90),
-    core=st.integers(1, 40),
+    core=st.integers(3, 40),
     scale=st.integers(1, 8),
     halo=st.integers(0, 25),
     reach=st.integers(0, 60),
@@ -85,3 +87,13 @@ def test_a_pixel_outside_the_scene_has_no_tile() -> None:
 def test_over_keeps_the_tiles_that_touch() -> None:
     plan = TilePlan(100, 100, 10, 2)
     assert [tile.index for tile in plan.over(lambda core: core.row == core.col == 50)] == [55]
+
+
+@given(plans, st.integers(0, 30), st.integers(0, 30))
+def test_a_part_cut_from_more_reads_what_lies_around_it(plan: TilePlan, above: int, left: int) -> None:
+    around = Window(-above, -left, plan.height + above + 7, plan.width + left + 3)
+    part = replace(plan, around=around)
+    for tile, alone in zip(part, plan, strict=True):
+        assert tile.read.clip(around) == tile.read
+        assert tile.read == tile.core.grow(max(plan.reach, plan.halo + plan.multiple - 1)).clip(around)
+        assert (tile.core, tile.block, tile.crop, tile.write) == (alone.core, alone.block, alone.crop, alone.write)

@@ -57,10 +57,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt as error:
-        print(f"geosr: interrupted{'; ' + str(error) if str(error) else ''}", file=sys.stderr)
+    except click.exceptions.Abort as error:  # click makes it of KeyboardInterrupt
+        told = str(error.__cause__ or "")
+        print(f"geosr: interrupted{'; ' + told if told else ''}", file=sys.stderr)
         code = INTERRUPTED
     except GeosrError as error:
         print(f"geosr: {error}", file=sys.stderr)

@@ -103,8 +103,8 @@ def command(
 ) -> None:
     """Upscale SRC, a raster of any size, type and number of bands, into DST.
 
-    DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata. Without DST it lies beside SRC
-    with the scale in its name: scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
+    DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata. Without DST it lies beside
+    SRC with the scale in its name: scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
     """
     from geosr.api import prepare
 

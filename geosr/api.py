@@ -1,0 +1,334 @@
+"""The wiring: it chooses and checks, and computes nothing itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from geosr import __version__
+from geosr.io.destination import check_name, default_name
+from geosr.io.encoder import Encoder
+from geosr.io.layout import Layout, Options, choose_core, estimate_size
+from geosr.io.place import check_destination
+from geosr.io.scene import Scene, open_scene
+from geosr.io.source import close as close_files
+from geosr.io.writer import TiffSink
+from geosr.models.registry import Card
+from geosr.models.registry import card as find_card
+from geosr.models.runtime import ModelNetwork, network_for, prepare_process
+from geosr.observing import observe
+from geosr.pipeline import Job, run
+from geosr.radiometry import Radiometry
+from geosr.tiling import Tile, TilePlan
+from geosr.upscaler import Upscaler
+from geosr.window import Window
+
+Progress = Callable[[int, int, int], None]
+"""Called with tiles done, tiles in all, and source pixels times bands upscaled so far in this run."""
+
+
+def upscale(
+    src: str | Path,
+    dst: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Upscale a raster file into a GeoTIFF; returns a report of what was done, under "path" where the result is.
+
+    The result has the same outer edges, CRS, radiometry and metadata; only the pixel size is divided by the scale. It
+    takes its final name only when it is whole. A run that was stopped goes on when called again with the same input and
+    options. Options are those of `prepare`.
+
+    Raises
+    ------
+    geosr.errors.InputError
+        The input or an option is at fault; nothing was written.
+    geosr.errors.GeosrError
+        The place failed, or a tile; what was done is kept for the next call.
+    """
+    return prepare(src, dst, **options).execute(progress)
+
+
+def prepare(
+    src: str | Path,
+    dst: str | Path | None = None,
+    *,
+    model: str = "fast",
+    scale: int = 4,
+    bands: Sequence[int | str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    aoi: str | Path | None = None,
+    mtf: float | Sequence[float] | None = None,
+    snr: float | Sequence[float] | None = None,
+    nodata: float | None = None,
+    scale_offset: tuple[float, float] | None = None,
+    dtype: str | None = None,
+    format: Literal["COG", "GTiff"] = "COG",
+    co: Mapping[str, str] | None = None,
+    tile: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    overwrite: bool = False,
+) -> Run:
+    """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written.
+
+    Parameters
+    ----------
+    src
+        A raster file, URL (https://, s3://) or anything else that GDAL opens.
+    dst
+        The result; `scene_x4.tif` beside `scene.tif` by default.
+    model
+        A name that `geosr models` lists, or a safetensors file with a card.
+    scale
+        Output pixels per source pixel each way.
+    bands
+        Numbers counted from 1, or names; all by default.
+    bounds
+        Left, bottom, right, top in the scene's CRS, snapped outwards to whole pixels.
+    aoi
+        GeoJSON file with polygons in any CRS; what lies outside is neither computed nor written.
+    mtf
+        The sensor's modulation transfer at the source's Nyquist frequency, in (0, 1), one or one per band; from the
+        sensor table, else a safe default, if None.
+    snr
+        Signal-to-noise ratio, above 0, one or one per band; the noise is estimated from the scene if None.
+    nodata, scale_offset
+        Take the place of what the file says.
+    dtype
+        Stored type of the result; must hold every number of the source's.
+    co
+        Creation options: COMPRESS, LEVEL, PREDICTOR, BLOCKSIZE, INTERLEAVE, BIGTIFF, OVERVIEWS, RESAMPLING.
+    tile
+        Side of a tile, source pixels, rounded up to what the file's blocks allow; it changes memory, speed, no pixel.
+    workers
+        Tiles worked on at a time; the processor's cores by default.
+    device, precision
+        Where and how the network computes; chosen for this machine by default.
+    overwrite
+        Replace `dst`, or what a run with other options left of it.
+    """
+    card = find_card(model, scale)
+    scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
+    target = Path(dst) if dst is not None else default_name(str(src), scale)
+    check_name(target, [scene.path])
+    target = check_destination(target, overwrite)
+    radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
+    observation, notes = observe(scene, mtf, snr, sample=card.conditioned)
+    network = network_for(model, scale, observation, device=device, precision=precision)
+    layout, plan = _plan(scene, radiometry, network, format, co or {}, tile)
+    return Run(
+        scene=scene,
+        card=card,
+        dst=target,
+        plan=plan,
+        layout=layout,
+        upscaler=Upscaler(network, radiometry, scene.exact),
+        workers=workers or _cores(),
+        overwrite=overwrite,
+        notes=(*(notes if card.conditioned else ()), *scene.sensor.notes, *network.notes),
+        tags=_provenance(card, network),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An upscaling that is ready to go."""
+
+    scene: Scene
+    card: Card
+    dst: Path
+    plan: TilePlan
+    layout: Layout
+    upscaler: Upscaler
+    workers: int
+    overwrite: bool
+    notes: tuple[str, ...]
+    """What was found and assumed, one line each, the most telling first."""
+    tags: Mapping[str, str]
+    """Provenance that the result carries."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before trusting the result, one line each."""
+        return self.scene.metadata.zoom(self.plan.scale).warnings + tuple(
+            line for line in self.scene.warnings if line not in self.scene.metadata.warnings
+        )
+
+    @property
+    def tiles(self) -> Sequence[Tile]:
+        """The tiles that have something to show."""
+        return self.plan if self.scene.area is None else self.plan.over(self.scene.touches)
+
+    def execute(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Compute what is missing and give the result its name; returns the report. Raises as `upscale`."""
+        start = time.perf_counter()
+        with self._sink() as sink:
+            kept = sink.done()
+            missing = [tile for tile in self.tiles if tile.index not in kept]
+            done = self._compute(sink, missing, progress)
+            sink.finish()
+        return {
+            **self._facts(),
+            "tiles": len(self.tiles),
+            "tiles_from_an_earlier_run": len(self.tiles) - len(missing),
+            "seconds": round(time.perf_counter() - start, 2),
+            "megapixels_per_second": round(done / 1e6 / max(time.perf_counter() - start, 1e-6), 3),
+            "bytes": self.dst.stat().st_size,
+        }
+
+    def estimate(self) -> dict[str, Any]:
+        """What `execute` would do, with the time taken from one tile that is computed and thrown away."""
+        middle = self.tiles[len(self.tiles) // 2]
+        job = self._job()
+        with prepare_process(threads=1):
+            job(middle)  # the first one also loads the network
+            start = time.perf_counter()
+            job(middle)
+            a_tile = time.perf_counter() - start
+        seconds = a_tile * len(self.tiles) * self.plan.core**2 / middle.core.size / self.workers
+        return {
+            **self._facts(),
+            "tiles": f"{len(self.tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
+            "bytes": f"about {estimate_size(self.layout) / 1e6:.1f} MB",
+            "memory": f"about {self._memory() / 1e6:.0f} MB",
+            "seconds": f"about {seconds:.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
+        }
+
+    def _compute(self, sink: TiffSink, missing: Sequence[Tile], progress: Progress | None) -> int:
+        pixels, before = 0, len(self.tiles) - len(missing)
+        try:
+            with prepare_process(threads=1), ThreadPoolExecutor(self.workers) as pool:
+                for count, tile in enumerate(run(self._job(), missing, sink, pool, self.workers + 1), 1):
+                    pixels += tile.core.size * self.layout.count
+                    if progress:
+                        progress(before + count, len(self.tiles), pixels)
+        except KeyboardInterrupt:
+            kept = len(sink.done())
+            raise KeyboardInterrupt(f"{kept} of {len(self.tiles)} tiles are kept; the same command goes on") from None
+        finally:
+            close_files()
+        return pixels
+
+    def _job(self) -> Job:
+        return Job(self.plan, self.scene.source, self.upscaler, Encoder(self.layout))
+
+    def _sink(self) -> TiffSink:
+        metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
+        return TiffSink(
+            self.dst,
+            self.layout,
+            profile=metadata.creation_options,
+            template=metadata.apply,
+            fingerprint=json.dumps(self._fingerprint()),
+            overwrite=self.overwrite,
+        )
+
+    def _fingerprint(self) -> dict[str, str]:
+        """What must be the same for a stopped run to go on: all that can change a byte of the result."""
+        network = self.upscaler.network
+        return {
+            "input": str(sorted(self.scene.identity.items())),
+            "bands": str(self.scene.bands),
+            "area": str((self.scene.window, self.scene.area)),
+            "radiometry": str(self.upscaler.radiometry),
+            "model": str(network),
+            "tags": str(sorted(self.tags.items())),
+            "layout": str(self.layout),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        metadata = self.scene.metadata
+        fine = metadata.zoom(self.plan.scale)
+        return {
+            "path": str(self.dst),
+            "model": self.card.name,
+            "grid_in": _grid(self.plan.height, self.plan.width, metadata.transform),
+            "grid_out": _grid(self.layout.height, self.layout.width, fine.transform),
+            "bands": list(self.scene.names),
+            "dtype": self.layout.dtype,
+            "format": self.layout.format,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+    def _memory(self) -> int:
+        """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""
+        side = (self.plan.core + 2 * self.plan.halo) * self.plan.scale
+        tile = (self.plan.core * self.plan.scale) ** 2 * self.layout.count * _size(self.layout.dtype)
+        return int(400e6 + self.workers * (side**2 * 4 * 3 + 40 * side**2) + (self.workers + 1) * tile * 1.5)
+
+
+def _plan(
+    scene: Scene,
+    radiometry: Radiometry,
+    network: ModelNetwork,
+    format: Literal["COG", "GTiff"],
+    co: Mapping[str, str],
+    tile: int | None,
+) -> tuple[Layout, TilePlan]:
+    options = Options.parse([f"{key}={value}" for key, value in co.items()])
+    scale, (height, width) = network.scale, scene.shape
+    count = len(scene.bands)
+    core, block = choose_core(scale, count, _size(radiometry.out_dtype), network.halo, tile, options.block)
+    gaps = radiometry.may_have_gaps or scene.mask != "none"
+    # A gap's nearest valid neighbour may lie as far from it as it lies from the core, diagonally (radiometry.fill).
+    reach = network.halo + math.ceil(math.sqrt(2) * network.halo) + network.multiple if gaps else network.halo
+    layout = Layout(
+        height=height * scale,
+        width=width * scale,
+        count=count,
+        dtype=radiometry.out_dtype,
+        block=block,
+        tile=core * scale,
+        nodata=scene.nodata,
+        masked=scene.writes_mask or (scene.area is not None and scene.metadata.nodata is None),
+        nearest=scene.exact,
+        format=format,
+        options=options,
+    )
+    around = Window(-scene.window.row, -scene.window.col, *scene.full)
+    return layout, TilePlan(height, width, core, scale, network.halo, reach, network.multiple, around)
+
+
+def _provenance(card: Card, network: ModelNetwork) -> dict[str, str]:
+    tags = {
+        "GEOSR_VERSION": __version__,
+        "GEOSR_MODEL": card.name,
+        "GEOSR_SCALE": str(network.scale),
+    }
+    if network.sha256:
+        tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
+    if card.conditioned:
+        seen = network.observation
+        tags |= {"GEOSR_MTF": _listed(seen.mtf), "GEOSR_NOISE": _listed(seen.noise)}
+    return tags
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Numbers in a row; one where all are the same."""
+    shown = [f"{value:.6g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else " ".join(shown)
+
+
+def _grid(height: int, width: int, transform: Any) -> str:
+    across = math.hypot(transform.a, transform.d)
+    down = math.hypot(transform.b, transform.e)
+    return f"{width} x {height} pixels of {across:.10g} x {down:.10g}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _size(dtype: str) -> int:
+    return int("".join(filter(str.isdigit, dtype))) // 8

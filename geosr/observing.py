@@ -1,0 +1,51 @@
+"""How a scene was observed, settled once for the whole of it: never for a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.io.scene import Scene, sample_windows
+from geosr.noise import estimate_noise
+from geosr.radiometry import Radiometry
+from geosr.sensors import Observation, observation
+from geosr.window import Window
+
+
+def observe(
+    scene: Scene, mtf: float | Sequence[float] | None, snr: float | Sequence[float] | None, *, sample: bool
+) -> tuple[Observation, tuple[str, ...]]:
+    """Blur and noise of a scene, and one line each on how they were decided.
+
+    Options win over the sensor table and over what the pixels tell. Noise and mean levels come from a few windows
+    spread over the whole file, the same ones whatever part of it is wanted and however that is tiled. With `sample`
+    False no pixel is read, for models that make no use of them. Raises `InputError` for options out of range, and what
+    reading the scene raises.
+    """
+    if not sample:
+        levels = (1.0,) * len(scene.bands)
+        return observation(scene.sensor, levels, mtf=mtf, snr=snr, noise=(0.0,) * len(scene.bands))
+    patches = _patches(scene)
+    means = [float(np.mean([np.nanmean(patch) for patch in band])) if band else 0.0 for band in patches]
+    noise = None if snr is not None else [estimate_noise(band) if band else 0.0 for band in patches]
+    return observation(scene.sensor, means, mtf=mtf, snr=snr, noise=noise)
+
+
+def _patches(scene: Scene) -> list[list[NDArray[np.float64]]]:
+    """Per band, windows (height, width) of stored numbers with NaN for no data; those without data are left out."""
+    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
+    patches: list[list[NDArray[np.float64]]] = [[] for _ in scene.bands]
+    whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
+    for window in sample_windows(whole):
+        pixels = scene.source.pixels(window.shift(-scene.window.row, -scene.window.col))
+        valid = radiometry.valid(pixels)
+        for band, stored in enumerate(pixels.stored):
+            patch = stored.astype(np.float64)
+            if valid is not None:
+                patch[~valid[band]] = np.nan
+            if not np.isnan(patch).all():
+                patches[band].append(patch)
+    return patches

@@ -1,0 +1,118 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rasterio
+
+from geosr.cli import main
+from tests import scenes
+
+
+def geosr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    monkeypatch.setattr("sys.argv", ["geosr", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda *arguments: geosr(capsys, monkeypatch, *arguments)
+
+
+def test_the_result_lies_beside_the_source_with_the_scale_in_its_name(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    code, out, _ = run("upscale", src, "--model", "nearest", "--scale", "2")
+    assert (code, out) == (0, f"{tmp_path / 'plain_x2.tif'}\n")
+    assert (tmp_path / "plain_x2.tif").exists()
+
+
+def test_every_option_is_understood(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path, shape=(4, 60, 70))
+    with rasterio.open(src) as dataset:
+        left, bottom, right, top = dataset.bounds
+    aoi = scenes.make_geojson(tmp_path, [[(left, bottom), (right, bottom), (right, top)]], crs=scenes.UTM)
+    code, out, err = run(
+        "upscale", src, tmp_path / "out.tif", "--model", "fast", "--scale", "2", "--bands", "4,1-2",
+        "--bounds", f"{left + 100},{bottom + 100},{right},{top}", "--aoi", aoi, "--mtf", "0.2,0.25,0.3", "--snr", "120",
+        "--nodata", "0", "--scale-offset", "0.0001,-0.1", "--dtype", "int32", "--format", "GTiff",
+        "--co", "COMPRESS=ZSTD", "--co", "LEVEL=3", "--tile", "32", "--workers", "1", "--device", "cpu",
+        "--precision", "float32", "--overwrite", "--json", "--verbose",
+    )  # fmt: skip
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["format"] == "GTiff"
+    with rasterio.open(tmp_path / "out.tif") as result:
+        assert (result.count, result.dtypes[0], result.nodata) == (3, "int32", 0)
+        assert result.scales == (0.0001,) * 3
+        assert result.profile["compress"] == "zstd"
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    code, out, _ = run("upscale", src, "--dry-run", "--model", "bicubic")
+    assert code == 0
+    for word in ("grid in", "grid out", "tiles", "memory", "seconds", "bytes", "50 x 40", "200 x 160"):
+        assert word in out
+    assert list(tmp_path.iterdir()) == [src]
+
+
+def test_quiet_says_nothing_and_a_pipe_has_no_bar(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_no_crs(tmp_path)
+    assert run("upscale", src, tmp_path / "a.tif", "--model", "nearest", "-q") == (0, "", "")
+    code, _, err = run("upscale", src, tmp_path / "b.tif", "--model", "nearest")
+    assert code == 0
+    assert "no CRS" in err
+    assert "\r" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["upscale"], "SRC"),
+        (["upscale", "nothing.tif"], "nothing.tif"),
+        (["upscale", "{src}", "{dst}", "--scale", "9"], "9"),
+        (["upscale", "{src}", "{dst}", "--bounds", "1,2,3"], "four numbers"),
+        (["upscale", "{src}", "{dst}", "--co", "COMPRESS"], "KEY=VALUE"),
+        (["upscale", "{src}", "{dst}", "--mtf", "blurred"], "not a number"),
+        (["upscale", "{src}", "{dst}", "--tile", "-4"], "source pixels"),
+        (["upscale", "{src}", "{dst}", "--model", "bicubik"], "bicubic"),
+        (["upscale", "{src}", "{src}"], "input itself"),
+        (["upscale", "{src}", "{dst}.png"], "GeoTIFF"),
+        (["info", "nothing.tif"], "nothing.tif"),
+        (["upscal"], "upscal"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_bad_usage_is_one_clear_message_and_exit_2(run: Any, tmp_path: Path, arguments: list[str], word: str) -> None:
+    src = scenes.make_plain(tmp_path)
+    dst = tmp_path / "out.tif"
+    code, out, err = run(*(argument.format(src=src, dst=dst) for argument in arguments))
+    assert code == 2
+    assert out == ""
+    assert word in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [src]
+
+
+def test_info_tells_what_is_seen(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_rich(tmp_path)
+    code, out, _ = run("info", src)
+    assert code == 0
+    code, out, _ = run("info", src, "--json")
+    assert json.loads(out)
+
+
+def test_models_are_listed_with_their_scales(run: Any) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    assert {"fast", "bicubic", "ibp"} <= {line.split()[0] for line in out.splitlines()}
+    code, out, _ = run("models", "--json")
+    assert {"name", "scales", "limits"} <= set(json.loads(out)[0])
