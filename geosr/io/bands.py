@@ -77,7 +77,8 @@ def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind,
         colors = ()
     if ColorInterp.alpha in colors:
         return "alpha", colors.index(ColorInterp.alpha) + 1
-    flags = [dataset.mask_flag_enums[band - 1] for band in bands]
+    known = dataset.mask_flag_enums
+    flags = [known[band - 1] for band in bands]
     if any(MaskFlags.per_dataset in flag for flag in flags):
         return "dataset", 0
     return ("bands", 0) if any(not flag for flag in flags) else ("none", 0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "ftp": "/v
 _STORES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "oss": "/vsioss/"}
 _REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs", "/vsihdfs")
 
-_ALWAYS = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_VRT_ENABLE_RAWRASTERBAND": "YES", "GTIFF_VIRTUAL_MEM_IO": "NO"}
+_ALWAYS = {"GDAL_VRT_ENABLE_PYTHON": "NO"}
 _OVER_NETWORK = {
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
@@ -40,7 +42,8 @@ _OVER_NETWORK = {
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     # Without it GDAL lists the folder and asks for each sidecar; a local file needs its sidecars, so only here.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_USE_HEAD": "NO",
+    # What was once missing or read must not be believed for the rest of a long session.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
     "VSI_CACHE": "YES",
     "VSI_CACHE_SIZE": str(8 * 2**20),
 }
@@ -74,7 +77,7 @@ def reading(path: str) -> Iterator[Complaints]:
     options = dict(_ALWAYS)
     if is_remote(path):
         options |= {key: value for key, value in _OVER_NETWORK.items() if key not in os.environ}
-    with rasterio.Env(**options), _listening() as complaints:
+    with rasterio.Env(**options), _listening(is_remote(path)) as complaints:
         yield complaints
 
 
@@ -87,6 +90,15 @@ def open_dataset(path: str) -> DatasetReader:
 
 class Complaints(list[str]):
     """GDAL's error messages in the order they came, whether or not rasterio raised something for them."""
+
+    def __init__(self, remote: bool) -> None:
+        super().__init__()
+        self._began = time.monotonic() if remote else math.inf
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it took so long that a server must have left GDAL waiting; GDAL itself doesn't say so."""
+        return time.monotonic() - self._began >= _patience()
 
     @property
     def serious(self) -> str | None:
@@ -103,7 +115,10 @@ def reason(error: BaseException, complaints: Complaints | None = None) -> str:
             told.append(str(seen))
         seen = seen.__cause__ or seen.__context__
     line = next((line for line in told if line.strip()), type(error).__name__)
-    return re.sub(r"\s+", " ", line).strip().rstrip(".")
+    line = re.sub(r"\s+", " ", line.replace("/vsicurl/", "")).strip().rstrip(".")
+    if complaints is not None and complaints.stalled:
+        return f"the server stalled for {_patience():g} s or more, then: {line}; try again, or copy the file first"
+    return line
 
 
 _HARMLESS = re.compile(
@@ -125,17 +140,23 @@ class _Ear(logging.Handler):
 
 
 @contextmanager
-def _listening() -> Iterator[Complaints]:
+def _listening(remote: bool) -> Iterator[Complaints]:
     logger = logging.getLogger("rasterio._env")
     if not any(isinstance(handler, _Ear) for handler in logger.handlers):
         logger.addHandler(_Ear())
     stack = _heard.__dict__.setdefault("stack", [])
-    complaints = Complaints()
+    complaints = Complaints(remote)
     stack.append(complaints)
     try:
         yield complaints
     finally:
         stack.pop()
+
+
+def _patience() -> float:
+    """Seconds without a byte after which GDAL gives up on a server."""
+    given = os.environ.get("GDAL_HTTP_LOW_SPEED_TIME", _OVER_NETWORK["GDAL_HTTP_LOW_SPEED_TIME"])
+    return float(given) if given.isdigit() and given != "0" else math.inf
 
 
 _limited: list[int] = []

@@ -59,8 +59,8 @@ class FileSource:
         """The pixels of a window of the scene, as stored. Raises as `read`."""
         try:
             stored, mask = self._attempt(window)
-        except GeosrError:
-            if not is_remote(self.path):
+        except GeosrError as error:
+            if not is_remote(self.path) or "stalled" in str(error):
                 raise
             close(self.path)
             stored, mask = self._attempt(window)
@@ -108,7 +108,7 @@ class FileSource:
                 columns = f"columns {window.col + self.window.col}-{window.stop[1] + self.window.col - 1}"
                 kind = PlaceError if is_remote(self.path) else InputError
                 why = reason(error, complaints)
-                raise kind(f"{self.path}: {rows}, {columns} can't be read: {why}") from error
+                raise kind(f"{self.path.removeprefix('/vsicurl/')}: {rows}, {columns} can't be read: {why}") from error
 
 
 def close(path: str | None = None) -> None:
