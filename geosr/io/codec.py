@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -45,7 +46,7 @@ def predictor(layout: Layout) -> int:
     return 3 if np.dtype(layout.dtype).kind == "f" else 2
 
 
-def encode_block(pixels: NDArray[np.generic], layout: Layout) -> bytes:
+def encode_block(pixels: NDArray[Any], layout: Layout) -> bytes:
     """The bytes of a block for pixels (samples, height, width) in the layout's dtype, padded at its lower right.
 
     Empty where every pixel reads back the same without them: all nodata, or all 0 where there is no nodata.
@@ -74,15 +75,15 @@ def _full_mask(block: int) -> bytes:
     return _deflate(np.packbits(np.ones((block, block), bool), axis=1))
 
 
-def _is_empty(pixels: NDArray[np.generic], absent: np.generic | None) -> bool:
+def _is_empty(pixels: NDArray[Any], absent: Any) -> bool:
     if absent is None:
         return False
     if absent != absent:
-        return bool(np.isnan(pixels[0, 0, 0]) and np.isnan(pixels).all())  # type: ignore[call-overload]
+        return bool(np.isnan(pixels[0, 0, 0]) and np.isnan(pixels).all())
     return bool(pixels[0, 0, 0] == absent and (pixels == absent).all())
 
 
-def _pad(pixels: NDArray[np.generic], block: int) -> NDArray[np.generic]:
+def _pad(pixels: NDArray[Any], block: int) -> NDArray[Any]:
     missing = block - pixels.shape[1], block - pixels.shape[2]
     if not any(missing):
         return pixels
@@ -90,11 +91,11 @@ def _pad(pixels: NDArray[np.generic], block: int) -> NDArray[np.generic]:
     return np.pad(pixels, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
 
 
-def _predict(pixels: NDArray[np.generic], kind: int) -> NDArray[np.generic]:
+def _predict(pixels: NDArray[Any], kind: int) -> NDArray[Any]:
     """Samples of (samples, height, width) in the order of the file, after the predictor."""
     if kind == 3:
         return _float_differences(pixels)
-    out: NDArray[np.generic] = np.empty((*pixels.shape[1:], pixels.shape[0]), pixels.dtype.newbyteorder("<"))
+    out: NDArray[Any] = np.empty((*pixels.shape[1:], pixels.shape[0]), pixels.dtype.newbyteorder("<"))
     if kind == 1:
         out[...] = pixels.transpose(1, 2, 0)
         return out
@@ -107,7 +108,7 @@ def _predict(pixels: NDArray[np.generic], kind: int) -> NDArray[np.generic]:
     return out
 
 
-def _float_differences(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _float_differences(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """A row's bytes, most significant first, then differences of bytes `samples` apart; TIFF Technical Note 3."""
     samples, height, width = pixels.shape
     size = pixels.dtype.itemsize
@@ -122,19 +123,19 @@ def _float_differences(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     return out
 
 
-def _compress(samples: NDArray[np.generic], layout: Layout) -> bytes:
+def _compress(samples: NDArray[Any], layout: Layout) -> bytes:
     if layout.options.compress == "none":
         return samples.tobytes()
     return _deflate(samples, layout.options.level)
 
 
-def _deflate(samples: NDArray[np.generic], level: int = 1) -> bytes:
+def _deflate(samples: NDArray[Any], level: int = 1) -> bytes:
     if level == 1:
         return isal_zlib.compress(samples, _FASTEST)
-    return zlib.compress(samples, level)
+    return zlib.compress(samples.data, level)
 
 
-def _through_gdal(pixels: NDArray[np.generic], layout: Layout) -> bytes:
+def _through_gdal(pixels: NDArray[Any], layout: Layout) -> bytes:
     profile = {"blockxsize": layout.block, "blockysize": layout.block, "tiled": True, "interleave": "pixel"}
     profile |= creation_profile(layout) | {"bigtiff": "NO", "photometric": "MINISBLACK"}
     count, height, width = pixels.shape

@@ -137,7 +137,7 @@ class Layout:
     def absent(self) -> np.generic | None:
         """What pixels of a block read as that was left out; None where that can't be relied on."""
         if all(value is None for value in self.nodata):
-            return np.dtype(self.dtype).type(0)
+            return _as_stored(0, self.dtype)
         same = len({str(value) for value in self.nodata}) == 1
         return self.missing(0) if same else None
 

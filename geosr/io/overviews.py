@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ _STRIP = 2**16
 class Image:
     """Pixels of one level."""
 
-    stored: NDArray[np.generic]
+    stored: NDArray[Any]
     """(bands, height, width), the stored dtype."""
     mask: NDArray[np.bool_] | None
     """(height, width), True where valid, for all bands at once; None where all are. Nodata is not in it."""
@@ -38,8 +39,10 @@ def halve(image: Image, layout: Layout) -> Image:
     bands, height, width = even.stored.shape
     stored = np.empty((bands, height // 2, width // 2), even.stored.dtype)
     mask = None if even.mask is None or even.mask.all() else even.mask
-    for band in range(bands):
-        _halve_band(even.stored[band], mask, layout, band, stored[band])
+    # Sums of the largest floating-point numbers and casts of what is then replaced may overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for band in range(bands):
+            _halve_band(even.stored[band], mask, layout, band, stored[band])
     return Image(stored, None if mask is None else _any(mask))
 
 
@@ -86,7 +89,7 @@ def _build_block(
 def _join(layout: Layout, shape: tuple[int, int], quarters: Iterator[tuple[int, int, Image | None]]) -> Image | None:
     """A block from its four quarters; what is missing is not valid. None where all are missing."""
     half = layout.block // 2
-    stored: NDArray[np.generic] | None = None
+    stored: NDArray[Any] | None = None
     mask = np.zeros(shape, bool)
     for row, col, quarter in quarters:
         if quarter is None:
@@ -99,7 +102,7 @@ def _join(layout: Layout, shape: tuple[int, int], quarters: Iterator[tuple[int, 
     return None if stored is None else Image(stored, None if mask.all() else mask)
 
 
-def _blank(layout: Layout, shape: tuple[int, int]) -> NDArray[np.generic]:
+def _blank(layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
     stored = np.zeros((layout.count, *shape), layout.dtype)
     for band in range(layout.count):
         if (missing := layout.missing(band)) is not None:
@@ -118,7 +121,7 @@ def _even(image: Image) -> Image:
 
 
 def _halve_band(
-    band: NDArray[np.generic], mask: NDArray[np.bool_] | None, layout: Layout, index: int, out: NDArray[np.generic]
+    band: NDArray[Any], mask: NDArray[np.bool_] | None, layout: Layout, index: int, out: NDArray[Any]
 ) -> None:
     missing = layout.missing(index)
     if layout.takes_nearest(index):
@@ -138,13 +141,11 @@ def _halve_band(
             _step_off(target, missing, known)
 
 
-def _valid(
-    rows: NDArray[np.generic], mask: NDArray[np.bool_] | None, missing: np.generic | None
-) -> NDArray[np.bool_] | None:
+def _valid(rows: NDArray[Any], mask: NDArray[np.bool_] | None, missing: Any) -> NDArray[np.bool_] | None:
     """Where pixels count, None where all of them do."""
     valid = mask
     if rows.dtype.kind == "f":
-        finite = np.isfinite(rows)  # type: ignore[call-overload]
+        finite = np.isfinite(rows)
         valid = finite if valid is None else valid & finite
     if missing is not None and missing == missing:
         there = rows != missing
@@ -152,10 +153,9 @@ def _valid(
     return None if valid is None or valid.all() else valid
 
 
-def _average(rows: NDArray[np.generic], out: NDArray[np.generic]) -> None:
+def _average(rows: NDArray[Any], out: NDArray[Any]) -> None:
     if rows.dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            out[...] = _four(rows, "f8") / 4
+        out[...] = _four(rows, "f8") / 4
         return
     total = _four(rows, f"{rows.dtype.kind}{2 * rows.dtype.itemsize}")
     # (total + 1 + the quarter's last bit) // 4 rounds a quarter half to even.
@@ -167,30 +167,27 @@ def _average(rows: NDArray[np.generic], out: NDArray[np.generic]) -> None:
     np.copyto(out, quarter, casting="unsafe")
 
 
-def _average_valid(
-    rows: NDArray[np.generic], valid: NDArray[np.bool_], missing: np.generic | None, out: NDArray[np.generic]
-) -> NDArray[np.bool_]:
+def _average_valid(rows: NDArray[Any], valid: NDArray[np.bool_], missing: Any, out: NDArray[Any]) -> NDArray[np.bool_]:
     """Write averages of valid pixels; where there are any comes back."""
     total = _four(np.where(valid, rows, rows.dtype.type(0)), "f8")
     known = _four(valid, "u1")
-    with np.errstate(over="ignore", invalid="ignore"):
-        total /= np.maximum(known, 1)
-        if out.dtype.kind != "f":
-            np.rint(total, out=total)
-        np.copyto(out, total, casting="unsafe")
+    total /= np.maximum(known, 1)
+    if out.dtype.kind != "f":
+        np.rint(total, out=total)
+    np.copyto(out, total, casting="unsafe")
     nothing = known == 0
     out[nothing] = rows[0::2, 0::2][nothing] if missing is None else missing
     return ~nothing
 
 
-def _four(rows: NDArray[np.generic], dtype: str) -> NDArray[np.generic]:
+def _four(rows: NDArray[Any], dtype: str) -> NDArray[Any]:
     """The sum of each two by two pixels."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        pairs = np.add(rows[0::2], rows[1::2], dtype=dtype)
-        return pairs[:, 0::2] + pairs[:, 1::2]
+    pairs: NDArray[Any] = np.add(rows[0::2], rows[1::2], dtype=dtype)
+    total: NDArray[Any] = pairs[:, 0::2] + pairs[:, 1::2]
+    return total
 
 
-def _first_valid(band: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.generic]:
+def _first_valid(band: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     """The upper left of each four pixels, or the first valid one where that is not."""
     out = band[0::2, 0::2].copy()
     found = mask[0::2, 0::2].copy()
@@ -202,10 +199,11 @@ def _first_valid(band: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[
 
 
 def _any(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return (mask[0::2, 0::2] | mask[0::2, 1::2]) | (mask[1::2, 0::2] | mask[1::2, 1::2])  # type: ignore[no-any-return]
+    rows = mask[0::2] | mask[1::2]
+    return np.logical_or(rows[:, 0::2], rows[:, 1::2])
 
 
-def _step_off(out: NDArray[np.generic], missing: np.generic, known: NDArray[np.bool_] | None) -> None:
+def _step_off(out: NDArray[Any], missing: Any, known: NDArray[np.bool_] | None) -> None:
     hit = out == missing
     if known is not None:
         hit &= known
@@ -213,6 +211,6 @@ def _step_off(out: NDArray[np.generic], missing: np.generic, known: NDArray[np.b
         return
     if out.dtype.kind == "f":
         towards = out.dtype.type(1 if missing == 0 else 0)
-        out[hit] = np.nextafter(missing, towards)  # type: ignore[call-overload]
+        out[hit] = np.nextafter(missing, towards)
     else:
-        out[hit] = int(missing) + (1 if int(missing) < np.iinfo(out.dtype).max else -1)  # type: ignore[call-overload]
+        out[hit] = int(missing) + (1 if int(missing) < np.iinfo(out.dtype).max else -1)
