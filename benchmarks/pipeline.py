@@ -40,10 +40,12 @@ def part(name: str, *arguments: str) -> float:
 def overhead(folder: Path, side: int) -> None:
     """The whole process over its network and codec alone, and how busy it keeps the cores."""
     scene = make_scene(folder / f"scene{side}.tif", side)
-    whole = upscaled(scene, folder, "--format", "GTiff")
+    whole = upscaled(scene, folder, "--format", "GTiff", "--mtf", "0.3", "--snr", "100")
     network, codec = part("network", str(scene)), part("codec", str(scene))
     cores = len(os.sched_getaffinity(0))
-    print(f"whole process {whole.cpu:.1f} CPU s, {whole.wall:.1f} s; network alone {network:.1f}, codec alone {codec:.1f}")
+    print(
+        f"whole process {whole.cpu:.1f} CPU s, {whole.wall:.1f} s; network alone {network:.1f}, codec alone {codec:.1f}"
+    )
     print(f"  CPU over its parts: {whole.cpu / (network + codec):.3f}   (at most 1.15)")
     print(f"  wall x cores over CPU: {whole.wall * cores / whole.cpu:.3f}   (at most 1.10 on a quiet machine)")
 
@@ -52,7 +54,7 @@ def loop(folder: Path, side: int) -> None:
     """A plain loop with the same network, as anyone would write it, over geosr."""
     side = min(side, 1024)
     scene = make_scene(folder / f"scene{side}.tif", side)
-    ours = upscaled(scene, folder, "--format", "GTiff")
+    ours = upscaled(scene, folder, "--format", "GTiff", "--mtf", "0.3", "--snr", "100")
     plain = cost_of([sys.executable, str(HERE / "parts.py"), "loop", str(scene), str(folder / "loop.tif")])
     print(f"plain loop {plain.cpu:.1f} CPU s, geosr {ours.cpu:.1f}: {plain.cpu / ours.cpu:.2f} times   (at least 2.5)")
 
@@ -71,31 +73,59 @@ def bicubic(folder: Path, side: int) -> None:
         common = ["-q", "-overwrite", "-r", "cubic", "-ts", size, size, "-co", "TILED=YES", "-co", "BIGTIFF=IF_SAFER"]
         theirs = cost_of(["gdalwarp", *common, *creation, str(scene), str(target)])
         target.unlink()
-        print(f"bicubic, {name}: gdalwarp {theirs.cpu:.1f} CPU s, geosr {ours.cpu:.1f}: {theirs.cpu / ours.cpu:.2f} times   (at least 2.5)")
+        print(
+            f"bicubic, {name}: gdalwarp {theirs.cpu:.1f} CPU s, geosr {ours.cpu:.1f}: "
+            f"{theirs.cpu / ours.cpu:.2f} times   (at least 2.5)"
+        )
 
 
 CODECS: tuple[tuple[str, list[str], list[str]], ...] = (
     (
         "DEFLATE level 1, predictor 2",
         ["--co", "COMPRESS=DEFLATE", "--co", "LEVEL=1"],
-        ["-co", "COMPRESS=DEFLATE", "-co", "ZLEVEL=1", "-co", "PREDICTOR=2", "-co", "BLOCKXSIZE=512", "-co", "BLOCKYSIZE=512"],
+        [
+            "-co",
+            "COMPRESS=DEFLATE",
+            "-co",
+            "ZLEVEL=1",
+            "-co",
+            "PREDICTOR=2",
+            "-co",
+            "BLOCKXSIZE=512",
+            "-co",
+            "BLOCKYSIZE=512",
+        ],
     ),
     (
         "ZSTD level 1, predictor 2",
         ["--co", "COMPRESS=ZSTD", "--co", "LEVEL=1"],
-        ["-co", "COMPRESS=ZSTD", "-co", "ZSTD_LEVEL=1", "-co", "PREDICTOR=2", "-co", "BLOCKXSIZE=512", "-co", "BLOCKYSIZE=512"],
+        [
+            "-co",
+            "COMPRESS=ZSTD",
+            "-co",
+            "ZSTD_LEVEL=1",
+            "-co",
+            "PREDICTOR=2",
+            "-co",
+            "BLOCKXSIZE=512",
+            "-co",
+            "BLOCKYSIZE=512",
+        ],
     ),
 )
 
 
 def cog(folder: Path, side: int) -> None:
-    """A COG with overviews over a plain tiled file: the whole process with the cheapest model, so that writing shows."""
+    """A COG with overviews over a plain tiled file, whole processes; with the cheapest models, so that writing shows."""
     side = min(side, 4096)
     scene = make_scene(folder / f"scene{side}.tif", side)
     for model in ("nearest", "bicubic"):
         plain = upscaled(scene, folder, "--model", model, "--format", "GTiff")
         whole = upscaled(scene, folder, "--model", model, "--format", "COG")
-        print(f"COG {whole.cpu:.1f} CPU s, plain tiled {plain.cpu:.1f} ({model}): {whole.cpu / plain.cpu:.2f} times   (at most 1.4)")
+        print(
+            f"COG {whole.cpu:.1f} CPU s, plain tiled {plain.cpu:.1f} ({model}): "
+            f"{whole.cpu / plain.cpu:.2f} times   (at most 1.4)"
+        )
 
 
 def memory(folder: Path, side: int) -> None:

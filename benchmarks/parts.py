@@ -1,0 +1,119 @@
+"""The parts that `pipeline.py` holds a whole run against, each in a process of its own.
+
+python benchmarks/parts.py network SCENE    CPU s of the network alone, on the tiles and halos of a run
+python benchmarks/parts.py codec SCENE      CPU s of encoding the same pixels alone
+python benchmarks/parts.py loop SCENE DST   the same network in a plain loop, as anyone would write it
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from measure import cpu_here
+from rasterio.windows import Window
+
+from geosr.api import Run, prepare
+from geosr.models.checkpoint import read_tensors
+from geosr.models.networks.fast import Fast
+from geosr.models.registry import locate
+from geosr.models.runtime import prepare_process
+from geosr.radiometry import Pixels
+from geosr.tiling import Tile
+
+EVERY = 8
+"""Of the tiles, this many-th is measured, and the sum is multiplied: each costs the same."""
+
+MTF = 0.3
+
+
+def planned(scene: str) -> Run:
+    """The run that is taken apart."""
+    return prepare(scene, "never_written.tif", model="fast", format="GTiff", mtf=MTF, snr=100)
+
+
+def sampled(run: Run) -> list[Tile]:
+    """Some tiles, and by how much their cost has to be multiplied: by pixels, since the last row may be smaller."""
+    return list(run.plan)[::EVERY]
+
+
+def share(run: Run, tiles: list[Tile]) -> float:
+    """By how much the cost of `tiles` is to be multiplied to stand for all."""
+    return run.plan.height * run.plan.width / sum(tile.core.size for tile in tiles)
+
+
+def network(scene: str) -> float:
+    """CPU seconds of the network for all bands of all tiles."""
+    run, spent = planned(scene), 0.0
+    tiles = sampled(run)
+    network = run.upscaler.network
+    with prepare_process(threads=1):
+        for number, tile in enumerate([tiles[0], *tiles]):
+            for band, stored in enumerate(run.scene.source.read(tile).stored):
+                height, width = tile.block.height, tile.block.width
+                block = np.resize(stored.astype(np.float32), (1, height, width))
+                start = cpu_here()
+                network(block, (band,))
+                spent += (cpu_here() - start) * (number > 0)
+    return spent * share(run, tiles)
+
+
+def codec(scene: str) -> float:
+    """CPU seconds of encoding all tiles of the result."""
+    from geosr.io.encoder import Encoder
+
+    run, spent = planned(scene), 0.0
+    tiles = sampled(run)
+    quick = prepare(scene, "never_written.tif", model="bicubic", format="GTiff")
+    encoder = Encoder(run.layout)
+    for tile in tiles:
+        pixels: Pixels = quick.upscaler(quick.scene.source.read(tile), tile)
+        start = cpu_here()
+        encoder(tile, pixels)
+        spent += cpu_here() - start
+    return spent * share(run, tiles)
+
+
+def loop(scene: str, dst: str) -> None:
+    """Windows with a margin through the eager float32 network into a DEFLATE file, all settings as they come."""
+    side, margin, scale = 256, 32, 4
+    module = Fast(scale).eval()
+    weights = locate("fast", scale)
+    assert weights is not None
+    module.load_state_dict(read_tensors(weights))
+    with rasterio.open(scene) as source:
+        profile = source.profile | {
+            "width": source.width * scale,
+            "height": source.height * scale,
+            "transform": source.transform @ source.transform.scale(1 / scale),
+            "compress": "deflate",
+        }
+        for default in ("predictor", "zlevel", "blockxsize", "blockysize"):
+            profile.pop(default, None)
+        with rasterio.open(dst, "w", **(profile | {"tiled": True})) as target, torch.no_grad():
+            for row in range(0, source.height, side):
+                for col in range(0, source.width, side):
+                    height, width = min(side, source.height - row), min(side, source.width - col)
+                    top, left = min(row, margin), min(col, margin)
+                    window = Window(
+                        col - left, row - top,
+                        min(width + left + margin, source.width - col + left),
+                        min(height + top + margin, source.height - row + top),
+                    )  # fmt: skip
+                    x = torch.from_numpy(source.read(window=window).astype(np.float32))[:, None]
+                    y = module(x, torch.full((len(x),), MTF), torch.full((len(x),), 20.0))[:, 0].numpy()
+                    y = y[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+                    out = np.clip(np.round(y), 0, 65535).astype(np.uint16)
+                    target.write(out, window=Window(col * scale, row * scale, width * scale, height * scale))
+
+
+if __name__ == "__main__":
+    name, path, *rest = sys.argv[1:]
+    if name == "loop":
+        Path(rest[0]).unlink(missing_ok=True)
+        loop(path, rest[0])
+    else:
+        print({"network": network, "codec": codec}[name](path))
