@@ -116,7 +116,7 @@ CODECS: tuple[tuple[str, list[str], list[str]], ...] = (
 
 
 def cog(folder: Path, side: int) -> None:
-    """A COG with overviews over a plain tiled file, whole processes; with the cheapest models, so that writing shows."""
+    """A COG with overviews over a plain tiled file, whole processes; with cheap models, so that writing shows."""
     side = min(side, 4096)
     scene = make_scene(folder / f"scene{side}.tif", side)
     for model in ("nearest", "bicubic"):

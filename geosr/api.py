@@ -17,6 +17,7 @@ from geosr.io.destination import check_name, default_name
 from geosr.io.encoder import Encoder
 from geosr.io.layout import Layout, Options, choose_core, estimate_size
 from geosr.io.place import check_destination
+from geosr.io.rehearsal import losses
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close as close_files
 from geosr.io.writer import TiffSink
@@ -160,9 +161,9 @@ class Run:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result, one line each."""
-        return self.scene.metadata.zoom(self.plan.scale).warnings + tuple(
-            line for line in self.scene.warnings if line not in self.scene.metadata.warnings
-        )
+        metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
+        lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout.dtype)
+        return tuple(dict.fromkeys(lines))
 
     @property
     def tiles(self) -> Sequence[Tile]:

@@ -20,4 +20,6 @@ def command(file: str, as_json: bool) -> None:
         print(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
+        if not value or (isinstance(value, list) and all(item is None for item in value)):
+            continue  # nothing to say; JSON has it
         print(f"{key.replace('_', ' '):16}  {_shown(value)}")
