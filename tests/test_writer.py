@@ -484,3 +484,16 @@ def test_a_read_only_folder_is_refused_before_the_first_tile(tmp_path: Path) -> 
     tmp_path.chmod(0o500)
     with pytest.raises(PlaceError, match="can't be written"):
         sink_for(tmp_path / "x.tif", layout)
+
+
+def test_a_file_beyond_four_gigabytes_becomes_a_bigtiff_unasked(tmp_path: Path) -> None:
+    stored = noise((2, 96, 64), "uint16")
+    layout, plan = layout_for(stored.shape, format="GTiff")
+    with sink_for(tmp_path / "x.tif", layout) as sink:
+        sink._end = 5 * 2**30  # a hole, which takes no space
+        for tile in plan:
+            sink.append(tile, encode(sink, tile, stored))
+        sink.finish()
+    with (tmp_path / "x.tif").open("rb") as file:
+        assert file.read(3)[2] == 43
+    check(tmp_path / "x.tif", stored, None, layout)

@@ -66,18 +66,17 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
     The same blocks make the same bytes, whatever the order in which they came.
     """
     ghost = _ghost(layout)
-    order = list(_cog_order(layout, blocks))
     data = sum(int(counts.sum()) + 8 * int(np.count_nonzero(counts)) for counts in blocks.counts)
     big = _is_big(layout, _cog_start(directories, blocks, ghost, False) + data)
-    moved = _moved(blocks, order, _cog_start(directories, blocks, ghost, big))
+    moved = _moved(blocks, _cog_order(layout, blocks), _cog_start(directories, blocks, ghost, big))
     first = _even(tiff.header_size(big) + len(ghost))
     with _whole_or_nothing(path) as out:
         head = (tiff.header(big, first) + ghost).ljust(first, b"\0")
         write_at(out, head + tiff.pack(_chain(directories, moved, big), first, big), 0)
-        _copy(file, out, order, blocks, moved)
+        _copy(file, out, _cog_order(layout, blocks), blocks, moved)
 
 
-def _copy(file: int, out: int, order: Sequence[tuple[int, int]], blocks: Blocks, moved: Blocks) -> None:
+def _copy(file: int, out: int, order: Iterator[tuple[int, int]], blocks: Blocks, moved: Blocks) -> None:
     """Copy blocks, each with its size before it and its last four bytes again behind it."""
     largest = max((int(counts.max()) for counts in blocks.counts), default=0)
     # One buffer for all: a new one for each block would cost five times the copying.
@@ -115,7 +114,7 @@ def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:
                 yield from ((slot, index) for slot in group if blocks.counts[slot][index])
 
 
-def _moved(blocks: Blocks, order: Sequence[tuple[int, int]], start: int) -> Blocks:
+def _moved(blocks: Blocks, order: Iterator[tuple[int, int]], start: int) -> Blocks:
     """The same blocks in another place: in this order from `start`, each with its four bytes before and after."""
     offsets = [np.zeros_like(array) for array in blocks.offsets]
     at = start

@@ -223,13 +223,11 @@ def estimate_size(layout: Layout, ratio: float = 0.55) -> int:
 
 _LARGEST_BLOCK = 512
 _TILE_BYTES = 100 * 2**20
-_FLOAT_BANDS = 4
-"""Bands that are floating point at a time, for the estimate of a tile's memory."""
 
 
 def _default_core(scale: int, bands: int, itemsize: int, halo: int) -> int:
     core = 512 if scale <= 2 or halo > 32 else 256
-    per_pixel = bands * itemsize * 1.5 + 8 * min(bands, _FLOAT_BANDS)
+    per_pixel = bands * itemsize * 1.5 + 8  # one band at a time is floating point
     while core > 32 and (core * scale) ** 2 * per_pixel > _TILE_BYTES:
         core //= 2
     return core

@@ -175,7 +175,7 @@ def _average_valid(rows: NDArray[Any], valid: NDArray[np.bool_], missing: Any, o
     if out.dtype.kind != "f":
         np.rint(total, out=total)
     np.copyto(out, total, casting="unsafe")
-    nothing = known == 0
+    nothing: NDArray[np.bool_] = known == 0
     out[nothing] = rows[0::2, 0::2][nothing] if missing is None else missing
     return ~nothing
 
@@ -200,7 +200,8 @@ def _first_valid(band: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
 
 def _any(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     rows = mask[0::2] | mask[1::2]
-    return np.logical_or(rows[:, 0::2], rows[:, 1::2])
+    valid: NDArray[np.bool_] = rows[:, 0::2] | rows[:, 1::2]
+    return valid
 
 
 def _step_off(out: NDArray[Any], missing: Any, known: NDArray[np.bool_] | None) -> None:
