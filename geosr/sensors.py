@@ -161,7 +161,8 @@ class SensorGuess:
         if band is None or self.sensor is None:
             return DEFAULT_MTF, "default: the sensor or band is not known"
         if band.mtf is None:
-            return DEFAULT_MTF, f"default: no published MTF for {self.sensor} {band.name}"
+            bare = all(other is None or other.mtf is None for other in self.bands)
+            return DEFAULT_MTF, f"default: no published MTF for {self.sensor}{'' if bare else ' ' + band.name}"
         if self.pixel_size is None:
             return DEFAULT_MTF, f"default: the pixel size in metres is not known, so {band.name} may be resampled"
         if abs(self.pixel_size / band.gsd_m - 1) > _NATIVE:

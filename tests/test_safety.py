@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from scipy.io import netcdf_file
 
 from geosr.errors import GeosrError, InputError
 from geosr.io.scene import open_scene
@@ -88,6 +89,16 @@ def test_a_truncated_picture_is_an_error_and_no_zeros(tmp_path: Path, driver: st
     whole = scenes.make_photo(tmp_path, driver)
     open_scene(whole).source.pixels(Window(0, 0, 200, 150))
     refusal(scenes.make_truncated(tmp_path, whole))
+
+
+def test_a_truncated_classic_netcdf_is_an_error_and_no_zeros(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.nc"
+    with netcdf_file(str(whole), "w") as file:
+        for name, size in (("y", 40), ("x", 50)):
+            file.createDimension(name, size)
+        file.createVariable("red", "i2", ("y", "x"))[:] = scenes.pixels((1, 40, 50), "int16")[0]
+    assert open_scene(whole).source.pixels(Window(0, 0, 40, 50)).stored.all()
+    assert "cut off" in refusal(scenes.make_truncated(tmp_path, whole))
 
 
 def test_a_garbled_tile_names_file_and_window(tmp_path: Path) -> None:

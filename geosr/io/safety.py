@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.io import netcdf_file
 
 from geosr.errors import InputError
 from geosr.io.environment import gdal_path, is_remote
@@ -48,7 +50,7 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise InputError(_no_bands(dataset, name))
     if dataset.driver == "VRT":
         _check_open_vrt(dataset, name)
-    _check_end(Path(dataset.name), dataset.driver, name)
+    _check_end(Path(_inside(dataset.name) or dataset.name), name)
     largest = max(_block_bytes(dataset, band) for band in range(dataset.count))
     if largest > LARGEST_BLOCK:
         raise InputError(
@@ -199,13 +201,28 @@ def _no_bands(dataset: Any, name: str) -> str:
     return f"{name}: holds {len(inner)} rasters and no band of its own; name one of them as the scene, such as {shown}"
 
 
-def _check_end(file: Path, driver: str, name: str) -> None:
-    """GDAL reads what is missing at the end of a PNG as zeros, without an error."""
-    if driver == "PNG" and file.is_file():
-        with file.open("rb") as stream:
-            stream.seek(max(0, file.stat().st_size - _TAIL))
-            if b"IEND" not in stream.read(_TAIL):
-                raise InputError(f"{name}: the file is cut off: a PNG ends with IEND")
+def _check_end(file: Path, name: str) -> None:
+    """GDAL reads what is missing at the end of a PNG or a classic netCDF as zeros, without an error."""
+    if not file.is_file():
+        return
+    with file.open("rb") as stream:
+        kind = stream.read(4)
+        stream.seek(max(0, file.stat().st_size - _TAIL))
+        tail = stream.read(_TAIL)
+    if kind == b"\x89PNG" and b"IEND" not in tail:
+        raise InputError(f"{name}: the file is cut off: a PNG ends with IEND")
+    if kind in (b"CDF\x01", b"CDF\x02"):
+        _check_classic_netcdf(file, name)
+
+
+def _check_classic_netcdf(file: Path, name: str) -> None:
+    """Its header says where each variable lies; mapping them fails where the file is too short."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            netcdf_file(str(file), mmap=True).close()
+    except (ValueError, TypeError, OSError, IndexError) as error:
+        raise InputError(f"{name}: the file is cut off or damaged: {re.sub(chr(10), ' ', str(error))}") from error
 
 
 def _block_bytes(dataset: Any, band: int) -> int:
