@@ -125,7 +125,7 @@ def network_for(
 def choose_device(device: str = "auto") -> tuple[str, str]:
     """The device to compute on and a line that says why; the line is empty for a processor that was the only choice.
 
-    Raises `PlaceError` for a device that isn't there.
+    Raises `ModelError` for a name that is none, and `PlaceError` for a device that isn't there.
     """
     if device == "cpu":
         return "cpu", ""
@@ -134,7 +134,7 @@ def choose_device(device: str = "auto") -> tuple[str, str]:
     if device == "auto":
         return ("cuda", f"computed on {torch.cuda.get_device_name()}") if torch.cuda.is_available() else ("cpu", "")
     if device.split(":")[0] != "cuda":
-        raise PlaceError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
+        raise ModelError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
     index = device.partition(":")[2] or "0"
     if not index.isdigit() or int(index) >= torch.cuda.device_count():
         raise PlaceError(
