@@ -121,7 +121,7 @@ def prepare(
     card = find_card(model, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
     target = Path(dst) if dst is not None else default_name(str(src), scale)
-    check_name(target, [scene.path])
+    check_name(target, scene.files)
     target = check_destination(target, overwrite)
     radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
     observation, notes = observe(scene, mtf, snr, sample=card.conditioned)
@@ -244,7 +244,6 @@ class Run:
             "radiometry": str(self.upscaler.radiometry),
             "model": str(network),
             "tags": str(sorted(self.tags.items())),
-            "layout": str(self.layout),
         }
 
     def _facts(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from geosr.radiometry import Pixels, Radiometry, fill
 from geosr.tiling import Tile
 from geosr.window import Window
 
-
 T = TypeVar("T", bound=np.generic)
 
 

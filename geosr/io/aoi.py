@@ -18,7 +18,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
-from rasterio.features import rasterize
 from shapely.errors import GEOSException
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
@@ -34,6 +33,8 @@ _STEPS = 64
 
 _SNAP = 1e-4
 """Edges this close to a pixel's edge, in pixels, are taken to mean that edge."""
+_EDGE = 1e-6
+"""Pixels that share no more than an edge with an area, in pixels, are outside of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,16 @@ class Area:
         return bool(_prepared(self.wkb).intersects(shapely.box(window.col, window.row, col, row)))
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
-        """(height, width), True for pixels that it touches."""
-        if not self.touches(window) or not window.size:
-            return np.zeros((window.height, window.width), bool)
-        burnt = rasterize(
-            [(_prepared(self.wkb), 1)],
-            out_shape=(window.height, window.width),
-            transform=Affine.translation(window.col, window.row),
-            all_touched=True,
-            dtype="uint8",
-        )
-        return np.asarray(burnt == 1)
+        """(height, width), True for pixels of which it covers some ground; the same in whatever window a pixel lies."""
+        shape = window.height, window.width
+        area, (row, col) = _prepared(self.wkb), window.stop
+        if not window.size or not self.touches(window):
+            return np.zeros(shape, bool)
+        if area.contains(shapely.box(window.col, window.row, col, row)):
+            return np.ones(shape, bool)
+        top, left = np.mgrid[window.row : row, window.col : col] + _EDGE
+        pixels = shapely.box(left, top, left + 1 - 2 * _EDGE, top + 1 - 2 * _EDGE)
+        return np.asarray(area.intersects(pixels))
 
     def shifted(self, rows: int, cols: int) -> Area:
         """The same ground counted from a corner `rows` further down and `cols` further right."""
