@@ -113,6 +113,18 @@ def test_tiles_and_workers_change_no_pixel(model: str, dtype: str, tmp_path: Pat
         assert np.array_equal(results[0], other)
 
 
+def test_in_bfloat16_tiles_change_at_most_one_count_in_a_hundred_pixels(tmp_path: Path) -> None:
+    src = scenes.write(tmp_path / "s.tif", scenes.pixels((1, 90, 110)))
+    results = []
+    for tile in (512, 64, 32):
+        with upscale(src, tmp_path / f"{tile}.tif", scale=2, tile=tile, precision="bfloat16", mtf=0.3) as result:
+            results.append(result.read().astype(int))
+    for other in results[1:]:
+        differs = np.abs(results[0] - other)
+        assert differs.max() <= 1
+        assert (differs > 0).mean() < 0.01
+
+
 @pytest.mark.parametrize("model", ["bicubic", "ibp", "fast"])
 def test_what_stands_where_there_is_no_data_changes_no_valid_pixel(model: str, tmp_path: Path) -> None:
     stored = scenes.pixels((1, 80, 90), "float32")
