@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import runpy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from geosr.errors import GeosrError
 from geosr.evaluation.protocol import load_scenes
 from geosr.models.checkpoint import read_card
 from geosr.models.networks.fast import Fast
-from geosr.training.loop import MARGIN, Progress, Trainer, adopt, learning_rate, train
+from geosr.training.loop import MARGIN, Progress, Trainer, adopt, decibels, learning_rate, train
 from geosr.training.patches import Patches, load_planes
 from geosr.training.recipe import Recipe, read_recipe
 
@@ -55,8 +56,9 @@ def trainer(recipe: Recipe) -> Trainer:
     return Trainer(recipe, Patches(load_planes(recipe.planes), size, recipe.seed))
 
 
-def test_forty_steps_lower_the_loss_below_bicubics(recipe: Recipe) -> None:
-    assert train(recipe).loss < 0.97
+@pytest.mark.parametrize("loss", ["absolute", "decibels"])
+def test_forty_steps_bring_the_error_below_bicubics(recipe: Recipe, loss: str) -> None:
+    assert train(replace(recipe, loss=loss)).loss < 0.97
 
 
 def test_a_run_goes_on_where_it_was_cut_off(recipe: Recipe) -> None:
@@ -83,6 +85,12 @@ def test_training_ends_with_the_steps_or_the_time() -> None:
     assert Progress(50, 6.0, 1.0).share(recipe) == 0.5
     assert Progress(10, 45.0, 1.0).share(recipe) == 0.75
     assert Progress(10, 99.0, 1.0).share(recipe) == 1.0
+
+
+def test_the_loss_in_decibels_is_the_logarithm_of_psnr() -> None:
+    error = torch.randn(3, 1, 40, 40, generator=torch.Generator().manual_seed(0)) * 4
+    fall = float(decibels(error) - decibels(error / 2)) * 10 / math.log(10)
+    assert fall == pytest.approx(20 * math.log10(2), abs=0.02)
 
 
 def test_the_learning_rate_rises_and_then_falls_to_a_hundredth() -> None:
@@ -128,12 +136,15 @@ def test_a_recipe_is_read_and_a_wrong_key_is_named(tmp_path: Path) -> None:
     path.write_text('scale = 2\nplanes = "p"\nout = "o"\nstep = 5\n')
     with pytest.raises(GeosrError, match="unknown key step"):
         read_recipe(path)
+    path.write_text('scale = 2\nplanes = "p"\nout = "o"\nloss = "ssim"\n')
+    with pytest.raises(GeosrError, match="'ssim'; choose absolute or decibels"):
+        read_recipe(path)
     path.write_text("scale = 2\n")
     with pytest.raises(GeosrError, match="lacks the key out"):
         read_recipe(path)
 
 
-@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x2.toml"])
+@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x4_finish.toml", "fast_x2.toml"])
 def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
     assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name
 

@@ -33,7 +33,7 @@ class Progress:
     seconds: float
     """Time spent in steps, over all runs."""
     loss: float
-    """Running mean of the loss over the bicubic estimate's."""
+    """Running mean of the absolute error over the bicubic estimate's."""
 
     def share(self, recipe: Recipe) -> float:
         """Part of the training that is done, 0 to 1: of the steps or of the time, whichever is further."""
@@ -59,7 +59,7 @@ class Trainer:
     def step(self) -> Progress:
         """One step on the next batch; returns and keeps how far the training has come."""
         began = time.perf_counter()
-        loss, against = self._losses(self.patches.batch(self.recipe.batch))
+        loss, ratio = self._losses(self.patches.batch(self.recipe.batch))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
@@ -67,7 +67,7 @@ class Trainer:
             group["lr"] = learning_rate(self.recipe, self.progress)
         self.optimiser.step()
         self._follow()
-        before, ratio = self.progress, float(loss.detach()) / max(against, 1e-12)
+        before = self.progress
         mean = before.loss + (ratio - before.loss) * max(0.01, 1 / (before.step + 1))
         self.progress = Progress(before.step + 1, before.seconds + time.perf_counter() - began, mean)
         return self.progress
@@ -95,7 +95,7 @@ class Trainer:
         self.patches.reseed(seed)
 
     def _losses(self, batch: Batch) -> tuple[Tensor, float]:
-        """The loss of the network, and the same of the bicubic estimate."""
+        """The loss of the network, and its absolute error over the bicubic estimate's."""
         scale, margin, crop = self.recipe.scale, MARGIN, CROP
         with torch.no_grad():
             lr, mtf, noise = self.degradation(batch.hr, batch.noise, batch.step, scale, self.generator)
@@ -105,8 +105,9 @@ class Trainer:
             rim = crop * scale
             missing = truth - self.network.base(lr)[..., rim:-rim, rim:-rim]
         detail = self.network.residual(self.network.high_pass(lr), mtf, noise)[..., rim:-rim, rim:-rim]
-        measure = squared if self.progress.share(self.recipe) >= self.recipe.squares_from else absolute
-        return measure(detail - missing), float(measure(missing))
+        error = detail - missing
+        ratio = absolute(error.detach()) / absolute(missing)
+        return LOSSES[self.recipe.loss](error), float(ratio)
 
     def _follow(self) -> None:
         """Moves the running average towards the weights; faster in the beginning."""
@@ -136,7 +137,7 @@ def train(recipe: Recipe) -> Progress:
         now = trainer.step()
         if now.step % recipe.save_every == 0:
             trainer.save(folder)
-            log.info("step %d, %.1f min, loss over bicubic's %.4f", now.step, now.seconds / 60, now.loss)
+            log.info("step %d, %.1f min, error over bicubic's %.4f", now.step, now.seconds / 60, now.loss)
     trainer.save(folder)
     return trainer.progress
 
@@ -152,9 +153,17 @@ def absolute(error: Tensor) -> Tensor:
     return torch.sqrt(error * error + 1e-4).mean()
 
 
-def squared(error: Tensor) -> Tensor:
-    """Squared error, mean."""
-    return (error * error).mean()
+def decibels(error: Tensor) -> Tensor:
+    """Mean over samples of the logarithm of the squared error, which is PSNR but for a factor and an offset.
+
+    Every scene then counts alike, whether little or much of it can be restored. The constant keeps flat patches, of
+    which an image has many and whose error hardly matters to it, from counting most.
+    """
+    return torch.log((error * error).mean(dim=(1, 2, 3)) + 5e-3).mean()
+
+
+LOSSES = {"absolute": absolute, "decibels": decibels}
+"""What a recipe can ask to be minimised."""
 
 
 def adopt(network: Fast, weights: dict[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 SNR = (50.0, 200.0)
 """Signal-to-noise ratio of reflectance-like bands, mean over standard deviation, log-uniform."""
-NOISE_OVER_CONTRAST = (0.02, 0.5)
+NOISE_OVER_CONTRAST = (0.02, 1.0)
 """Noise of the other bands over their contrast, log-uniform: about what SNR makes of Sentinel-2."""
 ATTEMPTS = 20
 """Crops that are tried in one band before another is drawn."""

@@ -33,8 +33,8 @@ class Recipe:
     """Highest learning rate (Adam, betas .9 and .99)."""
     warm_up: int = 200
     """Steps over which the learning rate rises."""
-    squares_from: float = 0.6
-    """Share of the training after which the squared error takes over from the absolute one."""
+    loss: str = "absolute"
+    """What is minimised: "absolute" (Charbonnier) or "decibels" (the logarithm of each patch's squared error)."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
     clip: float = 1.0
@@ -44,7 +44,7 @@ class Recipe:
     noisy: float = 0.5
     """Share of samples with noise."""
     start_from: str = ""
-    """Weights of another scale whose body is taken over; empty for none."""
+    """Weights to start from; of another scale, all but the last convolution is taken over. Empty for none."""
     save_every: int = 250
     """Steps between checkpoints."""
     seed: int = 1
@@ -60,4 +60,6 @@ def read_recipe(path: str | Path) -> Recipe:
     missing = sorted({"scale", "planes", "out"} - values.keys())
     if missing:
         raise GeosrError(f"{path} lacks the key {missing[0]}; add it")
+    if values.get("loss", "absolute") not in ("absolute", "decibels"):
+        raise GeosrError(f"{path} asks for the loss {values['loss']!r}; choose absolute or decibels")
     return Recipe(**values)
