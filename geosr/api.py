@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,7 @@ class Run:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result, one line each."""
         metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
-        lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout.dtype)
+        lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout.dtype), *self._room()
         return tuple(dict.fromkeys(lines))
 
     @property
@@ -173,49 +174,53 @@ class Run:
     def execute(self, progress: Progress | None = None) -> dict[str, Any]:
         """Compute what is missing and give the result its name; returns the report. Raises as `upscale`."""
         start = time.perf_counter()
+        tiles = self.tiles
         with self._sink() as sink:
             kept = sink.done()
-            missing = [tile for tile in self.tiles if tile.index not in kept]
-            done = self._compute(sink, missing, progress)
+            done = self._compute(sink, kept, tiles, progress)
             sink.finish()
+        seconds = max(time.perf_counter() - start, 1e-6)
         return {
             **self._facts(),
-            "tiles": len(self.tiles),
-            "tiles_from_an_earlier_run": len(self.tiles) - len(missing),
-            "seconds": round(time.perf_counter() - start, 2),
-            "megapixels_per_second": round(done / 1e6 / max(time.perf_counter() - start, 1e-6), 3),
+            "tiles": len(tiles),
+            "tiles_from_an_earlier_run": len(kept),
+            "seconds": round(seconds, 2),
+            "megapixels_per_second": round(done / 1e6 / seconds, 3),
             "bytes": self.dst.stat().st_size,
         }
 
     def estimate(self) -> dict[str, Any]:
         """What `execute` would do, with the time taken from one tile that is computed and thrown away."""
-        middle = self.tiles[len(self.tiles) // 2]
-        job = self._job()
+        tiles, job = self.tiles, self._job()
+        middle = tiles[len(tiles) // 2]
         with prepare_process(threads=1):
             job(middle)  # the first one also loads the network
             start = time.perf_counter()
             job(middle)
             a_tile = time.perf_counter() - start
-        seconds = a_tile * len(self.tiles) * self.plan.core**2 / middle.core.size / self.workers
+        seconds = a_tile * len(tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
         return {
             **self._facts(),
-            "tiles": f"{len(self.tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
+            "tiles": f"{len(tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
             "bytes": f"about {estimate_size(self.layout) / 1e6:.1f} MB",
             "memory": f"about {self._memory() / 1e6:.0f} MB",
             "seconds": f"about {seconds:.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
         }
 
-    def _compute(self, sink: TiffSink, missing: Sequence[Tile], progress: Progress | None) -> int:
-        pixels, before = 0, len(self.tiles) - len(missing)
+    def _compute(self, sink: TiffSink, kept: frozenset[int], tiles: Sequence[Tile], progress: Progress | None) -> int:
+        """Source pixels times bands that were upscaled."""
+        pixels = 0
+        missing = (tile for tile in tiles if tile.index not in kept)
         try:
             with prepare_process(threads=1), ThreadPoolExecutor(self.workers) as pool:
-                for count, tile in enumerate(run(self._job(), missing, sink, pool, self.workers + 1), 1):
+                finished = run(self._job(), missing, sink, pool, self.workers + 1)
+                for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count
                     if progress:
-                        progress(before + count, len(self.tiles), pixels)
+                        progress(count, len(tiles), pixels)
         except KeyboardInterrupt:
-            kept = len(sink.done())
-            raise KeyboardInterrupt(f"{kept} of {len(self.tiles)} tiles are kept; the same command goes on") from None
+            kept = sink.done()
+            raise KeyboardInterrupt(f"{len(kept)} of {len(tiles)} tiles are kept; the same command goes on") from None
         finally:
             close_files()
         return pixels
@@ -260,6 +265,11 @@ class Run:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
+
+    def _room(self) -> Iterator[str]:
+        needed, free = estimate_size(self.layout), shutil.disk_usage(self.dst.parent).free
+        if needed > free:
+            yield f"the result may take {needed / 1e9:.1f} GB and {self.dst.parent} has {free / 1e9:.1f} GB free"
 
     def _memory(self) -> int:
         """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rasterio
 
+from geosr.api import prepare
 from geosr.cli import main
+from geosr.cli.upscale import command
 from tests import scenes
 
 
@@ -116,3 +119,9 @@ def test_models_are_listed_with_their_scales(run: Any) -> None:
     assert {"fast", "bicubic", "ibp"} <= {line.split()[0] for line in out.splitlines()}
     code, out, _ = run("models", "--json")
     assert {"name", "scales", "limits"} <= set(json.loads(out)[0])
+
+
+def test_options_are_the_keywords_of_the_library_under_the_same_names() -> None:
+    keywords = {name for name, kind in signature(prepare).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
+    talk = {"src", "dst", "dry_run", "as_json", "quiet", "verbose"}
+    assert {parameter.name for parameter in command.params} - talk == keywords

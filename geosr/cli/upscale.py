@@ -133,6 +133,8 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, report))
     for key, value in report.items():
+        if value in ([], {}, None):
+            continue
         print(f"{key.replace('_', ' '):{width}}  {_shown(value)}")
 
 
