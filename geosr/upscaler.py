@@ -61,11 +61,19 @@ class Upscaler:
         scale = self.network.scale
         valid = self.radiometry.valid(pixels)
         known = None if valid is None else valid[:, *core.slices]
-        out = _repeat(pixels.stored[:, *core.slices], scale).astype(self.radiometry.out_dtype, copy=False)
+        gaps = None if known is None or known.all() else _repeat(~known, scale)
+        out = self._start(pixels.stored[:, *core.slices], all_new=gaps is None and not any(self.exact))
         if known is None or known.any():
-            gaps = None if known is None or known.all() else _repeat(~known, scale)
             self._enhance(out, gaps, pixels.stored, valid, tile)
         return Pixels(out, _core(pixels.mask, core, scale), _core(pixels.wanted, core, scale))
+
+    def _start(self, stored: NDArray[np.generic], all_new: bool) -> NDArray[np.generic]:
+        """The repeated stored numbers, of which `_enhance` leaves what isn't valid; any numbers where all are new."""
+        if all_new:
+            bands, height, width = stored.shape
+            scale = self.network.scale
+            return np.empty((bands, height * scale, width * scale), self.radiometry.out_dtype)
+        return _repeat(stored, self.network.scale).astype(self.radiometry.out_dtype, copy=False)
 
     def _enhance(
         self,
