@@ -70,7 +70,7 @@ def prepare(
     aoi: str | Path | None = None,
     mtf: float | Sequence[float] | None = None,
     snr: float | Sequence[float] | None = None,
-    nodata: float | None = None,
+    nodata: float | str | None = None,
     scale_offset: tuple[float, float] | None = None,
     dtype: str | None = None,
     format: Literal["COG", "GTiff"] = "COG",
@@ -105,7 +105,7 @@ def prepare(
     snr
         Signal-to-noise ratio, above 0, one or one per band; the noise is estimated from the scene if None.
     nodata, scale_offset
-        Take the place of what the file says.
+        Take the place of what the file says; nodata may be "none".
     dtype
         Stored type of the result; must hold every number of the source's.
     co

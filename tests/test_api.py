@@ -242,6 +242,7 @@ def test_a_wider_type_holds_the_same_numbers(tmp_path: Path) -> None:
         ({"mtf": [0.2, 0.3]}, "3 bands"),
         ({"bounds": (0, 0, 1, 1)}, "outside"),
         ({"nodata": -1}, "can't occur"),
+        ({"nodata": "nought"}, "a number, nan or none"),
         ({"dtype": "uint8"}, "uint16, uint32"),
         ({"co": {"COMPRES": "ZSTD"}}, "COMPRES"),
         ({"co": {"COMPRESS": "JPEG"}}, "JPEG"),

@@ -84,7 +84,7 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 @click.option("--aoi", type=click.Path(), help="GeoJSON polygon in any CRS; nothing outside it is computed.")
 @click.option("--mtf", callback=_numbers, help="The sensor's MTF at Nyquist, one or per band. [default: sensor table]")
 @click.option("--snr", callback=_numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
-@click.option("--nodata", type=float, help="The number that means 'no data'. [default: the file's]")
+@click.option("--nodata", metavar="NUMBER", help="The number that means 'no data', nan or none. [default: the file's]")
 @click.option("--scale-offset", callback=_scale_offset, help="scale,offset of stored numbers. [default: the file's]")
 @click.option("--dtype", help="Stored type of the result; must hold every input number. [default: the file's]")
 @click.option("--format", type=click.Choice(["COG", "GTiff"], case_sensitive=False), default="COG", show_default=True)
@@ -123,7 +123,10 @@ def command(
 
 
 def _say(run: Run, verbose: bool) -> None:
-    for line in [*run.warnings, *(run.notes if verbose else run.notes[:1])]:
+    """Warnings and what was assumed, always; the plan too where more is wanted."""
+    plan = run.plan
+    more = [f"{len(run.tiles)} tiles of {plan.core} pixels, halo {plan.halo}, {run.workers} workers"] if verbose else []
+    for line in [*run.warnings, *run.notes, *more]:
         print(f"geosr: {line}", file=sys.stderr)
 
 
