@@ -37,9 +37,6 @@ CASES = [
 ]
 """What is measured; the first twelve tell the methods the truth (bicubic LR: the safe value, MTF .40)."""
 
-QUICK = ("MTF 0.25", "bicubic LR", "MTF 0.25, SNR 100")
-"""The cases of `--quick`."""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,13 +44,13 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--weights", type=Path, help="default: the package's own")
     parser.add_argument("--json", type=Path, help="write every band's figures too")
-    parser.add_argument("--quick", action="store_true", help="three cases only")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="cases by name, such as 'MTF 0.25'; default: all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     scenes = load_scenes(options.planes)
     weights = options.weights or Path(f"geosr/models/weights/fast_x{options.scale}.safetensors")
     methods = {"bicubic": bicubic, "ibp": back_projection, "fast": network(weights, options.scale)}
-    cases = [case for case in CASES if not options.quick or case.name in QUICK]
+    cases = [case for case in CASES if not options.only or case.name in options.only]
     print(f"{len(scenes)} scenes, {sum(len(scene.bands) for scene in scenes)} bands, x{options.scale}, {weights}")
     print(header())
     report = []

@@ -149,7 +149,7 @@ def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
     assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name
 
 
-def test_published_weights_carry_their_card_and_keep_their_values(tmp_path: Path) -> None:
+def test_published_weights_carry_their_card_and_trust_the_noise_a_little_less(tmp_path: Path) -> None:
     network = Fast(4)
     save_file(network.state_dict(), tmp_path / "trained.safetensors")
     gain = {"mean": 1.234, "low": 1.0, "high": 1.5, "worst": 0.1}
@@ -163,7 +163,9 @@ def test_published_weights_carry_their_card_and_keep_their_values(tmp_path: Path
     card = read_card(out)
     assert (card.name, card.scales, card.blocks) == ("fast", (4,), 8)
     assert card.metrics["MTF 0.25"]["over_ibp"] == [1.23, 1.0, 1.5]
-    assert torch.equal(load_file(out)["head.weight"], network.head.weight)
+    written = load_file(out)["head.weight"]
+    assert torch.equal(written[:, 0], network.head.weight[:, 0])
+    assert torch.allclose(written[:, 1], 0.88 * network.head.weight[:, 1])
 
 
 def test_a_band_is_trained_on_or_validated_on_and_never_both(tmp_path: Path) -> None:
