@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geosr.api import prepare, upscale
+    from geosr.xarray import open_raster
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "prepare", "upscale"]
+__all__ = ["__version__", "open_raster", "prepare", "upscale"]
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch and GDAL is imported when it is first asked for."""
+    """What needs torch, GDAL or xarray is imported when it is first asked for."""
     if name in ("prepare", "upscale"):
         from geosr import api
 
         return getattr(api, name)
+    if name == "open_raster":
+        from geosr import xarray
+
+        return xarray.open_raster
     raise AttributeError(f"module 'geosr' has no attribute {name!r}")

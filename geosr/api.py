@@ -8,12 +8,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from geosr import __version__
+from geosr.cluster import crew
 from geosr.io.destination import check_name, default_name
 from geosr.io.encoder import Encoder
 from geosr.io.layout import Layout, Options, choose_core, estimate_size
@@ -29,7 +29,7 @@ from geosr.observing import observe
 from geosr.pipeline import Job, run
 from geosr.radiometry import Radiometry
 from geosr.tiling import Tile, TilePlan
-from geosr.upscaler import Upscaler
+from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
 
 Progress = Callable[[int, int, int], None]
@@ -41,6 +41,8 @@ def upscale(
     dst: str | Path | None = None,
     *,
     progress: Progress | None = None,
+    scheduler: str | Path | None = None,
+    client: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Upscale a raster file into a GeoTIFF; returns a report of what was done, under "path" where the result is.
@@ -49,6 +51,14 @@ def upscale(
     takes its final name only when it is whole. A run that was stopped goes on when called again with the same input and
     options. Options are those of `prepare`.
 
+    Parameters
+    ----------
+    scheduler
+        Where tiles run: "threads" (the default), "processes", "local:N" for N Dask workers on this machine, the address
+        of a Dask scheduler such as "tcp://host:8786", or a scheduler file. Nothing of the result depends on it.
+    client
+        A `distributed.Client`, instead of `scheduler`.
+
     Raises
     ------
     geosr.errors.InputError
@@ -56,7 +66,7 @@ def upscale(
     geosr.errors.GeosrError
         The place failed, or a tile; what was done is kept for the next call.
     """
-    return prepare(src, dst, **options).execute(progress)
+    return prepare(src, dst, **options).execute(progress, client or scheduler)
 
 
 def prepare(
@@ -171,13 +181,16 @@ class Run:
         """The tiles that have something to show."""
         return self.plan if self.scene.area is None else self.plan.over(self.scene.touches)
 
-    def execute(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Compute what is missing and give the result its name; returns the report. Raises as `upscale`."""
+    def execute(self, progress: Progress | None = None, scheduler: Any = None) -> dict[str, Any]:
+        """Compute what is missing and give the result its name; returns the report. Raises as `upscale`.
+
+        `scheduler` is what `upscale` takes under that name, or a `distributed.Client`.
+        """
         start = time.perf_counter()
         tiles = self.tiles
         with self._sink() as sink:
             kept = sink.done()
-            done = self._compute(sink, kept, tiles, progress)
+            done = self._compute(sink, kept, tiles, progress, scheduler)
             sink.finish()
         seconds = max(time.perf_counter() - start, 1e-6)
         return {
@@ -207,13 +220,21 @@ class Run:
             "seconds": f"about {seconds:.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
         }
 
-    def _compute(self, sink: TiffSink, kept: frozenset[int], tiles: Sequence[Tile], progress: Progress | None) -> int:
+    def _compute(
+        self,
+        sink: TiffSink,
+        kept: frozenset[int],
+        tiles: Sequence[Tile],
+        progress: Progress | None,
+        scheduler: Any,
+    ) -> int:
         """Source pixels times bands that were upscaled."""
         pixels = 0
         missing = (tile for tile in tiles if tile.index not in kept)
+        job = self._job()
         try:
-            with prepare_process(threads=1), ThreadPoolExecutor(self.workers) as pool:
-                finished = run(self._job(), missing, sink, pool, self.workers + 1)
+            with prepare_process(threads=1), crew(scheduler, self.workers, job) as hands:
+                finished = run(job, missing, sink, hands.executor, hands.ahead)
                 for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count
                     if progress:
@@ -291,8 +312,6 @@ def _plan(
     count = len(scene.bands)
     core, block = choose_core(scale, count, _size(radiometry.out_dtype), network.halo, tile, options.block)
     gaps = radiometry.may_have_gaps or scene.mask != "none"
-    # A gap's nearest valid neighbour may lie as far from it as it lies from the core, diagonally (radiometry.fill).
-    reach = network.halo + math.ceil(math.sqrt(2) * network.halo) + network.multiple if gaps else network.halo
     layout = Layout(
         height=height * scale,
         width=width * scale,
@@ -307,7 +326,7 @@ def _plan(
         options=options,
     )
     around = Window(-scene.window.row, -scene.window.col, *scene.full)
-    return layout, TilePlan(height, width, core, scale, network.halo, reach, network.multiple, around)
+    return layout, plan_tiles(scene.shape, core, network, gaps=gaps, around=around)
 
 
 def _provenance(card: Card, network: ModelNetwork) -> dict[str, str]:

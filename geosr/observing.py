@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from geosr.io.scene import Scene, sample_windows
 from geosr.noise import estimate_noise
-from geosr.radiometry import Radiometry
-from geosr.sensors import Observation, observation
+from geosr.radiometry import Pixels, Radiometry
+from geosr.sensors import Observation, SensorGuess, observation
 from geosr.window import Window
 
 
@@ -28,19 +28,30 @@ def observe(
     if not sample:
         levels = (1.0,) * len(scene.bands)
         return observation(scene.sensor, levels, mtf=mtf, snr=snr, noise=(0.0,) * len(scene.bands))
-    patches = _patches(scene)
+    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
+    whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
+    windows = (window.shift(-scene.window.row, -scene.window.col) for window in sample_windows(whole))
+    return observe_pixels(map(scene.source.pixels, windows), radiometry, scene.sensor, mtf, snr)
+
+
+def observe_pixels(
+    pieces: Iterable[Pixels],
+    radiometry: Radiometry,
+    sensor: SensorGuess,
+    mtf: float | Sequence[float] | None,
+    snr: float | Sequence[float] | None,
+) -> tuple[Observation, tuple[str, ...]]:
+    """Blur and noise from pieces of a scene, those of `sample_windows`; see `observe`."""
+    patches = _patches(pieces, radiometry)
     means = [float(np.mean([np.nanmean(patch) for patch in band])) if band else 0.0 for band in patches]
     noise = None if snr is not None else [estimate_noise(band) if band else 0.0 for band in patches]
-    return observation(scene.sensor, means, mtf=mtf, snr=snr, noise=noise)
+    return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
 
 
-def _patches(scene: Scene) -> list[list[NDArray[np.float64]]]:
+def _patches(pieces: Iterable[Pixels], radiometry: Radiometry) -> list[list[NDArray[np.float64]]]:
     """Per band, windows (height, width) of stored numbers with NaN for no data; those without data are left out."""
-    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
-    patches: list[list[NDArray[np.float64]]] = [[] for _ in scene.bands]
-    whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
-    for window in sample_windows(whole):
-        pixels = scene.source.pixels(window.shift(-scene.window.row, -scene.window.col))
+    patches: list[list[NDArray[np.float64]]] = [[] for _ in radiometry.nodata]
+    for pixels in pieces:
         valid = radiometry.valid(pixels)
         for band, stored in enumerate(pixels.stored):
             patch = stored.astype(np.float64)

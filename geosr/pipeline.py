@@ -70,7 +70,9 @@ _SMALLEST = 32
 """A core this small that doesn't fit in memory won't fit in halves either."""
 
 
-def run(job: Job, tiles: Iterable[Tile], sink: Sink, executor: Executor, ahead: int) -> Iterator[Tile]:
+def run(
+    job: Callable[[Tile], Any], tiles: Iterable[Tile], sink: Sink, executor: Executor, ahead: int
+) -> Iterator[Tile]:
     """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight.
 
     Tiles are handed out in order and kept as they finish. The first failure, or an interrupt, stops the run: tiles in

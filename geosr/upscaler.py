@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.radiometry import Pixels, Radiometry, fill
-from geosr.tiling import Tile
+from geosr.tiling import Tile, TilePlan
 from geosr.window import Window
 
 T = TypeVar("T", bound=np.generic)
@@ -41,6 +42,16 @@ class Network(Protocol):
         `bands` says which bands of the scene these are, counted from 0. The result may be overwritten by the caller.
         Raises `MemoryError` where the block is too large for the device.
         """
+
+
+def plan_tiles(
+    shape: tuple[int, int], core: int, network: Network, *, gaps: bool, around: Window | None = None
+) -> TilePlan:
+    """Tiles with the halo of a network, for a scene (height, width) that may have gaps, perhaps cut from `around`."""
+    # A gap's nearest valid neighbour may lie as far from it as it lies from the core, diagonally (radiometry.fill).
+    halo = network.halo
+    reach = halo + math.ceil(math.sqrt(2) * halo) + network.multiple if gaps else halo
+    return TilePlan(*shape, core, network.scale, halo, reach, network.multiple, around)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
 
 ROOMS = [
     "errors", "window", "tiling", "radiometry", "sensors", "noise", "upscaler", "pipeline", "io", "models",
-    "training", "evaluation", "observing", "api", "cli",
+    "training", "evaluation", "observing", "xarray", "cluster", "api", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""
 
@@ -25,8 +25,9 @@ STRANGERS = {("models", "io"), ("io", "models")}
 PLACES = {
     "rasterio": {"io", "training", "evaluation"},
     "torch": {"models", "training", "evaluation"},
-    "xarray": set(),
-    "dask": set(),
+    "xarray": {"xarray"},
+    "dask": {"xarray", "cluster"},
+    "distributed": {"xarray", "cluster"},
     "click": {"cli"},
     "rich": {"cli"},
 }

@@ -91,6 +91,9 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 @click.option("--co", multiple=True, metavar="KEY=VALUE", callback=_creation, help="Creation option, repeatable.")
 @click.option("--tile", default="auto", callback=_tile, show_default=True, help="Side of a tile in source pixels.")
 @click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
+@click.option(
+    "--scheduler", help="threads, processes, local:N, a Dask scheduler's address or its file. [default: threads]"
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
@@ -99,7 +102,14 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what was found and assumed.")
 def command(
-    src: str, dst: str | None, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any
+    src: str,
+    dst: str | None,
+    scheduler: str | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
 ) -> None:
     """Upscale SRC, a raster of any size, type and number of bands, into DST.
 
@@ -115,7 +125,7 @@ def command(
         _print(run.estimate(), as_json)
         return
     with bar(quiet) as advance:
-        report = run.execute(advance)
+        report = run.execute(advance, scheduler)
     if as_json:
         _print(report, as_json=True)
     elif not quiet:

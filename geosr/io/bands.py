@@ -63,10 +63,15 @@ def is_exact(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
         return True
     if dataset.dtypes[band - 1].startswith("float"):
         return False
-    if _CLASSES.search(dataset.descriptions[band - 1] or ""):
+    if names_classes(dataset.descriptions[band - 1] or ""):
         return True
     thematic = dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic"
     return bool(thematic or dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
+
+
+def names_classes(text: str) -> bool:
+    """Whether a band of this name holds classes or flags, such as SCL, QA_PIXEL or cloud_mask."""
+    return bool(_CLASSES.search(text))
 
 
 def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind, int]:

@@ -325,11 +325,15 @@ def sample_windows(scene: Scene, count: int = 16, size: int = 256) -> list[Windo
     They are squares of at most `size` pixels a side, smaller for many bands so that all of them together stay small,
     and don't overlap. Those off the area of interest are left out.
     """
-    side = max(16, min(size, math.isqrt(_SAMPLES // (count * len(scene.bands)))))
-    across = math.isqrt(count)
-    rows, cols = (_spread(length, side, across) for length in scene.shape)
-    windows = [Window(row, col, height, width) for row, height in rows for col, width in cols]
+    windows = spread_windows(scene.shape, len(scene.bands), count, size)
     return [window for window in windows if scene.touches(window)]
+
+
+def spread_windows(shape: tuple[int, int], bands: int, count: int = 16, size: int = 256) -> list[Window]:
+    """The windows of `sample_windows` for a scene of this shape and number of bands."""
+    side = max(16, min(size, math.isqrt(_SAMPLES // (count * bands))))
+    rows, cols = (_spread(length, side, math.isqrt(count)) for length in shape)
+    return [Window(row, col, height, width) for row, height in rows for col, width in cols]
 
 
 def _spread(length: int, side: int, count: int) -> list[tuple[int, int]]:

@@ -1,0 +1,139 @@
+"""`da.geosr`: super-resolution where analysts live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from geosr import __version__
+from geosr.errors import InputError
+from geosr.tiling import TilePlan
+from geosr.xarray.cf import grid_of, spatial_dims, with_grid
+from geosr.xarray.export import Progress, to_geotiff
+from geosr.xarray.lazy import upscale_dask, upscale_numpy
+from geosr.xarray.recipe import Recipe
+from geosr.xarray.scenes import axes_of, recipe_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@xr.register_dataarray_accessor("geosr")
+class DataArrayGeosr:
+    """Super-resolution of a DataArray with rows, columns and any other dimensions, in any order."""
+
+    def __init__(self, array: xr.DataArray) -> None:
+        self._array = array
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The pixel grid; with an identity transform where nothing says where the pixels lie."""
+        return grid_of(self._array).geobox
+
+    def upscale(
+        self,
+        model: str = "fast",
+        scale: int = 4,
+        *,
+        mtf: float | Sequence[float] | None = None,
+        snr: float | Sequence[float] | None = None,
+        nodata: float | None = None,
+        dtype: str | None = None,
+        tile: int | None = None,
+        device: str = "auto",
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    ) -> xr.DataArray:
+        """The array on a grid with `scale` times as many pixels each way, on the same ground.
+
+        A Dask array gives a lazy result: nothing is read and no network is loaded until it is computed, and a crop of
+        it computes the tiles that it meets. A numpy array is upscaled now. Pixels are those of `geosr.upscale`; type,
+        nodata, attributes, encoding, name and other coordinates stay. Positions along dimensions other than bands,
+        such as time, are scenes of their own.
+
+        Options are those of `geosr.prepare`. Raises `InputError` and `ModelError` at once, for what can't be done.
+        """
+        settings = {"mtf": mtf, "snr": snr, "nodata": nodata, "dtype": dtype, "tile": tile}
+        recipe = self._recipe(model=model, scale=scale, device=device, precision=precision, **settings)
+        array, grid = self._array, grid_of(self._array)
+        data = array.data.astype("uint8") if array.dtype == bool else array.data
+        axes = axes_of(array, grid)
+        lazy = isinstance(data, da.Array)
+        fine = upscale_dask(data, axes, recipe) if lazy else upscale_numpy(np.asarray(data), axes, recipe)
+        result = with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(scale))
+        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": model, "GEOSR_SCALE": str(scale)}
+        return result
+
+    def plan(self, model: str = "fast", scale: int = 4, **options: Any) -> TilePlan:
+        """The tiles that `upscale` with the same options works by; loads the network for its halo."""
+        return self._recipe(model=model, scale=scale, **options).settle().plan
+
+    def to_geotiff(
+        self,
+        path: str | Path,
+        *,
+        cog: bool = True,
+        co: Mapping[str, str] | None = None,
+        workers: int | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write the array into a GeoTIFF, computing it tile by tile; see `geosr.xarray.export.to_geotiff`."""
+        return to_geotiff(self._array, path, cog=cog, co=co, workers=workers, overwrite=overwrite, progress=progress)
+
+    def compare(self, other: xr.DataArray, bands: Sequence[int] | None = None) -> Figure:
+        """A figure of this array beside another of the same place, such as its upscaled one; needs matplotlib.
+
+        Both are stretched alike, from the 2nd to the 98th percentile of this one. `bands` are three positions along
+        the band dimension for red, green and blue, or one; the first three by default, or the first.
+        """
+        from geosr.xarray.figure import compare
+
+        return compare(self._array, other, bands)
+
+    def _recipe(self, **options: Any) -> Recipe:
+        usual: dict[str, Any] = dict.fromkeys(("mtf", "snr", "nodata", "dtype", "tile"))
+        usual |= {"device": "auto", "precision": "auto"}
+        return recipe_of(self._array, **usual | options)
+
+
+@xr.register_dataset_accessor("geosr")
+class DatasetGeosr:
+    """Super-resolution of every variable of a Dataset that has rows and columns."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The pixel grid that the variables share."""
+        return grid_of(next(iter(self._planes().values()))).geobox
+
+    def upscale(self, model: str = "fast", scale: int = 4, **options: Any) -> xr.Dataset:
+        """The dataset on a finer grid; see `DataArrayGeosr.upscale`. Variables without rows and columns stay."""
+        planes = self._planes()
+        fine = {name: array.geosr.upscale(model, scale, **options) for name, array in planes.items()}
+        rest = {name: variable for name, variable in self._dataset.data_vars.items() if name not in planes}
+        coords = {name: coord for array in fine.values() for name, coord in array.coords.items()}
+        ordered = {name: fine.get(str(name), rest.get(name)) for name in self._dataset.data_vars}
+        result = xr.Dataset(ordered, coords=coords, attrs=dict(self._dataset.attrs))
+        result.encoding = dict(self._dataset.encoding)
+        return result
+
+    def _planes(self) -> dict[str, xr.DataArray]:
+        planes = {}
+        for name, array in self._dataset.data_vars.items():
+            try:
+                dims = spatial_dims(array) if array.ndim >= 2 else ()
+            except InputError:
+                continue
+            if dims and array.dtype.kind in "biuf":
+                planes[str(name)] = array
+        if not planes:
+            raise InputError("no variable of the dataset has rows and columns of numbers")
+        return planes

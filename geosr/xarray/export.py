@@ -1,0 +1,177 @@
+"""A DataArray into a GeoTIFF, tile by tile: what isn't computed yet is computed on the way, never all at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dask
+import numpy as np
+import xarray as xr
+from dask.base import compute, is_dask_collection, tokenize
+
+from geosr.errors import InputError
+from geosr.io.arrays import metadata_of
+from geosr.io.destination import check_name
+from geosr.io.encoder import EncodedTile, Encoder
+from geosr.io.layout import Layout, Options, choose_core
+from geosr.io.writer import TiffSink
+from geosr.models.threads import sole_threads
+from geosr.pipeline import run
+from geosr.radiometry import Pixels
+from geosr.tiling import Tile, TilePlan
+from geosr.xarray.cf import band_names, grid_of
+from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
+
+Progress = Callable[[int, int], None]
+_LARGEST = 2048
+_NOT_TAGS = {
+    "_FillValue",
+    "missing_value",
+    "nodata",
+    "scale_factor",
+    "add_offset",
+    "long_name",
+    "units",
+    "grid_mapping",
+    "transform",
+    "crs",
+    "res",
+}
+
+
+def to_geotiff(
+    array: xr.DataArray,
+    path: str | Path,
+    *,
+    cog: bool = True,
+    co: Mapping[str, str] | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write an array (y, x) or (band, y, x), dimensions in any order, into a GeoTIFF; returns its path.
+
+    Memory is bounded by tiles in flight. The file takes its name when it is whole; a call that was stopped goes on when
+    it is made again with the same array. Quickest where chunks are as `upscale` leaves them. Inside an active Dask
+    client its workers compute. Raises `InputError` and `PlaceError`.
+    """
+    grid = grid_of(array)
+    axes = axes_of(array, grid)
+    if any(array.shape[axis] != 1 for axis in axes.lead):
+        names = ", ".join(str(array.dims[axis]) for axis in axes.lead)
+        raise InputError(f"a GeoTIFF holds bands, rows and columns; select one position along {names}")
+    target = Path(path)
+    check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
+    layout, plan = _layout(array, "COG" if cog else "GTiff", co or {})
+    metadata = _metadata(array)
+    fingerprint = json.dumps({"array": tokenize(array.data.name if is_dask_collection(array.data) else array.data)})
+    sink = TiffSink(
+        target,
+        layout,
+        profile=metadata.creation_options,
+        template=metadata.apply,
+        fingerprint=fingerprint,
+        overwrite=overwrite,
+    )
+    workers = workers or os.cpu_count() or 1
+    with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
+        missing = [tile for tile in plan if tile.index not in sink.done()]
+        job = _Piece(array, axes.y, axes.x, Encoder(layout))
+        for count, _ in enumerate(run(job, missing, sink, pool, workers + 1), len(plan) - len(missing) + 1):
+            if progress:
+                progress(count, len(plan))
+        return sink.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Computes and encodes a tile of an array."""
+
+    array: xr.DataArray
+    y: int
+    x: int
+    encoder: Encoder
+
+    def __call__(self, tile: Tile) -> EncodedTile:
+        rows, cols = tile.write.slices
+        piece = self.array[
+            tuple(rows if i == self.y else cols if i == self.x else slice(None) for i in range(self.array.ndim))
+        ]
+        data = piece.data
+        if is_dask_collection(data):
+            (data,) = compute(data, **({} if _has_scheduler() else {"scheduler": "synchronous"}))
+        grid = grid_of(self.array)
+        scenes = axes_of(self.array, grid).to_scenes(np.asarray(data))
+        return self.encoder(tile, Pixels(np.ascontiguousarray(scenes[0].astype(self.encoder.layout.dtype, copy=False))))
+
+
+def _has_scheduler() -> bool:
+    """Whether the user has chosen one, by an active client or by dask.config."""
+    if dask.config.get("scheduler", None) is not None:
+        return True
+    with suppress(ImportError, ValueError):
+        from distributed import default_client
+
+        default_client()
+        return True
+    return False
+
+
+def _layout(array: xr.DataArray, format: Literal["COG", "GTiff"], co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
+    grid, count = grid_of(array), len(band_names(array))
+    options = Options.parse([f"{key}={value}" for key, value in co.items()])
+    dtype = "uint8" if array.dtype == bool else str(array.dtype)
+    chunk = array.chunksizes[grid.dims[0]][0] if array.chunks else 1024
+    wish = min(max(chunk, 256), _LARGEST)
+    tile, block = choose_core(1, count, np.dtype(dtype).itemsize, 0, wish, options.block)
+    nodata = _stored_nodata(array)
+    layout = Layout(
+        height=grid.shape[0],
+        width=grid.shape[1],
+        count=count,
+        dtype=dtype,
+        block=block,
+        tile=tile,
+        nodata=(nodata,) * count,
+        nearest=exact_bands(array),
+        format=format,
+        options=options,
+    )
+    return layout, TilePlan(*grid.shape, tile, 1)
+
+
+def _stored_nodata(array: xr.DataArray) -> float | None:
+    masked = array.dtype.kind == "f" and array.encoding.get("_FillValue") is not None
+    return float("nan") if masked and nodata_of(array) is None else nodata_of(array)
+
+
+def _metadata(array: xr.DataArray) -> Any:
+    grid, names = grid_of(array), band_names(array)
+    count, attrs = len(names), array.attrs
+
+    def each(key: str, usual: Any) -> list[Any]:
+        value = attrs.get(key, usual)
+        return list(value) if isinstance(value, list | tuple | np.ndarray) and len(value) == count else [value] * count
+
+    tags = {
+        key: str(value) for key, value in attrs.items() if key not in _NOT_TAGS and isinstance(value, str | int | float)
+    }
+    units = ["" if isinstance(unit, tuple | list) else str(unit) for unit in each("units", "")]
+    return metadata_of(
+        count,
+        wkt=None if grid.crs is None else grid.crs.to_wkt(),
+        transform=grid.transform,
+        nodata=_stored_nodata(array),
+        names=names,
+        units=units,
+        scales=[float(value) for value in each("scale_factor", 1.0)],
+        offsets=[float(value) for value in each("add_offset", 0.0)],
+        tags=tags,
+    )

@@ -1,0 +1,254 @@
+"""Tiles as Dask tasks: an output chunk is what a tile writes, and depends on the chunks that its read window meets.
+
+The graph is symbolic: a layer knows its tasks by their indices and makes those that are asked for. Nothing is read and
+no network is loaded until then; its halo, and with it which chunks a tile meets, is found when the first task is made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate, product
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from numpy.typing import NDArray
+
+from geosr.errors import InputError
+from geosr.models.threads import sole_threads
+from geosr.sensors import Observation
+from geosr.tiling import Tile
+from geosr.window import Window
+from geosr.xarray.recipe import Recipe, Settled
+
+Key = Any
+"""A name and the index of a chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Which axis of an array is what. All others lead: each position along them is a scene of its own."""
+
+    y: int
+    x: int
+    band: int | None
+    count: int
+    """How many axes there are."""
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The axes that are none of rows, columns and bands."""
+        return tuple(axis for axis in range(self.count) if axis not in (self.y, self.x, self.band))
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Leading axes, bands, rows, columns."""
+        return (*self.lead, *(() if self.band is None else (self.band,)), self.y, self.x)
+
+    def to_scenes(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The array as (scenes, bands, rows, columns); a view where that is possible."""
+        moved = array.transpose(self.order)
+        return moved.reshape(-1, 1 if self.band is None else array.shape[self.band], *moved.shape[-2:])
+
+    def from_scenes(self, scenes: NDArray[Any], like: tuple[int, ...]) -> NDArray[Any]:
+        """The other way round; `like` is an array's shape, from which the leading and band axes are taken."""
+        shape = [like[axis] for axis in self.order[:-2]] + list(scenes.shape[-2:])
+        return scenes.reshape(shape).transpose(np.argsort(self.order))
+
+
+def upscale_dask(array: da.Array, axes: Axes, recipe: Recipe) -> da.Array:
+    """The upscaled array, lazy. Chunks along rows and columns are tiles, those along other axes stay."""
+    if any(math.isnan(size) for sizes in array.chunks for size in sizes):
+        raise InputError("the array's chunks have unknown sizes; call compute_chunk_sizes() first")
+    token = tokenize(array.name, axes, recipe)
+    layer = UpscaleLayer(f"geosr-upscale-{token}", array.name, array.chunks, axes, recipe)
+    graph = HighLevelGraph.from_collections(layer.name, layer, dependencies=[array])  # type: ignore[list-item]
+    meta = np.empty((0,) * array.ndim, recipe.radiometry.out_dtype)
+    return da.Array(graph, layer.name, layer.chunks, meta=meta)
+
+
+def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> NDArray[Any]:
+    """The upscaled array, computed now, tile by tile on the threads of this process."""
+    settled = recipe.settle()
+    scenes = axes.to_scenes(array)
+    bands = tuple(range(scenes.shape[1]))
+    seen = [recipe.observe(bands, [scene[:, *window.slices] for window in recipe.samples]) for scene in scenes]
+    shape = *scenes.shape[:2], *(side * recipe.scale for side in recipe.shape)
+    out = np.empty(shape, recipe.radiometry.out_dtype)
+
+    def work(tile: Tile) -> None:
+        out[..., *tile.write.slices] = settled(scenes[..., *tile.read.slices], tile, bands, seen)
+
+    with (
+        sole_threads(),
+        ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ) as pool,
+    ):
+        for _ in pool.map(work, settled.plan):
+            pass
+    return axes.from_scenes(out, array.shape)
+
+
+class UpscaleLayer(Layer):
+    """The tasks of an upscaled array, made when they are asked for."""
+
+    def __init__(self, name: str, source: str, chunks: tuple[tuple[int, ...], ...], axes: Axes, recipe: Recipe) -> None:
+        super().__init__()
+        self.name = name
+        self.source = source
+        self.source_chunks = chunks
+        self.axes = axes
+        self.recipe = recipe
+        self.observes = bool(recipe.samples)
+        self.settled: Settled | None = None
+        self.rows, self.cols = (_edges(chunks[axis]) for axis in (axes.y, axes.x))
+        band = (1,) if axes.band is None else chunks[axes.band]
+        self.bands = _edges(band)
+        self._output: frozenset[Key] | None = None
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Of the result."""
+        new = list(self.source_chunks)
+        for axis, side in zip((self.axes.y, self.axes.x), self.recipe.shape, strict=True):
+            core, scale = self.recipe.core, self.recipe.scale
+            new[axis] = tuple(min(core, side - start) * scale for start in range(0, side, core))
+        return tuple(new)
+
+    def settle(self) -> Settled:
+        """Plan and network, found on first use; a layer that travels takes them along."""
+        if self.settled is None:
+            self.settled = self.recipe.settle()
+        return self.settled
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.settle()  # a scheduler that unpickles the layer has no business with networks
+        return self.__dict__ | {"_output": None}
+
+    def is_materialized(self) -> bool:
+        """Never."""
+        return False
+
+    def get_output_keys(self) -> Set[Key]:
+        """Keys of all chunks."""
+        if self._output is None:
+            self._output = frozenset(self._keys())
+        return self._output
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.chunks)) + sum(1 for _ in self._observers())
+
+    def __iter__(self) -> Iterator[Key]:
+        yield from self._keys()
+        yield from self._observers()
+
+    def __getitem__(self, key: Key) -> Any:
+        if key[0] == self.name:
+            return self._tile_task(key)[0]
+        if self.observes and key[0] == self._seen_name:
+            return self._seen_task(key)[0]
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and bool(key) and key[0] in (self.name, self._seen_name)
+
+    def cull(self, keys: set[Key], all_hlg_keys: Collection[Key]) -> tuple[Layer, Mapping[Key, set[Key]]]:
+        """The tasks for some chunks, and what they depend on."""
+        tasks: dict[Key, Any] = {}
+        needs: dict[Key, set[Key]] = {}
+        for key in keys:
+            tasks[key], needs[key] = self._tile_task(key) if key[0] == self.name else self._seen_task(key)
+            for other in needs[key]:
+                if other[0] == self._seen_name and other not in tasks:
+                    tasks[other], needs[other] = self._seen_task(other)
+        return MaterializedLayer(tasks, annotations=self.annotations), needs
+
+    @property
+    def _seen_name(self) -> str:
+        return f"{self.name}-seen"
+
+    def _keys(self) -> Iterator[Key]:
+        return ((self.name, *index) for index in product(*(range(len(sizes)) for sizes in self.chunks)))
+
+    def _observers(self) -> Iterator[Key]:
+        if self.observes:
+            counts = [len(sizes) for sizes in self.source_chunks]
+            counts[self.axes.y] = counts[self.axes.x] = 1
+            yield from ((self._seen_name, *index) for index in product(*map(range, counts)))
+
+    def _tile_task(self, key: Key) -> tuple[Any, set[Key]]:
+        settled = self.settle()
+        index = list(key[1:])
+        tile = settled.plan[index[self.axes.y] * settled.plan.shape[1] + index[self.axes.x]]
+        pieces, needs = self._pieces(index, tile.read)
+        if not self.observes:
+            return (compute_tile, settled, self.axes, tile, self._band_numbers(index), pieces), needs
+        index[self.axes.y] = index[self.axes.x] = 0
+        seen = (self._seen_name, *index)
+        return (compute_tile, settled, self.axes, tile, self._band_numbers(index), pieces, seen), needs | {seen}
+
+    def _seen_task(self, key: Key) -> tuple[Any, set[Key]]:
+        found = [self._pieces(list(key[1:]), window) for window in self.recipe.samples]
+        needs = set().union(*(keys for _, keys in found))
+        bands = self._band_numbers(list(key[1:]))
+        return (observe_scenes, self.recipe, self.axes, bands, [pieces for pieces, _ in found]), needs
+
+    def _band_numbers(self, index: list[int]) -> list[int]:
+        chunk = 0 if self.axes.band is None else index[self.axes.band]
+        return list(range(self.bands[chunk], self.bands[chunk + 1]))
+
+    def _pieces(self, index: list[int], window: Window) -> tuple[list[Any], set[Key]]:
+        """What a task needs to cut a window out: rows of chunks and where the window lies in what they make."""
+        rows = range(bisect_right(self.rows, window.row) - 1, bisect_right(self.rows, window.stop[0] - 1))
+        cols = range(bisect_right(self.cols, window.col) - 1, bisect_right(self.cols, window.stop[1] - 1))
+
+        def chunk(row: int, col: int) -> Key:
+            here = list(index)
+            here[self.axes.y], here[self.axes.x] = row, col
+            return (self.source, *here)
+
+        keys = [[chunk(row, col) for col in cols] for row in rows]
+        place = [window.row - self.rows[rows.start], window.col - self.cols[cols.start], window.height, window.width]
+        return [keys, place], {key for line in keys for key in line}
+
+
+def compute_tile(
+    settled: Settled, axes: Axes, tile: Tile, bands: list[int], pieces: list[Any], seen: tuple[Observation, ...] = ()
+) -> NDArray[Any]:
+    """A chunk of the result."""
+    values, shape = _cut(axes, *pieces)
+    return axes.from_scenes(settled(values, tile, tuple(bands), seen or (settled.recipe.blur,) * len(values)), shape)
+
+
+def observe_scenes(recipe: Recipe, axes: Axes, bands: list[int], samples: list[Any]) -> tuple[Observation, ...]:
+    """How each scene in a chunk was observed."""
+    patches = [_cut(axes, *pieces)[0] for pieces in samples]
+    return tuple(recipe.observe(bands, [patch[scene] for patch in patches]) for scene in range(len(patches[0])))
+
+
+def _cut(axes: Axes, chunks: list[list[NDArray[Any]]], place: list[int]) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """A window (scenes, bands, rows, columns) out of chunks that lie side by side, and the shape of a chunk."""
+    window = Window(*place)
+    lines, row = [], 0
+    for line in chunks:
+        parts, col = [], 0
+        for chunk in line:
+            scenes = axes.to_scenes(np.asarray(chunk))
+            whole = Window(row, col, *scenes.shape[-2:])
+            parts.append(scenes[..., *window.clip(whole).within(whole).slices])
+            col += whole.width
+        lines.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1))
+        row += whole.height
+    return lines[0] if len(lines) == 1 else np.concatenate(lines, axis=-2), np.shape(chunks[0][0])
+
+
+def _edges(sizes: tuple[int, ...]) -> list[int]:
+    return list(accumulate(sizes, initial=0))

@@ -1,0 +1,203 @@
+"""Raster files as lazy DataArrays whose chunks follow the file's blocks."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+
+from geosr.errors import InputError
+from geosr.io.scene import Scene, open_scene
+from geosr.io.source import FileSource
+from geosr.radiometry import Radiometry
+from geosr.window import Window
+from geosr.xarray.cf import Grid
+
+Chunks = Literal["auto"] | int | tuple[int, int] | Mapping[str, int] | None
+
+_SIDE = 2048
+"""Chunks are grown from blocks to about this many pixels a side: few tasks, and a tile's neighbours in one chunk."""
+
+
+def open_raster(
+    path: str | Path | Sequence[str | Path],
+    chunks: Chunks = "auto",
+    bands: Sequence[int | str] | None = None,
+    masked: bool = False,
+) -> xr.DataArray:
+    """A raster file as a lazy DataArray (band, y, x); several files of one grid as (time, band, y, x).
+
+    Coordinates are the centres of pixels; CRS and transform stand in `spatial_ref`, nodata, scale and offset in the
+    attributes `_FillValue`, `scale_factor` and `add_offset`, and names of bands in `long_name`, as rioxarray has them.
+    Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels.
+
+    Parameters
+    ----------
+    path
+        A file, URL or VRT that GDAL opens; or a list of files, whose times are read from tags or names.
+    chunks
+        "auto" (whole blocks, about 2048 pixels a side), pixels a side, (y, x) or {"y": ..., "x": ..., "band": ...};
+        None reads it now, into numpy.
+    bands
+        Numbers counted from 1, or names; all by default.
+    masked
+        NaN in place of nodata and of what a mask calls invalid, in floating point; nodata goes to the encoding.
+
+    Raises `InputError` for what can't be read, and for files of a list that don't share one grid.
+    """
+    if not isinstance(path, (str, Path)):
+        return _open_stack(list(path), chunks, bands, masked)
+    return _open_one(open_scene(path, bands=bands), chunks, masked)
+
+
+@dataclass(frozen=True, slots=True)
+class FileArray:
+    """The pixels of a file as something that Dask slices; opens the file where it is read."""
+
+    source: FileSource
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    gaps: Radiometry | None = None
+    """Where given, what is no data becomes NaN."""
+
+    ndim = 3
+
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
+        """The pixels (band, y, x) of slices with a step of one."""
+        (b0, b1), (y0, y1), (x0, x1) = (part.indices(size)[:2] for part, size in zip(index, self.shape, strict=True))
+        if min(b1 - b0, y1 - y0, x1 - x0) <= 0:
+            return np.empty((max(0, b1 - b0), max(0, y1 - y0), max(0, x1 - x0)), self.dtype)
+        picked = replace(self.source, bands=self.source.bands[b0:b1], nodata=self.source.nodata[b0:b1])
+        pixels = picked.pixels(Window(y0, x0, y1 - y0, x1 - x0))
+        if self.gaps is None:
+            return pixels.stored
+        values = pixels.stored.astype(self.dtype)
+        valid = replace(self.gaps, nodata=self.gaps.nodata[b0:b1]).valid(pixels)
+        if valid is not None:
+            values[~valid] = np.nan
+        return values
+
+
+def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
+    if scene.mask != "none" and not masked:
+        warnings.warn(
+            f"{scene.name} has a mask, which a DataArray has no place for; masked=True puts NaN there", stacklevel=3
+        )
+    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
+    dtype = radiometry.working if masked else np.dtype(scene.dtype)
+    shape = len(scene.bands), *scene.shape
+    source = FileArray(scene.source, shape, dtype, radiometry if masked else None)
+    if chunks is None:
+        data: Any = source[(slice(None),) * 3]
+    else:
+        name = f"geosr-open-{tokenize(scene.identity, scene.source, masked)}"
+        sizes = _sizes(scene, chunks)
+        data = da.from_array(source, sizes, name=name, asarray=False, inline_array=True, meta=np.empty((0,) * 3, dtype))
+    georeferenced = not scene.metadata.gcps and not scene.transform.is_identity
+    crs = None if scene.geobox.crs is None else CRS(scene.crs.to_wkt() if scene.crs else scene.geobox.crs)
+    grid = Grid(("y", "x"), scene.shape, scene.transform if georeferenced else None, crs, "spatial_ref")
+    coords = {"band": ("band", np.array(scene.bands)), **grid.coordinates()}
+    if any(scene.metadata.descriptions):
+        coords["band_name"] = ("band", [name or "" for name in scene.metadata.descriptions])
+    if any(scene.exact):
+        coords["geosr_exact"] = ("band", list(scene.exact))
+    if crs is not None or georeferenced:
+        coords["spatial_ref"] = grid.spatial_ref()
+    array = xr.DataArray(data, dims=("band", "y", "x"), coords=coords, attrs=_attributes(scene))
+    array.name = None  # xarray takes the graph's
+    array.encoding = {"source": scene.path, "preferred_chunks": {"y": scene.block[0], "x": scene.block[1]}}
+    if "spatial_ref" in coords:
+        array.encoding["grid_mapping"] = "spatial_ref"
+    if masked:
+        array.encoding["dtype"] = scene.dtype
+        if "_FillValue" in array.attrs:
+            array.encoding["_FillValue"] = array.attrs.pop("_FillValue")
+    return array
+
+
+def _attributes(scene: Scene) -> dict[str, Any]:
+    attrs: dict[str, Any] = dict((scene.metadata.tags or {}).get("", {}))
+    nodata = scene.metadata.nodata
+    if nodata is not None:
+        attrs["_FillValue"] = np.dtype(scene.dtype).type(nodata)
+    for key, values, usual in (("scale_factor", scene.scales, 1.0), ("add_offset", scene.offsets, 0.0)):
+        attrs[key] = values[0] if len(set(values)) == 1 else values
+        if set(values) == {usual}:
+            attrs[key] = usual
+    if any(scene.metadata.descriptions):
+        names = tuple(name or "" for name in scene.metadata.descriptions)
+        attrs["long_name"] = names[0] if len(names) == 1 else names
+    if any(scene.metadata.units):
+        units = tuple(unit or "" for unit in scene.metadata.units)
+        attrs["units"] = units[0] if len(set(units)) == 1 else units
+    return attrs
+
+
+def _sizes(scene: Scene, chunks: Any) -> tuple[tuple[int, ...], ...]:
+    count, (height, width) = len(scene.bands), scene.shape
+    band = 1 if scene.interleave == "band" else count
+    rows, cols = (_whole_blocks(block, _SIDE) for block in scene.block)
+    if isinstance(chunks, Mapping):
+        if strange := set(chunks) - {"band", "y", "x"}:
+            raise InputError(f"chunks: there is no dimension {', '.join(sorted(strange))}; name band, y and x")
+        band, rows, cols = chunks.get("band", band), chunks.get("y", rows), chunks.get("x", cols)
+    elif isinstance(chunks, int):
+        rows = cols = chunks
+    elif chunks != "auto":
+        rows, cols = chunks
+    wanted = tuple(
+        size if size > 0 else side for size, side in zip((band, rows, cols), (count, height, width), strict=True)
+    )
+    sizes: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(wanted, (count, height, width))
+    return sizes
+
+
+def _whole_blocks(block: int, side: int) -> int:
+    return block * max(1, side // block)
+
+
+_DATE = re.compile(r"(?<!\d)(\d{4})[-:_]?(\d{2})[-:_]?(\d{2})(?:[T _]?(\d{2})[-:_]?(\d{2})[-:_]?(\d{2}))?")
+_WHEN = ("DATATAKE_1_DATATAKE_SENSING_START", "PRODUCT_START_TIME", "TIFFTAG_DATETIME", "datetime", "DATE_ACQUIRED")
+
+
+def _open_stack(
+    paths: list[str | Path], chunks: Chunks, bands: Sequence[int | str] | None, masked: bool
+) -> xr.DataArray:
+    if not paths:
+        raise InputError("there is no file in the list")
+    scenes = [open_scene(path, bands=bands) for path in paths]
+    first = scenes[0]
+    for scene in scenes[1:]:
+        if (scene.shape, scene.transform, scene.crs) != (first.shape, first.transform, first.crs):
+            raise InputError(f"{scene.name} and {first.name} are not on one grid; bring them there first")
+        if (len(scene.bands), scene.dtype, str(scene.nodata)) != (len(first.bands), first.dtype, str(first.nodata)):
+            raise InputError(f"{scene.name} and {first.name} differ in bands, type or nodata")
+    times = [_time(scene) for scene in scenes]
+    stack = [_open_one(scene, chunks, masked) for scene in scenes]
+    joined = xr.concat(
+        [array.drop_attrs(deep=False) for array in stack], "time", coords="minimal", compat="override", join="override"
+    )
+    joined.attrs, joined.encoding = stack[0].attrs, stack[0].encoding
+    if all(times):
+        joined = joined.assign_coords(time=np.array(times, "datetime64[ns]")).sortby("time")
+    return joined
+
+
+def _time(scene: Scene) -> str | None:
+    tags = (scene.metadata.tags or {}).get("", {})
+    for text in (*(tags[key] for key in _WHEN if key in tags), scene.name):
+        if found := _DATE.search(text):
+            year, month, day, *clock = found.groups()
+            if 1 <= int(month) <= 12 and 1 <= int(day) <= 31 and "1950" < year < "2100":
+                return f"{year}-{month}-{day}T{':'.join(part or '00' for part in clock)}"
+    return None

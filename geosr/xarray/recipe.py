@@ -1,0 +1,135 @@
+"""What decides the pixels of an upscaled array, beside the pixels of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.io.scene import spread_windows
+from geosr.models.registry import card
+from geosr.models.runtime import ModelNetwork, network_for
+from geosr.models.threads import sole_threads
+from geosr.observing import observe_pixels
+from geosr.pipeline import Job
+from geosr.radiometry import Pixels, Radiometry
+from geosr.sensors import Observation, SensorGuess, observation
+from geosr.tiling import Tile, TilePlan
+from geosr.upscaler import Upscaler, plan_tiles
+from geosr.window import Window
+
+Level = float | tuple[float, ...] | None
+"""One number, one per band, or nothing said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything but the pixels; a value that pickles small. Making one reads no weights."""
+
+    model: str
+    scale: int
+    shape: tuple[int, int]
+    """Rows and columns of the source."""
+    core: int
+    """Side of a tile, source pixels."""
+    radiometry: Radiometry
+    exact: tuple[bool, ...]
+    """Per band: stored numbers are repeated and never mixed."""
+    sensor: SensorGuess
+    mtf: Level = None
+    snr: Level = None
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @property
+    def samples(self) -> list[Window]:
+        """Windows of the source that tell how it was observed; none for models that make no use of that."""
+        if not card(self.model, self.scale).conditioned or all(self.exact):
+            return []
+        return spread_windows(self.shape, len(self.exact))
+
+    def observe(self, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
+        """Blur and noise of all bands, from pieces (bands, height, width) of some; the noise of others is 0."""
+        if not pieces:
+            return self.blur
+        names = self.sensor.bands
+        some = replace(self.sensor, bands=tuple(names[band] for band in bands))
+        levels = [None if level is None else _of(level, bands, len(names)) for level in (self.mtf, self.snr)]
+        seen, _ = observe_pixels(map(Pixels, pieces), _some(self.radiometry, bands), some, *levels)
+        mtf, noise = (list(values) for values in (self.blur.mtf, self.blur.noise))
+        for band, one, other in zip(bands, seen.mtf, seen.noise, strict=True):
+            mtf[band], noise[band] = one, other
+        return Observation(tuple(mtf), tuple(noise))
+
+    @property
+    def blur(self) -> Observation:
+        """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
+        count = len(self.exact)
+        if not card(self.model, self.scale).conditioned:
+            return observation(self.sensor, (1.0,) * count, mtf=self.mtf, noise=(0.0,) * count)[0]
+        seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, snr=self.snr)
+        return replace(seen, noise=(0.0,) * count)
+
+    def settle(self) -> Settled:
+        """The recipe with its plan; loads the network, once a process. Raises `ModelError` or `PlaceError`."""
+        return _settle(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A recipe whose network has been looked at: what a task needs. Pickles small."""
+
+    recipe: Recipe
+    plan: TilePlan
+    network: ModelNetwork
+
+    def __call__(
+        self, values: NDArray[Any], tile: Tile, bands: tuple[int, ...], seen: Sequence[Observation]
+    ) -> NDArray[Any]:
+        """Pixels of `tile.write` for those of `tile.read`: (scenes, bands, rows, columns) both.
+
+        `bands` says which bands of the whole these are; `seen` how each scene was observed.
+        """
+        shape = *values.shape[:2], tile.write.height, tile.write.width
+        out = np.empty(shape, self.recipe.radiometry.out_dtype)
+        with sole_threads():
+            for scene, observed, result in zip(values, seen, out, strict=True):
+                network = replace(self.network, observation=observed.bands(bands))
+                exact = tuple(self.recipe.exact[band] for band in bands)
+                upscaler = Upscaler(network, _some(self.recipe.radiometry, bands), exact)
+                result[...] = Job(self.plan, _Given(scene), upscaler, _stored)(tile)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A source that has been read."""
+
+    stored: NDArray[Any]
+
+    def read(self, tile: Tile) -> Pixels:
+        return Pixels(self.stored)
+
+
+def _stored(tile: Tile, pixels: Pixels) -> NDArray[Any]:
+    return pixels.stored
+
+
+@lru_cache(maxsize=64)
+def _settle(recipe: Recipe) -> Settled:
+    network = network_for(recipe.model, recipe.scale, recipe.blur, device=recipe.device, precision=recipe.precision)
+    gaps = recipe.radiometry.may_have_gaps
+    return Settled(recipe, plan_tiles(recipe.shape, recipe.core, network, gaps=gaps), network)
+
+
+def _some(radiometry: Radiometry, bands: Sequence[int]) -> Radiometry:
+    return replace(radiometry, nodata=tuple(radiometry.nodata[band] for band in bands))
+
+
+def _of(level: float | tuple[float, ...], bands: Sequence[int], count: int) -> float | tuple[float, ...]:
+    """The levels of some bands; a list of the wrong length is left for the check to refuse."""
+    return tuple(level[band] for band in bands) if isinstance(level, tuple) and len(level) == count else level

@@ -1,0 +1,117 @@
+"""What a DataArray says of itself beside its place: nodata, classes, sensor; and the recipe that follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from geosr.errors import InputError
+from geosr.io.bands import names_classes, possible_nodata
+from geosr.io.identity import product_text
+from geosr.io.layout import choose_core
+from geosr.models.registry import card
+from geosr.radiometry import Radiometry
+from geosr.sensors import SensorGuess, identify
+from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
+from geosr.xarray.lazy import Axes
+from geosr.xarray.recipe import Level, Recipe
+
+_FLAGS = ("flag_values", "flag_masks", "flag_meanings")
+
+
+def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
+    """Which axis is what."""
+    band = band_dim(array)
+    y, x = (array.get_axis_num(dim) for dim in grid.dims)
+    return Axes(int(y), int(x), None if band is None else int(array.get_axis_num(band)), array.ndim)
+
+
+def recipe_of(
+    array: xr.DataArray,
+    *,
+    model: str,
+    scale: int,
+    mtf: float | Sequence[float] | None,
+    snr: float | Sequence[float] | None,
+    nodata: float | None,
+    dtype: str | None,
+    tile: int | None,
+    device: str,
+    precision: Literal["auto", "float32", "bfloat16"],
+) -> Recipe:
+    """The recipe for an array, checked: no pixel and no weights are read.
+
+    Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
+    """
+    card(model, scale)
+    grid = grid_of(array)
+    if 0 in array.shape:
+        raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
+    stored = "uint8" if array.dtype == bool else str(array.dtype)
+    exact = exact_bands(array)
+    count = len(exact)
+    radiometry = Radiometry(stored, dtype or stored, (nodata_of(array) if nodata is None else nodata,) * count)
+    others = array.size // math.prod(grid.shape)
+    recipe = Recipe(
+        model=model,
+        scale=scale,
+        shape=grid.shape,
+        core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
+        radiometry=radiometry,
+        exact=exact,
+        sensor=sensor_of(array, grid),
+        mtf=_level(mtf),
+        snr=_level(snr),
+        device=device,
+        precision=precision,
+    )
+    assert recipe.blur  # checks mtf and snr
+    return recipe
+
+
+def nodata_of(array: xr.DataArray) -> float | None:
+    """The number that stands for 'no data'; None where there is none, or NaN stands for it already."""
+    told = [array.attrs.get(key) for key in ("_FillValue", "missing_value", "nodata")]
+    if array.dtype.kind in "iu":
+        told.append(array.encoding.get("_FillValue"))
+    value = next((each for each in told if each is not None), None)
+    if value is None or array.dtype == bool:
+        return None
+    value = np.ravel(value)[0]
+    return possible_nodata(float(value), str(array.dtype))
+
+
+def exact_bands(array: xr.DataArray) -> tuple[bool, ...]:
+    """Per band: whether its numbers are names of things, which must not be mixed."""
+    names = band_names(array)
+    if array.dtype == bool or (array.dtype.kind in "iu" and set(_FLAGS) & set(array.attrs)):
+        return (True,) * len(names)
+    if "geosr_exact" in array.coords:
+        return tuple(bool(each) for each in np.ravel(array.coords["geosr_exact"].values))
+    return tuple(array.dtype.kind in "iu" and names_classes(name) for name in names)
+
+
+def sensor_of(array: xr.DataArray, grid: Grid) -> SensorGuess:
+    """The sensor that attributes, band names or the file's name tell of."""
+    source = str(array.encoding.get("source", ""))
+    tags = {str(key): str(value) for key, value in array.attrs.items()}
+    text = product_text(Path(source)) if source and Path(source).is_file() else ""
+    names = band_names(array)
+    return identify(tags=tags, descriptions=names, name=source, pixel_size=_pixel_size(grid), metadata=text)
+
+
+def _pixel_size(grid: Grid) -> float | None:
+    """Metres; None in degrees, or where there are no coordinates."""
+    if grid.transform is None or (grid.crs is not None and not grid.crs.projected):
+        return None
+    factor = 1.0 if grid.crs is None else float(grid.crs.proj.axis_info[0].unit_conversion_factor)
+    return math.sqrt(abs(grid.transform.determinant)) * factor
+
+
+def _level(value: Any) -> Level:
+    return value if value is None or isinstance(value, int | float) else tuple(float(each) for each in value)

@@ -1,0 +1,92 @@
+"""`da.geosr` and `ds.geosr` as an analyst uses them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+import geosr
+from geosr.errors import InputError
+from tests import scenes
+
+
+def test_an_upscaled_array_is_written_as_a_cog_with_the_same_pixels_and_metadata(tmp_path: Path) -> None:
+    src = scenes.make_rich(tmp_path)
+    fine = geosr.open_raster(src, chunks=16).geosr.upscale("bicubic", 2, tile=16)
+    seen: list[int] = []
+    path = fine.geosr.to_geotiff(tmp_path / "out.tif", progress=lambda done, total: seen.append(done))
+    with rasterio.open(path) as file, rasterio.open(src) as before:
+        assert np.array_equal(file.read(), fine.values)
+        assert (file.crs, file.nodata) == (before.crs, before.nodata)
+        assert file.bounds == before.bounds
+        assert (file.descriptions, file.scales, file.offsets) == (before.descriptions, before.scales, before.offsets)
+        assert file.tags()["GEOSR_MODEL"] == "bicubic"
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert seen == list(range(1, len(seen) + 1))
+
+
+def test_dimensions_in_another_order_are_written_as_bands(tmp_path: Path) -> None:
+    stored = scenes.pixels((2, 30, 40))
+    array = xr.DataArray(stored, dims=("band", "y", "x")).transpose("y", "band", "x")
+    path = array.chunk(13).geosr.to_geotiff(tmp_path / "out.tif", cog=False, co={"COMPRESS": "NONE"})
+    with scenes.quiet(), rasterio.open(path) as file:
+        assert np.array_equal(file.read(), stored)
+
+
+def test_a_cube_over_time_is_not_a_geotiff(tmp_path: Path) -> None:
+    cube = xr.DataArray(scenes.pixels((2, 30, 40)), dims=("time", "y", "x"))
+    with pytest.raises(InputError, match="along time"):
+        cube.geosr.to_geotiff(tmp_path / "out.tif")
+    cube[0].geosr.to_geotiff(tmp_path / "out.tif")
+    with pytest.raises(InputError, match="overwrite"):
+        cube[0].geosr.to_geotiff(tmp_path / "out.tif")
+
+
+def test_a_dataset_is_upscaled_variable_by_variable(tmp_path: Path) -> None:
+    dims, stored = ("time", "y", "x"), scenes.pixels((2, 30, 40))
+    dataset = xr.Dataset(
+        {"B04": (dims, stored), "scl": (dims, stored % 11, {"flag_meanings": "a b"}), "angle": ("time", [1.0, 2.0])},
+        coords={"y": 100 - np.arange(30.0), "x": np.arange(40.0)},
+        attrs={"title": "cube"},
+    )  # fmt: skip
+    fine = dataset.chunk(x=16).geosr.upscale("bicubic", 2)
+    assert list(fine.data_vars) == ["B04", "scl", "angle"]
+    assert dict(fine.sizes) == {"time": 2, "y": 60, "x": 80}
+    assert fine.attrs == {"title": "cube"}
+    assert np.array_equal(fine.scl.values, dataset.scl.values.repeat(2, 1).repeat(2, 2))
+    assert np.array_equal(fine.B04.values, dataset.B04.geosr.upscale("bicubic", 2).values)
+    assert fine.geosr.geobox.resolution.x == 0.5
+    with pytest.raises(InputError, match="no variable"):
+        dataset[["angle"]].geosr.upscale("bicubic", 2)
+
+
+def test_the_plan_is_that_of_the_result(tmp_path: Path) -> None:
+    array = geosr.open_raster(scenes.make_plain(tmp_path))
+    plan = array.geosr.plan("fast", 2, tile=32)
+    assert (plan.shape, plan.scale) == ((2, 2), 2)
+    assert plan.halo > 4
+
+
+def test_before_and_after_are_drawn_over_the_same_ground_with_the_same_stretch(tmp_path: Path) -> None:
+    array = geosr.open_raster(scenes.make_plain(tmp_path))
+    figure = array.geosr.compare(array.geosr.upscale("nearest", 2))
+    figure.savefig(tmp_path / "compare.png")
+    before, after = (axes.images[0] for axes in figure.axes)
+    assert before.get_extent() == after.get_extent()
+    assert np.array_equal(before.get_array().repeat(2, 0).repeat(2, 1), after.get_array())
+    assert (tmp_path / "compare.png").stat().st_size > 1000
+
+
+def test_importing_geosr_stays_light_and_open_raster_brings_the_accessor() -> None:
+    code = (
+        "import sys, geosr; assert not {'xarray', 'dask', 'torch'} & set(sys.modules); geosr.open_raster; "
+        "import xarray; assert hasattr(xarray.DataArray, 'geosr'); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,110 @@
+"""Files as lazy arrays: the same pixels, place and metadata as rasterio and rioxarray see."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+import geosr
+from geosr.errors import InputError
+from tests import scenes
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import rioxarray
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+"""Of odc-geo and rioxarray, with a newer affine."""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [scenes.make_plain, scenes.make_rotated, scenes.make_south_up, scenes.make_geographic, scenes.make_rich],
+)  # fmt: skip
+def test_a_file_lies_where_rioxarray_sees_it_with_the_same_numbers(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    ours = geosr.open_raster(path, chunks=16)
+    with rioxarray.open_rasterio(path) as theirs:
+        assert np.array_equal(ours.values, theirs.values)
+        assert ours.rio.crs == theirs.rio.crs
+        assert np.allclose(tuple(ours.rio.transform())[:6], tuple(theirs.rio.transform())[:6], rtol=1e-12)
+        assert ours.geosr.geobox == theirs.geosr.geobox
+        assert ours.rio.nodata == theirs.rio.nodata
+        for key in ("scale_factor", "add_offset", "_FillValue", "long_name"):
+            assert np.array_equal(ours.attrs.get(key), theirs.attrs.get(key))
+
+
+def test_chunks_follow_blocks_and_wishes(tmp_path: Path) -> None:
+    tiled = {"tiled": True, "blockxsize": 64, "blockysize": 32, "interleave": "band"}
+    path = scenes.make_plain(tmp_path, shape=(3, 300, 200), **tiled)
+    assert geosr.open_raster(path).chunks == ((1, 1, 1), (300,), (200,))
+    assert geosr.open_raster(path, chunks=128).chunks == ((1, 1, 1), (128, 128, 44), (128, 72))
+    assert geosr.open_raster(path, chunks={"band": 3, "y": 100}).chunks[:2] == ((3,), (100, 100, 100))
+    assert geosr.open_raster(path, chunks=None).chunks is None
+    with pytest.raises(InputError, match="rows"):
+        geosr.open_raster(path, chunks={"rows": 3})
+
+
+def test_bands_are_chosen_by_number_or_name_and_keep_theirs(tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("B02", "B03", "SCL")
+    array = geosr.open_raster(path, bands=["SCL", "B02"], chunks=16)
+    assert array.band_name.values.tolist() == ["SCL", "B02"]
+    assert array.geosr_exact.values.tolist() == [True, False]
+    with rasterio.open(path) as file:
+        assert np.array_equal(array.values, file.read([3, 1]))
+
+
+def test_a_mask_is_warned_of_or_becomes_nan(tmp_path: Path) -> None:
+    path = scenes.make_masked(tmp_path)
+    with pytest.warns(UserWarning, match="masked=True"):
+        geosr.open_raster(path)
+    array = geosr.open_raster(path, masked=True)
+    with rasterio.open(path) as file:
+        assert np.array_equal(np.isnan(array.values).any(axis=0), file.dataset_mask() == 0)
+        assert np.array_equal(np.nan_to_num(array.values), np.where(file.dataset_mask() > 0, file.read(), 0))
+
+
+def test_nodata_of_a_masked_array_goes_to_the_encoding(tmp_path: Path) -> None:
+    path = scenes.make_nodata(tmp_path)
+    array = geosr.open_raster(path, masked=True, chunks=16)
+    with rasterio.open(path) as file:
+        assert array.encoding["_FillValue"] == array.rio.encoded_nodata == file.nodata
+        assert np.array_equal(np.isnan(array.values), file.read() == file.nodata)
+
+
+def test_files_of_one_grid_become_a_time_axis_in_order(tmp_path: Path) -> None:
+    paths = [
+        scenes.make_plain(tmp_path, f"S_{day}.tif", seed=index) for index, day in enumerate(("20240309", "20240102"))
+    ]
+    cube = geosr.open_raster(paths, chunks=32)
+    assert cube.dims == ("time", "band", "y", "x")
+    assert cube.time.values.astype("M8[D]").astype(str).tolist() == ["2024-01-02", "2024-03-09"]
+    assert np.array_equal(cube[0].values, geosr.open_raster(paths[1]).values)
+    assert cube.geosr.geobox == geosr.open_raster(paths[0]).geosr.geobox
+    other = scenes.make_plain(tmp_path, "other.tif", shape=(3, 20, 20))
+    with pytest.raises(InputError, match="one grid"):
+        geosr.open_raster([*paths, other])
+
+
+def test_an_open_raster_pickles_small_and_reads_only_a_crop(tmp_path: Path) -> None:
+    array = geosr.open_raster(scenes.make_plain(tmp_path, shape=(3, 400, 400)), chunks=100)
+    assert len(pickle.dumps(array.data)) < 20_000
+    crop = array[:, 150:160, 20:30]
+    assert np.array_equal(pickle.loads(pickle.dumps(crop)).values, array.values[:, 150:160, 20:30])
+
+
+def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tif"
+    bad.write_text("hello")
+    with pytest.raises(InputError, match="not a raster"):
+        geosr.open_raster(bad)
