@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +67,7 @@ def upscale(
     geosr.errors.GeosrError
         The place failed, or a tile; what was done is kept for the next call.
     """
-    return prepare(src, dst, **options).execute(progress, client or scheduler)
+    return prepare(src, dst, **options).execute(progress, scheduler if client is None else client)
 
 
 def prepare(
@@ -233,8 +234,11 @@ class Run:
         missing = (tile for tile in tiles if tile.index not in kept)
         job = self._job()
         try:
-            with prepare_process(threads=1), crew(scheduler, self.workers, job) as hands:
-                finished = run(job, missing, sink, hands.executor, hands.ahead)
+            with (
+                prepare_process(threads=1),
+                crew(scheduler, self.workers, job) as hands,
+                closing(run(job, missing, sink, hands.executor, hands.ahead)) as finished,
+            ):
                 for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count
                     if progress:

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from geosr import __version__
 from geosr.errors import GeosrError, InputError, PlaceError
 from geosr.models.runtime import prepare_process
-from geosr.models.threads import sole_threads
 from geosr.pipeline import Job
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -63,12 +63,17 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
 
 def work(job: Job, tile: Tile) -> Any:
     """The encoded result of a tile, on a worker."""
-    with sole_threads():
-        return job(tile)
+    _stay_prepared()
+    return job(tile)
 
 
+_for_good = ExitStack()
+
+
+@lru_cache
 def _stay_prepared() -> None:
-    prepare_process(threads=1).__enter__()
+    """Once a process, and for good: it has nothing else to do."""
+    _for_good.enter_context(prepare_process(threads=1))
 
 
 def look(job: Job, version: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -72,7 +72,7 @@ _SMALLEST = 32
 
 def run(
     job: Callable[[Tile], Any], tiles: Iterable[Tile], sink: Sink, executor: Executor, ahead: int
-) -> Iterator[Tile]:
+) -> Generator[Tile, None, None]:
     """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight.
 
     Tiles are handed out in order and kept as they finish. The first failure, or an interrupt, stops the run: tiles in

@@ -66,6 +66,17 @@ def test_a_dataset_is_upscaled_variable_by_variable(tmp_path: Path) -> None:
         dataset[["angle"]].geosr.upscale("bicubic", 2)
 
 
+def test_a_grid_mapping_that_was_read_as_a_variable_is_understood() -> None:
+    coords = {"y": 100 - np.arange(30.0), "x": np.arange(40.0)}
+    dataset = xr.Dataset({"red": (("y", "x"), scenes.pixels((1, 30, 40))[0])}, coords=coords)
+    dataset["crs"] = ((), 0, {"spatial_ref": "EPSG:32631"})
+    dataset.red.attrs["grid_mapping"] = "crs"
+    fine = dataset.geosr.upscale("nearest", 2)
+    assert fine.geosr.geobox.crs.epsg == 32631
+    assert "crs" in fine.coords
+    assert fine.red.attrs["grid_mapping"] == "crs"
+
+
 def test_the_plan_is_that_of_the_result(tmp_path: Path) -> None:
     array = geosr.open_raster(scenes.make_plain(tmp_path))
     plan = array.geosr.plan("fast", 2, tile=32)

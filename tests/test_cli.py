@@ -125,3 +125,15 @@ def test_options_are_the_keywords_of_the_library_under_the_same_names() -> None:
     keywords = {name for name, kind in signature(prepare).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
     talk = {"src", "dst", "dry_run", "as_json", "quiet", "verbose"}
     assert {parameter.name for parameter in command.params} - talk == keywords
+
+
+def test_a_scheduler_is_named_on_the_command_line_and_changes_no_byte(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    options = ("--model", "bicubic", "--scale", "2", "--tile", "16")
+    for name in ("threads", "processes"):
+        code, _, err = run("upscale", src, tmp_path / f"{name}.tif", *options, "--workers", "1", "--scheduler", name)
+        assert code == 0, err
+    assert (tmp_path / "threads.tif").read_bytes() == (tmp_path / "processes.tif").read_bytes()
+    code, _, err = run("upscale", src, tmp_path / "out.tif", *options, "--scheduler", "nowhere")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("geosr: scheduler 'nowhere'")

@@ -66,6 +66,8 @@ class DataArrayGeosr:
         lazy = isinstance(data, da.Array)
         fine = upscale_dask(data, axes, recipe) if lazy else upscale_numpy(np.asarray(data), axes, recipe)
         result = with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(scale))
+        if dtype is not None:
+            result.encoding.pop("dtype", None)
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": model, "GEOSR_SCALE": str(scale)}
         return result
 
@@ -107,7 +109,7 @@ class DatasetGeosr:
     """Super-resolution of every variable of a Dataset that has rows and columns."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
-        self._dataset = dataset
+        self._dataset = _with_mappings(dataset)
 
     @property
     def geobox(self) -> GeoBox:
@@ -137,3 +139,10 @@ class DatasetGeosr:
         if not planes:
             raise InputError("no variable of the dataset has rows and columns of numbers")
         return planes
+
+
+def _with_mappings(dataset: xr.Dataset) -> xr.Dataset:
+    """Grid mappings that were read as variables, as files are without `decode_coords="all"`, made coordinates."""
+    arrays = dataset.data_vars.values()
+    named = {array.encoding.get("grid_mapping", array.attrs.get("grid_mapping")) for array in arrays}
+    return dataset.set_coords([name for name in dataset.data_vars if name in named])

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,9 +84,10 @@ def to_geotiff(
     with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
         missing = [tile for tile in plan if tile.index not in sink.done()]
         job = _Piece(array, axes.y, axes.x, Encoder(layout))
-        for count, _ in enumerate(run(job, missing, sink, pool, workers + 1), len(plan) - len(missing) + 1):
-            if progress:
-                progress(count, len(plan))
+        with closing(run(job, missing, sink, pool, workers + 1)) as finished:
+            for count, _ in enumerate(finished, len(plan) - len(missing) + 1):
+                if progress:
+                    progress(count, len(plan))
         return sink.finish()
 
 

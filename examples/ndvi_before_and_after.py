@@ -1,0 +1,32 @@
+"""NDVI of a scene before and after, lazily: nothing is read until the crop is computed.
+
+python examples/ndvi_before_and_after.py examples/scene.tif
+"""
+
+from __future__ import annotations
+
+import sys
+
+import xarray as xr
+
+import geosr.xarray  # gives every DataArray the accessor `geosr`
+
+
+def ndvi(array: xr.DataArray, red: int, nir: int) -> xr.DataArray:
+    """The index, NaN where both bands are 0."""
+    low, high = (array.isel(band=band).astype("float32") for band in (red, nir))
+    return ((high - low) / (high + low).where(high + low != 0)).rename("ndvi")
+
+
+def main(path: str = "examples/scene.tif") -> tuple[float, float]:
+    scene = geosr.xarray.open_raster(path, chunks=512).isel(y=slice(0, 128), x=slice(0, 128))
+    fine = scene.geosr.upscale("fast", scale=2)
+    before, after = ndvi(scene, 0, -1), ndvi(fine, 0, -1)
+    print(
+        f"{before.shape} pixels, mean {before.mean().item():.4f}; {after.shape} pixels, mean {after.mean().item():.4f}"
+    )
+    return before.mean().item(), after.mean().item()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
