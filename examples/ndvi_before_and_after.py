@@ -21,11 +21,9 @@ def ndvi(array: xr.DataArray, red: int, nir: int) -> xr.DataArray:
 def main(path: str = "examples/scene.tif") -> tuple[float, float]:
     scene = geosr.xarray.open_raster(path, chunks=512).isel(y=slice(0, 128), x=slice(0, 128))
     fine = scene.geosr.upscale("fast", scale=2)
-    before, after = ndvi(scene, 0, -1), ndvi(fine, 0, -1)
-    print(
-        f"{before.shape} pixels, mean {before.mean().item():.4f}; {after.shape} pixels, mean {after.mean().item():.4f}"
-    )
-    return before.mean().item(), after.mean().item()
+    before, after = ndvi(scene, 0, -1).compute(), ndvi(fine, 0, -1).compute()
+    print(f"{before.shape} pixels, mean {float(before.mean()):.4f}; {after.shape}, mean {float(after.mean()):.4f}")
+    return float(before.mean()), float(after.mean())
 
 
 if __name__ == "__main__":

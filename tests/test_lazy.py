@@ -49,6 +49,13 @@ def test_the_order_of_dimensions_changes_no_pixel(dims: tuple[str, ...]) -> None
         assert np.array_equal(result.transpose(first, "y", "x").values, expected.values)
 
 
+def test_several_results_are_computed_together() -> None:
+    one = named(da.from_array(PIXELS, (3, 30, 30)))
+    fine = [array.geosr.upscale("fast", 2) for array in (one, one * 2, one[:, 3:])]
+    for array, together in zip(fine, dask.compute(*fine, scheduler="synchronous"), strict=True):
+        assert np.array_equal(together.values, array.values)
+
+
 def test_each_time_is_a_scene_of_its_own() -> None:
     quiet, noisy = PIXELS, PIXELS + np.random.default_rng(0).integers(0, 400, PIXELS.shape).astype("uint16")
     cube = xr.DataArray(np.stack([quiet, noisy]), dims=("time", "band", "y", "x"))

@@ -164,7 +164,7 @@ class UpscaleLayer(Layer):
         """The tasks for some chunks, and what they depend on."""
         tasks: dict[Key, Any] = {}
         needs: dict[Key, set[Key]] = {}
-        for key in keys:
+        for key in filter(self.__contains__, keys):  # Dask hands over the keys of all layers
             tasks[key], needs[key] = self._tile_task(key) if key[0] == self.name else self._seen_task(key)
             for other in needs[key]:
                 if other[0] == self._seen_name and other not in tasks:
