@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -74,6 +75,7 @@ _for_good = ExitStack()
 def _stay_prepared() -> None:
     """Once a process, and for good: it has nothing else to do."""
     _for_good.enter_context(prepare_process(threads=1))
+    atexit.register(_for_good.close)
 
 
 def look(job: Job, version: str) -> str | None:
