@@ -43,7 +43,7 @@ def recipe(tmp_path: Path) -> Recipe:
     blocks = np.kron(random.integers(100, 900, (16, 16)), np.ones((8, 8), int)).astype(np.uint16)
     holed = blocks.astype(np.float32)
     holed[:20, :20] = np.nan
-    index = [{"group": group, "weight": 1, "snr": group == "a"} for group in ("a", "b")]
+    index = [{"group": group, "file": "scene.tif", "weight": 1, "snr": group == "a"} for group in ("a", "b")]
     np.savez(tmp_path / "planes.npz", index=np.array(json.dumps(index)), **{"0": blocks, "1": holed})
     return Recipe(
         scale=2, planes=str(tmp_path / "planes.npz"), out=str(tmp_path / "run"), channels=8, blocks=1, patch=12,

@@ -97,14 +97,14 @@ def observe(bands: NDArray[np.float32], mtf: float | None, scale: int) -> NDArra
 class Degradation:
     """The blurs and noises that a network meets in training."""
 
-    mtf: tuple[float, float] = (0.08, 0.40)
+    mtf: tuple[float, float] = (0.08, 0.42)
     """Range of the MTF at Nyquist, uniform."""
     anisotropy: float = 0.10
     """Largest relative difference of the blur's width along either axis from the nominal one."""
     bicubic: float = 0.20
     """Share of samples that are reduced by antialiased bicubic instead of the blur."""
-    bicubic_told: tuple[float, float] = (0.38, 0.50)
-    """What the network is told of such a sample's MTF, so that a guess in this range is safe."""
+    bicubic_told: tuple[float, float] = (0.44, 0.52)
+    """What the network is told of such a sample's MTF: about .50, which its kernel has, and down to a guess that is safe."""
     jitter: float = 0.02
     """Standard deviation of the error of the MTF that the network is told."""
     noisy: float = 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ NOISE_OVER_CONTRAST = (0.02, 1.0)
 """Noise of the other bands over their contrast, log-uniform: about what SNR makes of Sentinel-2."""
 ATTEMPTS = 20
 """Crops that are tried in one band before another is drawn."""
+MIXED = 0.3
+"""Share of the samples that are two bands of one scene, averaged: a band that no sensor has, and a plausible one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Plane:
     """(height, width), any real dtype; NaN where invalid."""
     group: str
     """The group of the data list that it belongs to."""
+    file: str
+    """The file that it is a band of."""
     weight: float
     """The group's share of the samples."""
     snr: bool
@@ -75,6 +80,9 @@ class Patches:
             members = np.array([plane.group == group for plane in planes])
             share[members] = weight * areas[members] / areas[members].sum()
         self.edges = np.cumsum(share / share.sum())
+        self.scenes: dict[tuple[str, tuple[int, ...]], list[Plane]] = {}
+        for plane in planes:
+            self.scenes.setdefault((plane.file, plane.values.shape), []).append(plane)
 
     def reseed(self, seed: int) -> None:
         """Starts the random numbers anew."""
@@ -92,34 +100,54 @@ class Patches:
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             plane = self.planes[min(place, len(self.planes) - 1)]
             for _ in range(ATTEMPTS):
-                patch = self._crop(plane.values)
+                cut = self._place(plane.values.shape)
+                patch = cut(plane.values)
                 if _is_useful(patch, plane):
-                    return self._sample(patch, plane)
+                    return self._sample(patch, cut, plane)
 
-    def _crop(self, values: NDArray[Any]) -> Floats:
-        height, width = values.shape
-        row, col = (int(self.random.integers(0, max(side - self.size, 0) + 1)) for side in (height, width))
-        cut = values[row : row + self.size, col : col + self.size].astype(np.float32)
-        missing = [self.size - side for side in cut.shape]
-        if max(missing) > 0:
-            cut = np.pad(cut, [(gap // 2, gap - gap // 2) for gap in missing], mode="symmetric")
+    def _place(self, shape: tuple[int, ...]) -> Callable[[NDArray[Any]], Floats]:
+        """A square at random, to be cut from bands of this shape. A band smaller than it is mirrored, by a random
+        number of pixels on either side: else it would meet the sensor's grid in one position only."""
+        starts = [int(self.random.integers(0, max(side - self.size, 0) + 1)) for side in shape]
+        gaps = [max(self.size - side, 0) for side in shape]
+        before = [int(self.random.integers(0, gap + 1)) for gap in gaps]
+        rows, cols = (slice(start, start + self.size) for start in starts)
+        rims = [(first, gap - first) for first, gap in zip(before, gaps, strict=True)]
+
+        def cut(values: NDArray[Any]) -> Floats:
+            inside = values[rows, cols].astype(np.float32)
+            return np.pad(inside, rims, mode="symmetric") if max(gaps) > 0 else inside
+
         return cut
 
-    def _sample(self, patch: Floats, plane: Plane) -> tuple[Floats, float, float]:
+    def _sample(self, patch: Floats, cut: Callable[[NDArray[Any]], Floats], plane: Plane) -> tuple[Floats, float, float]:
+        scaled, step = self._mixed(patch / np.float32(plane.contrast), cut, plane)
         low, high = np.log(SNR if plane.snr else NOISE_OVER_CONTRAST)
         level = float(np.exp(self.random.uniform(low, high)))
-        noise = float(np.abs(patch.mean())) / level if plane.snr else plane.contrast * level
-        turned = np.rot90(patch, int(self.random.integers(4)))
+        noise = float(np.abs(scaled.mean())) / level if plane.snr else level
+        turned = np.rot90(scaled, int(self.random.integers(4)))
         flipped = turned[::-1] if self.random.random() < 0.5 else turned
-        scaled = np.ascontiguousarray(flipped) / np.float32(plane.contrast)
-        return scaled, noise / plane.contrast, plane.step / plane.contrast
+        return np.ascontiguousarray(flipped), noise, step
+
+    def _mixed(self, scaled: Floats, cut: Callable[[NDArray[Any]], Floats], plane: Plane) -> tuple[Floats, float]:
+        """`scaled`, at times averaged with the same place in another band of the scene; and the step of its numbers."""
+        step = plane.step / plane.contrast
+        others = [other for other in self.scenes[plane.file, plane.values.shape] if other is not plane]
+        if not others or self.random.random() >= MIXED:
+            return scaled, step
+        other = others[int(self.random.integers(len(others)))]
+        patch = cut(other.values)
+        if not _is_useful(patch, other):
+            return scaled, step
+        share = np.float32(self.random.uniform(0.2, 0.8))
+        return scaled * (1 - share) + patch * (share / np.float32(other.contrast)), step
 
 
 def _plane(values: NDArray[Any], about: dict[str, Any]) -> Plane:
     whole = np.issubdtype(values.dtype, np.integer) or bool(np.all(values[np.isfinite(values)] % 1 == 0))
     step = 1.0 if whole else 0.0
     weight, snr = float(about["weight"]), bool(about["snr"])
-    return Plane(values, str(about["group"]), weight, snr, contrast_of(values), step)
+    return Plane(values, str(about["group"]), str(about["file"]), weight, snr, contrast_of(values), step)
 
 
 def contrast_of(values: NDArray[Any]) -> float:
