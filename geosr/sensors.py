@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from geosr.errors import InputError
 
-DEFAULT_MTF = 0.40
+DEFAULT_MTF = 0.45
 """Assumed where nothing better is known."""
 
 _NATIVE = 0.10

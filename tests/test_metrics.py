@@ -76,7 +76,7 @@ def test_methods_are_told_the_truth_unless_the_case_says_otherwise() -> None:
     misled = observed(scene(), Case("misled", 0.2, snr=100, told_mtf=0.4, told_snr=float("inf")), 4)
     assert (misled.mtf, misled.true_mtf) == (0.4, 0.2)
     assert (misled.noise == 0).all()
-    assert observed(scene(), Case("bicubic", None), 4).mtf == 0.4
+    assert observed(scene(), Case("bicubic", None), 4).mtf == 0.5
 
 
 def test_the_noise_is_the_same_in_every_run() -> None:

@@ -2,7 +2,8 @@
 
 For each case (a blur, or a reduction by bicubic, with or without noise) the truth is degraded by `scale`, each method
 brings it back, and PSNR is taken band by band with a border of four input pixels cut off. The peak is the truth's
-largest minus smallest value, the same for all methods. Figures are averaged over a scene's bands, then over scenes.
+largest minus smallest value, the same for all methods. Where there is noise, a band's figure is the mean over four
+draws of it: it is the method that is judged, not one draw. Figures are averaged over a scene's bands, then over scenes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.evaluation.metrics import Interval, bootstrap, psnr
-from geosr.models.degradation import observe
+from geosr.models.degradation import BICUBIC_MTF, observe
 
 Floats = NDArray[np.float32]
 
 BORDER = 4
 """Input pixels along each edge that are not scored."""
-SAFE_MTF = 0.40
-"""What a method is told of a blur that nobody knows."""
+DRAWS = 4
+"""How often noise is drawn, each draw the same for all methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Case:
     snr: float | None = None
     """Mean of the input band over the noise's standard deviation; None for no noise."""
     told_mtf: float | None = None
-    """What the methods are told instead of the truth; bicubic reductions are told the safe value."""
+    """What the methods are told instead of the truth, which is `BICUBIC_MTF` of a reduction by bicubic."""
     told_snr: float | None = None
     """What they are told instead of the true noise; infinity for none."""
 
@@ -88,13 +89,18 @@ def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observat
         coarse = coarse + grain * (means / np.float32(case.snr))[:, None, None]
     told_snr = case.told_snr if case.told_snr is not None else case.snr
     noise = means / np.float32(told_snr) if told_snr is not None else np.zeros_like(means)
-    mtf = next(value for value in (case.told_mtf, case.mtf, SAFE_MTF) if value is not None)
+    mtf = next(value for value in (case.told_mtf, case.mtf, BICUBIC_MTF) if value is not None)
     return Observation(coarse, mtf, noise, scale, case.mtf)
 
 
 def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int) -> Scores:
-    """PSNR of every band of the scene, by method."""
-    seen = observed(scene, case, scale)
+    """PSNR of every band of the scene, by method; the mean over draws of the noise where there is any."""
+    draws = [_score(scene, observed(scene, case, scale, seed=seed), methods) for seed in range(DRAWS if case.snr else 1)]
+    return {name: np.mean([draw[name] for draw in draws], axis=0) for name in methods}
+
+
+def _score(scene: Scene, seen: Observation, methods: Mapping[str, Method]) -> Scores:
+    scale = seen.scale
     height, width = (side * scale for side in seen.bands.shape[1:])
     inner = (slice(BORDER * scale, height - BORDER * scale), slice(BORDER * scale, width - BORDER * scale))
     truth = scene.bands[:, :height, :width][:, *inner]

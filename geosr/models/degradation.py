@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+BICUBIC_MTF = 0.50
+"""What is told of antialiased bicubic reductions: about what their kernel's transform is at the Nyquist frequency."""
 REACH = 4.0
 """Taps are kept up to this many standard deviations from the centre."""
 
