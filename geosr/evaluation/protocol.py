@@ -95,7 +95,8 @@ def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observat
 
 def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int) -> Scores:
     """PSNR of every band of the scene, by method; the mean over draws of the noise where there is any."""
-    draws = [_score(scene, observed(scene, case, scale, seed=seed), methods) for seed in range(DRAWS if case.snr else 1)]
+    seeds = range(DRAWS if case.snr else 1)
+    draws = [_score(scene, observed(scene, case, scale, seed=seed), methods) for seed in seeds]
     return {name: np.mean([draw[name] for draw in draws], axis=0) for name in methods}
 
 

@@ -106,7 +106,7 @@ class Degradation:
     bicubic: float = 0.20
     """Share of samples that are reduced by antialiased bicubic instead of the blur."""
     bicubic_told: tuple[float, float] = (0.44, 0.52)
-    """What the network is told of such a sample's MTF: about .50, which its kernel has, and down to a guess that is safe."""
+    """What is told of such a sample's MTF: about .50, which its kernel has, and down to a guess that is safe."""
     jitter: float = 0.02
     """Standard deviation of the error of the MTF that the network is told."""
     noisy: float = 0.5

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float32]
+Cut = Callable[[NDArray[Any]], Floats]
+"""Takes the same square out of any band of a shape."""
 
 SNR = (50.0, 200.0)
 """Signal-to-noise ratio of reflectance-like bands, mean over standard deviation, log-uniform."""
@@ -105,7 +107,7 @@ class Patches:
                 if _is_useful(patch, plane):
                     return self._sample(patch, cut, plane)
 
-    def _place(self, shape: tuple[int, ...]) -> Callable[[NDArray[Any]], Floats]:
+    def _place(self, shape: tuple[int, ...]) -> Cut:
         """A square at random, to be cut from bands of this shape. A band smaller than it is mirrored, by a random
         number of pixels on either side: else it would meet the sensor's grid in one position only."""
         starts = [int(self.random.integers(0, max(side - self.size, 0) + 1)) for side in shape]
@@ -120,7 +122,7 @@ class Patches:
 
         return cut
 
-    def _sample(self, patch: Floats, cut: Callable[[NDArray[Any]], Floats], plane: Plane) -> tuple[Floats, float, float]:
+    def _sample(self, patch: Floats, cut: Cut, plane: Plane) -> tuple[Floats, float, float]:
         scaled, step = self._mixed(patch / np.float32(plane.contrast), cut, plane)
         low, high = np.log(SNR if plane.snr else NOISE_OVER_CONTRAST)
         level = float(np.exp(self.random.uniform(low, high)))
@@ -129,7 +131,7 @@ class Patches:
         flipped = turned[::-1] if self.random.random() < 0.5 else turned
         return np.ascontiguousarray(flipped), noise, step
 
-    def _mixed(self, scaled: Floats, cut: Callable[[NDArray[Any]], Floats], plane: Plane) -> tuple[Floats, float]:
+    def _mixed(self, scaled: Floats, cut: Cut, plane: Plane) -> tuple[Floats, float]:
         """`scaled`, at times averaged with the same place in another band of the scene; and the step of its numbers."""
         step = plane.step / plane.contrast
         others = [other for other in self.scenes[plane.file, plane.values.shape] if other is not plane]
