@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +53,8 @@ def _powers(window: Floats, ends: tuple[float, float]) -> tuple[Floats, Floats]:
 
 
 def _filtered(window: Floats, vertical: Floats, horizontal: Floats) -> Floats:
+    from scipy import ndimage  # slow to import, and most models don't ask for the noise
+
     down = ndimage.convolve1d(window, vertical, axis=0)
     result: Floats = ndimage.convolve1d(down, horizontal, axis=1)
     return result

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geosr.errors import GeosrError, InputError
 
@@ -106,6 +105,8 @@ def fill(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.f
 
     What stood there before has no influence. A band with no valid pixel becomes 0.
     """
+    from scipy import ndimage  # slow to import, and most scenes have no gaps
+
     filled = values.copy()
     done: NDArray[np.bool_] | None = None
     for band, ok in enumerate(valid):

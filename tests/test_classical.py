@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geosr.models.classical import REACH, upsample
+from geosr.models import classical
+from geosr.models.classical import REACH, upsample, upsample_into
+from geosr.models.filters import mirror
 
 KERNELS = tuple(REACH)
 
@@ -80,6 +82,30 @@ def test_a_block_gives_the_same_bits_as_the_whole(data: st.DataObject) -> None:
     inner = (slice(halo * scale, (bottom - top - halo) * scale), slice(halo * scale, (right - left - halo) * scale))
     there = whole[0, 0, top * scale : bottom * scale, left * scale : right * scale]
     assert torch.equal(part[0, 0][inner], there[inner])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_torch_gives_the_bits_of_numpy(kernel: str, dtype: torch.dtype) -> None:
+    """On a processor tensors are taken as arrays; a GPU runs the same lines on tensors."""
+    image = scene(37, 41, seed=2, dtype=dtype)[0, 0]
+    for scale in (2, 3, 5, 8):
+        expected = np.empty((37 * scale, 41 * scale), image.numpy().dtype)
+        upsample_into(expected, image.numpy(), scale, kernel)
+        padded, reach = mirror(image, REACH[kernel]), REACH[kernel]
+        across, out = torch.empty(37 + 2 * reach, 41 * scale, dtype=dtype), torch.empty(expected.shape, dtype=dtype)
+        classical._interpolate(padded.T, across.T, scale, kernel)
+        classical._interpolate(across, out, scale, kernel)
+        np.testing.assert_array_equal(out.numpy(), expected)
+
+
+def test_only_what_is_written_to_is_changed() -> None:
+    """The target may be a part of something larger."""
+    whole = np.zeros((30, 50), np.float32)
+    upsample_into(whole[5:25, 10:40], scene(10, 15)[0, 0].numpy(), 2)
+    assert (whole[5:25, 10:40] != 0).all()
+    whole[5:25, 10:40] = 0
+    assert not whole.any()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

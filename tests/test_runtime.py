@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from functools import lru_cache
@@ -262,6 +264,37 @@ def test_preparing_a_process_sets_threads_for_all_of_its_threads_and_restores_th
         seen.append(torch.get_num_threads())
     assert seen == [1, 1]
     assert torch.get_num_threads() == 2
+
+
+def alone(code: str) -> None:
+    """Run code in a process that has imported nothing yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_interpolation_starts_without_torch_and_scipy(tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[1] / "examples" / "scene.tif"
+    alone(
+        "import sys, geosr; "
+        f"geosr.upscale({str(example)!r}, {str(tmp_path / 'out.tif')!r}, model='bicubic', scale=2); "
+        "sys.exit(bool({'torch', 'scipy'} & set(sys.modules)))"
+    )
+
+
+def test_torch_that_is_imported_later_is_told_how_many_threads_it_has() -> None:
+    alone(
+        "import sys, numpy\n"
+        "from geosr.models.runtime import network_for, prepare_process\n"
+        "from geosr.sensors import Observation\n"
+        "with prepare_process(threads=3):\n"
+        "    assert 'torch' not in sys.modules\n"
+        "    network_for('ibp', 2, Observation((0.3,), (0.0,)), device='cpu')\n"
+        "    import torch\n"
+        "    assert torch.get_num_threads() == 3\n"
+        "    with prepare_process(threads=1):\n"
+        "        assert torch.get_num_threads() == 1\n"
+        "    assert torch.get_num_threads() == 3\n"
+    )
 
 
 def test_models_without_conditioning_ask_for_no_observation() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import netcdf_file
 
 from geosr.errors import InputError
 from geosr.io.environment import gdal_path, is_remote
@@ -217,6 +216,8 @@ def _check_end(file: Path, name: str) -> None:
 
 def _check_classic_netcdf(file: Path, name: str) -> None:
     """Its header says where each variable lies; mapping them fails where the file is too short."""
+    from scipy.io import netcdf_file  # slow to import, and few files are netCDF
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

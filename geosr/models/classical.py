@@ -1,4 +1,4 @@
-"""Nearest, bilinear, bicubic and Lanczos interpolation at a whole scale, on torch tensors.
+"""Nearest, bilinear, bicubic and Lanczos interpolation at a whole scale, on numpy arrays and torch tensors.
 
 Output pixel i lies at (i + .5) / scale - .5 of the input, so that the outer edges of the grid stay where they are.
 """
@@ -6,18 +6,38 @@ Output pixel i lies at (i + .5) / scale - .5 of the input, so that the outer edg
 from __future__ import annotations
 
 import math
+import sys
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from geosr.models.filters import mirror
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 """The kernels, and how many source pixels each looks at on either side of the one that an output pixel lies in."""
 
-_STRIP = 64
-"""Source rows worked on at a time, so that all passes over an output row find it in the processor's cache."""
+_STRIP = 2**15
+"""Pixels worked on at a time, so that all passes over them find them in the processor's cache."""
+
+
+class Interpolation:
+    """One of the kernels as an `Engine`, on arrays; torch is not needed."""
+
+    def __init__(self, kernel: str, scale: int) -> None:
+        self.kernel = kernel
+        self.scale = scale
+
+    def reach(self, mtf: float) -> int:
+        """The kernel's."""
+        return REACH[self.kernel]
+
+    def __call__(self, image: Any, mtf: float, noise: float, out: Any) -> None:
+        """See `geosr.models.engines.Engine`."""
+        upsample_into(out, image, self.scale, self.kernel)
 
 
 def upsample(x: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
@@ -43,17 +63,23 @@ def upsample(x: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     return out
 
 
-def upsample_into(out: Tensor, image: Tensor, scale: int, kernel: str = "bicubic") -> None:
-    """Write `image` (h, w), upsampled as `upsample` does it, into `out` (h * scale, w * scale) of the same dtype."""
-    height, width = image.shape
-    if kernel == "nearest" or scale == 1:
-        out.view(height, scale, width, scale).copy_(image[:, None, :, None])
-        return
+def upsample_into(out: Any, image: Any, scale: int, kernel: str = "bicubic") -> None:
+    """Write `image` (h, w), upsampled as `upsample` does it, into `out` (h * scale, w * scale) of the same dtype.
+
+    Both are numpy arrays or both torch tensors, on any device; the numbers are the same.
+    """
+    if not isinstance(image, np.ndarray) and image.device.type == "cpu":
+        image, out = image.numpy(), out.numpy()  # the same memory; numpy's start is cheaper for small strips
     reach = REACH[kernel]
     padded = mirror(image, reach)
-    for start in range(0, height, _STRIP):
-        across = _interpolate_columns(padded[start : start + _STRIP + 2 * reach], scale, kernel)
-        _interpolate_rows(across, out[start * scale : (start + _STRIP) * scale], scale, kernel)
+    across = _new(image, len(padded), out.shape[1])
+    step = max(1, _STRIP // image.shape[1])
+    for start in range(0, len(padded), step):
+        _interpolate(padded[start : start + step].T, across[start : start + step].T, scale, kernel)
+    step = max(1, _STRIP // out.shape[1])
+    for start in range(0, len(image), step):
+        rows = across[start : start + step + 2 * reach]
+        _interpolate(rows, out[start * scale : (start + step) * scale], scale, kernel)
 
 
 @lru_cache
@@ -102,39 +128,30 @@ def _lanczos(d: float) -> float:
     return 1.0 if d == 0.0 else 3.0 * math.sin(math.pi * d) * math.sin(math.pi * d / 3.0) / (math.pi * d) ** 2
 
 
-_KERNELS = {"bilinear": _linear, "bicubic": _keys, "lanczos": _lanczos}
+_KERNELS = {"nearest": lambda d: 1.0, "bilinear": _linear, "bicubic": _keys, "lanczos": _lanczos}
 
 
-def _interpolate_columns(strip: Tensor, scale: int, kernel: str) -> Tensor:
-    """(rows, w + 2 * reach) to (rows, w * scale)."""
-    reach = REACH[kernel]
-    width = strip.shape[1] - 2 * reach
-    centre = strip[:, reach : reach + width]
-    steps = strip[:, 1:] - strip[:, :-1]
-    out = strip.new_empty(strip.shape[0], width, scale)
-    total, term = torch.empty_like(centre), torch.empty_like(centre)
+def _interpolate(lines: Any, out: Any, scale: int, kernel: str) -> None:
+    """(h + 2 * reach, w) into `out` (h * scale, w): between rows, or between columns where both are transposed."""
+    library, reach = _library(lines), REACH[kernel]
+    height = len(lines) - 2 * reach
+    centre = lines[reach : reach + height]
+    steps = lines[1:] - lines[:-1]
+    term, partial = library.empty_like(centre), library.empty_like(centre)
     for phase, weights in enumerate(step_weights(scale, kernel)):
-        total.copy_(centre)
-        for j, weight in weights:
-            torch.mul(steps[:, reach + j : reach + j + width], weight, out=term)
-            total.add_(term)
-        out[:, :, phase] = total
-    return out.view(strip.shape[0], -1)
-
-
-def _interpolate_rows(across: Tensor, out: Tensor, scale: int, kernel: str) -> None:
-    """(h + 2 * reach, w) into `out` (h * scale, w)."""
-    reach = REACH[kernel]
-    height = across.shape[0] - 2 * reach
-    centre = across[reach : reach + height]
-    steps = across[1:] - across[:-1]
-    phases = out.view(height, scale, -1)
-    term = torch.empty_like(centre)
-    for phase, weights in enumerate(step_weights(scale, kernel)):
-        target, total = phases[:, phase], centre
-        for j, weight in weights:
-            torch.mul(steps[reach + j : reach + j + height], weight, out=term)
-            torch.add(total, term, out=target)
-            total = target
+        target, total = out[phase::scale], centre
+        for left, (j, weight) in enumerate(weights, 1 - len(weights)):
+            library.multiply(steps[reach + j : reach + j + height], weight, out=term)
+            total = library.add(total, term, out=partial if left else target)
         if not weights:
-            target.copy_(centre)
+            target[...] = centre
+
+
+def _library(array: Any) -> Any:
+    """numpy or torch, whichever the array is of: what is used here has one name and one meaning in both."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def _new(like: Any, height: int, width: int) -> Any:
+    """Room for (height, width) of the same dtype in the same place."""
+    return np.empty((height, width), like.dtype) if isinstance(like, np.ndarray) else like.new_empty(height, width)

@@ -6,17 +6,21 @@ by operation in a fixed order, and convolutions go to the one kernel that was fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import ModelError
 from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
-from geosr.models.classical import REACH, upsample_into
+from geosr.models.classical import upsample_into
 from geosr.models.filters import cut, smooth_both
 from geosr.models.networks.fast import Block, Fast
 
@@ -25,32 +29,40 @@ NETWORKS = {"fast": Fast}
 
 
 class Engine(Protocol):
-    """A model on its device, ready to run; made once a process and shared by its threads."""
+    """A model ready to run; made once a process and shared by its threads."""
 
     def reach(self, mtf: float) -> int:
         """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
 
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+    def __call__(self, image: Any, mtf: float, noise: float, out: Any) -> None:
         """Write the estimate of a band (h, w) into `out` (h * scale, w * scale), both float32 or float64.
 
-        What lies nearer to the border than `reach` may be a simpler estimate.
+        What lies nearer to the border than `reach` may be a simpler estimate. Both are arrays for the runtime, and
+        tensors inside `OnDevice`.
         """
 
 
-class Interpolation:
-    """One of the classical kernels."""
+class OnDevice:
+    """An engine of tensors on a device, as one of arrays. Raises `MemoryError` where torch has no memory."""
 
-    def __init__(self, kernel: str, scale: int) -> None:
-        self.kernel = kernel
-        self.scale = scale
+    def __init__(self, engine: Engine, device: str) -> None:
+        self.engine = engine
+        self.device = device
 
     def reach(self, mtf: float) -> int:
-        """The kernel's."""
-        return REACH[self.kernel]
+        """The engine's own."""
+        return self.engine.reach(mtf)
 
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+    def __call__(self, image: NDArray[np.floating], mtf: float, noise: float, out: NDArray[np.floating]) -> None:
         """See `Engine`."""
-        upsample_into(out, image, self.scale, self.kernel)
+        target = torch.from_numpy(out)
+        with torch.inference_mode(), _exact_convolutions(self.device), _memory_errors():
+            if self.device == "cpu":
+                self.engine(torch.from_numpy(image), mtf, noise, target)
+                return
+            result = target.new_empty(target.shape, device=self.device)
+            self.engine(torch.from_numpy(image).to(self.device), mtf, noise, result)
+            target.copy_(result)
 
 
 class BackProjection:
@@ -161,6 +173,27 @@ def build(
     module = NETWORKS[network](**settings)
     module.load_state_dict(tensors)
     return Residual(module.eval().requires_grad_(False).to(device), dtype)
+
+
+@contextmanager
+def _exact_convolutions(device: str) -> Iterator[None]:
+    """On a GPU, float32 that isn't cut to TF32."""
+    if device == "cpu":
+        yield
+        return
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).lower()
+        if any(words in said for words in ("out of memory", "allocate memory", "not enough memory")):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:

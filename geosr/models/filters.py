@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+A = TypeVar("A", NDArray[np.floating], "Tensor")
 
 
 def smooth(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
@@ -36,13 +42,13 @@ def cut(image: Tensor, rim: int) -> Tensor:
     return image[..., rim : image.shape[-2] - rim, rim : image.shape[-1] - rim]
 
 
-def mirror(image: Tensor, rim: int) -> Tensor:
+def mirror(image: A, rim: int) -> A:
     """`image` (..., h, w) continued by `rim` pixels on each side, mirrored with the edge pixel repeated."""
-    rows, cols = (mirrored(side, rim, image.device) for side in image.shape[-2:])
-    return image.index_select(-2, rows).index_select(-1, cols)
+    rows, cols = (mirrored(side, rim) for side in image.shape[-2:])
+    return image[..., rows, :][..., cols]
 
 
-def mirrored(side: int, rim: int, device: torch.device) -> Tensor:
+def mirrored(side: int, rim: int) -> NDArray[np.intp]:
     """Indices -rim .. side + rim - 1 of an axis, mirrored into it as often as needed."""
-    index = torch.arange(-rim, side + rim, device=device).remainder(2 * side)
-    return torch.minimum(index, 2 * side - 1 - index)
+    index = np.arange(-rim, side + rim) % (2 * side)
+    return np.minimum(index, 2 * side - 1 - index)

@@ -1,9 +1,10 @@
-"""Models at run time: loaded once a process, one torch thread a worker, and nothing of torch before the first block."""
+"""Models at run time: loaded once a process, one torch thread a worker; torch only for the models that need it."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ from numpy.typing import NDArray
 from geosr.errors import ModelError, PlaceError
 from geosr.models import registry
 from geosr.models.checkpoint import read_tensors, sha256
+from geosr.models.classical import REACH, Interpolation
 from geosr.sensors import Observation
 
 if TYPE_CHECKING:
-    import torch
-
     from geosr.models.engines import Engine
 
 Precision = Literal["float32", "bfloat16"]
@@ -65,28 +65,15 @@ class ModelNetwork:
 
         Raises `ModelError` where the weights are missing or not those of `sha256`.
         """
-        import torch
-
         engine, seen = self._engine(), self.observation.bands(bands)
         block = np.require(block, requirements=["C", "W"])
         try:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
-            with torch.inference_mode(), _exact_convolutions(self.device):
-                for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
-                    self._run(engine, torch.from_numpy(image), torch.from_numpy(target), mtf, noise)
-        except RuntimeError as error:
-            if _is_memory(error):
-                raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
-            raise
+            for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
+                engine(image, mtf, noise, target)
+        except MemoryError as error:
+            raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
         return out
-
-    def _run(self, engine: Engine, image: torch.Tensor, target: torch.Tensor, mtf: float, noise: float) -> None:
-        if self.device == "cpu":
-            engine(image, mtf, noise, target)
-            return
-        result = target.new_empty(target.shape, device=self.device)
-        engine(image.to(self.device), mtf, noise, result)
-        target.copy_(result)
 
     def _engine(self) -> Engine:
         return _load(self.model, self.scale, self.precision, self.device, self.sha256)
@@ -107,7 +94,8 @@ def network_for(
     """
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
-    chosen_device, about_device = choose_device(device)
+    # Interpolation waits for memory, not for arithmetic: it goes to a GPU only where one is named.
+    chosen_device, about_device = choose_device("cpu" if device == "auto" and model in REACH else device)
     chosen, about = choose_precision(precision, chosen_device) if card.network else ("float32", "")
     network = ModelNetwork(
         model=model if path is None or model in registry.names() else str(path.resolve()),
@@ -175,16 +163,34 @@ def prepare_process(threads: int = 1) -> Iterator[None]:
     The C library would hand every large block back to the system and fault it in again for the next layer. Its usual
     settings come back at the end; outside glibc nothing is done about memory.
     """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    global _wanted
+    before, _wanted = _wanted, threads
+    _tell_torch()
     _keep_freed_memory()
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _wanted = before
+        _tell_torch()
         _release_freed_memory()
+
+
+_wanted: int | None = None
+"""Threads that torch is to use, also where it is imported later; None leaves the choice to torch."""
+_usual: int | None = None
+"""What torch used before it was told."""
+
+
+def _tell_torch() -> None:
+    global _usual
+    torch = sys.modules.get("torch")
+    if torch is None or _wanted == _usual is None:
+        return
+    if _usual is None:
+        _usual = torch.get_num_threads()
+    torch.set_num_threads(_usual if _wanted is None else _wanted)
+    if _wanted is None:
+        _usual = None
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
@@ -211,31 +217,24 @@ def _glibc() -> ctypes.CDLL | None:
 
 @lru_cache(maxsize=8)
 def _load(model: str, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
+    if model in REACH and device == "cpu":
+        return Interpolation(model, scale)
+    return _on_device(model, scale, precision, device, sha)
+
+
+def _on_device(model: str, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
     import torch
 
     from geosr.models import engines
 
+    _tell_torch()
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
     if path is None:
-        return engines.BackProjection(scale) if model == "ibp" else engines.Interpolation(model, scale)
+        plain = engines.BackProjection(scale) if model == "ibp" else Interpolation(model, scale)
+        return engines.OnDevice(plain, device)
     if sha is not None and sha256(path) != sha:
         raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
     settings = {"scale": scale, "channels": card.channels, "blocks": card.blocks}
-    return engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision))
-
-
-@contextmanager
-def _exact_convolutions(device: str) -> Iterator[None]:
-    """On a GPU, float32 that isn't cut to TF32."""
-    import torch
-
-    if device == "cpu":
-        yield
-        return
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        yield
-
-
-def _is_memory(error: RuntimeError) -> bool:
-    return any(words in str(error).lower() for words in ("out of memory", "allocate memory", "not enough memory"))
+    trained = engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision))
+    return engines.OnDevice(trained, device)
