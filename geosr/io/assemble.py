@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.journal import read_into, write_at
+from geosr.io.journal import let_go, read_into, write_at
 from geosr.io.layout import Layout
 
 _CLASSIC_LIMIT = 2**32 - 2**16
 _SAFE_LIMIT = 2**31
+
+_LET_GO = 8 * 2**20
+"""So often the system is asked to write what was copied."""
 
 _GHOST = (
     "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -78,6 +81,7 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
 
 def _copy(file: int, out: int, order: Iterator[tuple[int, int]], blocks: Blocks, moved: Blocks) -> None:
     """Copy blocks, each with its size before it and its last four bytes again behind it."""
+    written = 0
     largest = max((int(counts.max()) for counts in blocks.counts), default=0)
     # One buffer for all: a new one for each block would cost five times the copying.
     buffer = memoryview(bytearray(largest + 8))
@@ -86,7 +90,11 @@ def _copy(file: int, out: int, order: Iterator[tuple[int, int]], blocks: Blocks,
         buffer[:4] = size.to_bytes(4, "little")
         read_into(file, buffer[4 : 4 + size], int(blocks.offsets[slot][index]))
         buffer[4 + size : 8 + size] = buffer[size : 4 + size]
-        write_at(out, buffer[: 8 + size], int(moved.offsets[slot][index]) - 4)
+        end = int(moved.offsets[slot][index]) + size + 4
+        write_at(out, buffer[: 8 + size], end - size - 8)
+        if end - written > _LET_GO:
+            let_go(out, end)
+            written = end
 
 
 @contextmanager

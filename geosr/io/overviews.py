@@ -157,7 +157,8 @@ def _average(rows: NDArray[Any], out: NDArray[Any]) -> None:
     if rows.dtype.kind == "f":
         out[...] = _four(rows, "f8") / 4
         return
-    total = _four(rows, f"{rows.dtype.kind}{2 * rows.dtype.itemsize}")
+    pairs = _pairs(rows)
+    total = pairs[0::2] + pairs[1::2]
     # (total + 1 + the quarter's last bit) // 4 rounds a quarter half to even.
     quarter = total >> 2
     quarter &= 1
@@ -165,6 +166,19 @@ def _average(rows: NDArray[Any], out: NDArray[Any]) -> None:
     quarter += total
     quarter >>= 2
     np.copyto(out, quarter, casting="unsafe")
+
+
+def _pairs(rows: NDArray[Any]) -> NDArray[Any]:
+    """The sums of integers that stand side by side, (height, width / 2) of twice their bits.
+
+    Two of them are one number of twice the bits, taken apart by shifts: that needs no strides, so it is fast.
+    """
+    bits = 8 * rows.dtype.itemsize
+    both = np.ascontiguousarray(rows).view(f"{rows.dtype.kind}{2 * rows.dtype.itemsize}")
+    low = both << bits
+    low >>= bits
+    low += both >> bits
+    return low
 
 
 def _average_valid(rows: NDArray[Any], valid: NDArray[np.bool_], missing: Any, out: NDArray[Any]) -> NDArray[np.bool_]:
