@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geosr.errors import PlaceError
-from geosr.io.journal import Journal
+from geosr.io.journal import Journal, let_go
 
 
 def filled(path: Path, payloads: list[bytes]) -> None:
@@ -117,3 +119,32 @@ def test_a_record_that_could_not_be_written_leaves_the_journal_as_it_was(
     again.header()
     assert [record.payload for record in again.records()] == [b"kept", b"next"]
     again.close()
+
+
+def in_memory(file: int) -> int:
+    """How many pages of an open file the system holds."""
+    size = os.fstat(file).st_size
+    held = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
+    with mmap.mmap(file, size, mmap.MAP_PRIVATE) as view:
+        start = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(view)))
+        assert ctypes.CDLL(None, use_errno=True).mincore(start, ctypes.c_size_t(size), held) == 0
+        del start
+    return sum(page & 1 for page in held)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no such advice")
+def test_what_the_disk_has_taken_does_not_stay_in_memory(tmp_path: Path) -> None:
+    data = os.urandom(2**22)
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    file = os.open(path, os.O_RDWR)
+    os.fsync(file)
+    if not in_memory(file):
+        pytest.skip("this file system keeps nothing in memory")
+    let_go(file, 0, len(data))
+    left = in_memory(file)
+    os.close(file)
+    if left == len(data) // mmap.PAGESIZE:
+        pytest.skip("this file system is memory")
+    assert left == 0
+    assert path.read_bytes() == data

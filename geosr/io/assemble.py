@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.journal import let_go, read_into, write_at
+from geosr.io.journal import BEHIND, let_go, read_into, write_at
 from geosr.io.layout import Layout
 
 _CLASSIC_LIMIT = 2**32 - 2**16
 _SAFE_LIMIT = 2**31
 
-_LET_GO = 8 * 2**20
+_PUSH = 8 * 2**20
 """So often the system is asked to write what was copied."""
 
 _GHOST = (
@@ -81,20 +81,21 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
 
 def _copy(file: int, out: int, order: Iterator[tuple[int, int]], blocks: Blocks, moved: Blocks) -> None:
     """Copy blocks, each with its size before it and its last four bytes again behind it."""
-    written = 0
     largest = max((int(counts.max()) for counts in blocks.counts), default=0)
     # One buffer for all: a new one for each block would cost five times the copying.
     buffer = memoryview(bytearray(largest + 8))
+    pushed = 0
     for slot, index in order:
-        size = int(blocks.counts[slot][index])
+        size, start = int(blocks.counts[slot][index]), int(blocks.offsets[slot][index])
         buffer[:4] = size.to_bytes(4, "little")
-        read_into(file, buffer[4 : 4 + size], int(blocks.offsets[slot][index]))
+        read_into(file, buffer[4 : 4 + size], start)
+        let_go(file, start, start + size)
         buffer[4 + size : 8 + size] = buffer[size : 4 + size]
-        end = int(moved.offsets[slot][index]) + size + 4
-        write_at(out, buffer[: 8 + size], end - size - 8)
-        if end - written > _LET_GO:
-            let_go(out, end)
-            written = end
+        at = int(moved.offsets[slot][index]) - 4
+        write_at(out, buffer[: 8 + size], at)
+        if at - pushed > _PUSH:
+            let_go(out, at - BEHIND, at)
+            pushed = at
 
 
 @contextmanager

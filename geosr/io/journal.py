@@ -121,18 +121,18 @@ def read_into(file: int, buffer: memoryview, at: int) -> None:
         buffer, at = buffer[count:], at + count
 
 
-def let_go(file: int, end: int) -> None:
-    """Have the system begin to write what was put into an open file before `end`, and forget what it has written.
+BEHIND = 64 * 2**20
+"""So far behind what was just written there may be bytes that the disk hasn't taken yet."""
 
-    Nobody reads it soon, and a page of memory for each page of a large file would cost more than filling it.
+
+def let_go(file: int, start: int, end: int) -> None:
+    """Have the system begin to write a part of an open file, and forget what of it is written or was only read.
+
+    Nobody reads it soon, and fresh memory for every page of a large file would cost more than filling it.
     """
     if hasattr(os, "posix_fadvise"):
-        start = max(0, end - _KEPT)
+        start = max(0, start)
         os.posix_fadvise(file, start, end - start, os.POSIX_FADV_DONTNEED)
-
-
-_KEPT = 64 * 2**20
-"""So far back there may be bytes that the disk hasn't taken yet."""
 
 
 def _crc(kind: int, payload: bytes) -> int:

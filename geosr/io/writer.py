@@ -24,7 +24,7 @@ from geosr.errors import InputError
 from geosr.io.assemble import Blocks, write_cog, write_gtiff
 from geosr.io.codec import crc32
 from geosr.io.encoder import EncodedTile, Encoder, encode_image, unpack_image
-from geosr.io.journal import Journal, Record, let_go, write_at
+from geosr.io.journal import BEHIND, Journal, Record, let_go, write_at
 from geosr.io.layout import Layout
 from geosr.io.overviews import Image, build
 from geosr.io.place import check_destination, place_errors, put_in_place
@@ -114,7 +114,7 @@ class TiffSink:
             head = _ENTRY.pack(tile.index, *encoded.place, self._end, len(encoded.data), encoded.crc, *sizes)
             start = self._journal.add(_TILE, head + encoded.blocks.tobytes() + encoded.rest)
             self._remember(head, encoded.blocks, start)
-            let_go(self._data, self._end)
+            let_go(self._data, self._end - BEHIND, self._end)
             if self._end - self._synced > _SYNC_BYTES:
                 self._sync()
 
