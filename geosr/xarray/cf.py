@@ -16,6 +16,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from geosr.errors import InputError
+from geosr.io.cf import axis_attributes, centres, geo_transform, grid_mapping, is_turned
 
 _PAIRS = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"), ("Y", "X"), ("northing", "easting"), ("row", "col"))
 _BANDS = ("band", "bands", "channel", "channels", "wavelength")
@@ -54,40 +55,16 @@ class Grid:
         return replace(self, shape=shape, transform=Affine(a / scale, b / scale, c, d / scale, e / scale, f))
 
     def coordinates(self) -> dict[Hashable, Any]:
-        """Centres of rows and columns, in the middle of a pixel to the last bit that a division gives.
-
-        For a rotated grid they count pixels, as odc writes it. Without a transform there are none.
-        """
+        """Centres of rows and columns, see `geosr.io.cf.centres`; without a transform there are none."""
         if self.transform is None:
             return {}
-        a, b, c, d, e, f = self.transform[:6]
-        rows, cols = (np.arange(side) + 0.5 for side in self.shape)
-        if not (b or d):
-            rows, cols = f + e * rows, c + a * cols
-        y, x = self.dims
-        return {y: (y, rows, self._attributes("Y", y)), x: (x, cols, self._attributes("X", x))}
+        pairs = zip(self.dims, "YX", centres(self.transform, self.shape), strict=True)
+        return {dim: (dim, values, axis_attributes(self.crs, axis)) for dim, axis, values in pairs}
 
     def spatial_ref(self) -> xr.Variable:
         """CRS and transform as CF, GDAL, rioxarray and odc write them."""
-        attrs: dict[str, Any] = {}
-        if self.crs is not None:
-            attrs = dict(self.crs.proj.to_cf())
-            attrs["spatial_ref"] = attrs["crs_wkt"] = attrs.get("crs_wkt") or self.crs.to_wkt()
-        if self.transform is not None:
-            attrs["GeoTransform"] = geo_transform(self.transform)
+        attrs = grid_mapping(self.crs, self.transform)
         return xr.Variable((), np.int32(self.crs.epsg or 0 if self.crs else 0), attrs)
-
-    def _attributes(self, axis: str, name: str) -> dict[str, str]:
-        if self.crs is not None and self.crs.geographic:
-            long = "latitude" if axis == "Y" else "longitude"
-            units = "degrees_north" if axis == "Y" else "degrees_east"
-            return {"axis": axis, "long_name": long, "standard_name": long, "units": units}
-        if self.crs is None:
-            return {"axis": axis}
-        standard = f"projection_{axis.lower()}_coordinate"
-        unit = str(self.crs.units[0] or "metre")
-        long = f"{axis.lower()} coordinate of projection"
-        return {"axis": axis, "long_name": long, "standard_name": standard, "units": unit}
 
 
 def grid_of(array: xr.DataArray) -> Grid:
@@ -157,7 +134,7 @@ def with_grid(array: xr.DataArray, data: Any, grid: Grid) -> xr.DataArray:
         if name in fine and name in array.coords:
             dims, values, attrs = fine[name]
             kept[name] = xr.Variable(dims, values, array.coords[name].attrs or attrs)
-    if not set(grid.dims) & set(array.coords) and grid.transform is not None and not _turned(grid.transform):
+    if not set(grid.dims) & set(array.coords) and grid.transform is not None and not is_turned(grid.transform):
         kept |= fine
     if grid.crs is not None or (grid.transform is not None and grid.mapping in array.coords):
         kept[grid.mapping] = _renewed(array, grid)
@@ -168,11 +145,6 @@ def with_grid(array: xr.DataArray, data: Any, grid: Grid) -> xr.DataArray:
     if "transform" in result.attrs and grid.transform is not None:  # rasterio's old way, and stackstac's
         result.attrs["transform"] = tuple(grid.transform)[: len(result.attrs["transform"])]
     return result
-
-
-def geo_transform(transform: Affine) -> str:
-    """Six numbers in GDAL's order, with all their digits."""
-    return " ".join(repr(float(value)) for value in transform.to_gdal())
 
 
 def _renewed(array: xr.DataArray, grid: Grid) -> xr.Variable:
@@ -254,7 +226,7 @@ def _transform(array: xr.DataArray, dims: tuple[str, str], declared: Affine | No
     y, x = (np.asarray(array.coords[dim].values) for dim in dims)
     if y.dtype.kind not in "fiu" or x.dtype.kind not in "fiu":
         raise InputError(f"{_called(array)}: coordinates {dims[0]} and {dims[1]} are not numbers")
-    counting = declared is not None and _turned(declared)
+    counting = declared is not None and is_turned(declared)
     step = (1.0, 1.0) if counting else (None, None) if declared is None else (declared.e, declared.a)
     found = [
         _spaced(array, dim, values.astype(float), size) for dim, values, size in zip(dims, (y, x), step, strict=True)
@@ -277,10 +249,6 @@ def _shifted(transform: Affine, cols: float, rows: float) -> Affine:
         return transform
     a, b, c, d, e, f = transform[:6]
     return Affine(a, b, c + a * cols + b * rows, d, e, f + d * cols + e * rows)
-
-
-def _turned(transform: Affine) -> bool:
-    return bool(transform.b or transform.d)
 
 
 def _spaced(array: xr.DataArray, dim: str, values: NDArray[np.float64], step: float | None) -> tuple[float, float]:

@@ -1,0 +1,55 @@
+"""Where pixels lie, in the words of CF as GDAL, rioxarray and odc write and read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.crs import CRS
+
+
+def is_turned(transform: Affine) -> bool:
+    """Whether rows and columns run across the axes of the CRS."""
+    return bool(transform.b or transform.d)
+
+
+def centres(transform: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates of the centres of rows and columns, in the middle of a pixel to the last bit that a division gives.
+
+    For a rotated grid they count pixels, as odc writes it.
+    """
+    a, _, c, _, e, f = transform[:6]
+    rows, cols = (np.arange(side) + 0.5 for side in shape)
+    return (rows, cols) if is_turned(transform) else (f + e * rows, c + a * cols)
+
+
+def axis_attributes(crs: CRS | None, axis: str) -> dict[str, str]:
+    """Attributes of the coordinate along the axis "Y" or "X"."""
+    if crs is None:
+        return {"axis": axis}
+    if crs.geographic:
+        long = "latitude" if axis == "Y" else "longitude"
+        units = "degrees_north" if axis == "Y" else "degrees_east"
+        return {"axis": axis, "long_name": long, "standard_name": long, "units": units}
+    standard = f"projection_{axis.lower()}_coordinate"
+    unit = str(crs.units[0] or "metre")
+    long = f"{axis.lower()} coordinate of projection"
+    return {"axis": axis, "long_name": long, "standard_name": standard, "units": unit}
+
+
+def grid_mapping(crs: CRS | None, transform: Affine | None) -> dict[str, Any]:
+    """Attributes of the variable that holds CRS and transform, `spatial_ref` by custom."""
+    attrs: dict[str, Any] = {}
+    if crs is not None:
+        attrs = dict(crs.proj.to_cf())
+        attrs["spatial_ref"] = attrs["crs_wkt"] = attrs.get("crs_wkt") or crs.to_wkt()
+    if transform is not None:
+        attrs["GeoTransform"] = geo_transform(transform)
+    return attrs
+
+
+def geo_transform(transform: Affine) -> str:
+    """Six numbers in GDAL's order, with all their digits."""
+    return " ".join(repr(float(value)) for value in transform.to_gdal())
