@@ -46,7 +46,7 @@ class Encoder:
         """
         layout = self.layout
         row, col = layout.place(tile.write)
-        image = _only_wanted(pixels, layout)
+        image = only_wanted(pixels, layout)
         coded: list[tuple[int, int, bytes]] = []
         for level in range(layout.tile_levels + 1):
             image = halve(image, layout) if level else image
@@ -89,16 +89,17 @@ def unpack_image(data: bytes, shape: tuple[int, int, int], dtype: str) -> Image:
     return Image(stored, np.unpackbits(packed, count=shape[1] * shape[2]).reshape(shape[1:]).astype(bool))
 
 
-def _encoded(place: tuple[int, int], coded: list[tuple[int, int, bytes]], rest: bytes) -> EncodedTile:
-    blocks = np.array([(slot, index, len(data)) for slot, index, data in coded], _BLOCK)
-    data = b"".join(data for _, _, data in coded)
-    return EncodedTile(place, blocks, data, crc32(data), rest)
-
-
-def _only_wanted(pixels: Pixels, layout: Layout) -> Image:
+def only_wanted(pixels: Pixels, layout: Layout) -> Image:
+    """The image of a tile, with nodata (0 where there is none) where pixels are not wanted."""
     if pixels.wanted is None or pixels.wanted.all():
         return Image(pixels.stored, pixels.mask)
     stored = pixels.stored.copy()
     for band in range(layout.count):
         stored[band][~pixels.wanted] = layout.missing(band) or 0
     return Image(stored, pixels.wanted if pixels.mask is None else pixels.mask & pixels.wanted)
+
+
+def _encoded(place: tuple[int, int], coded: list[tuple[int, int, bytes]], rest: bytes) -> EncodedTile:
+    blocks = np.array([(slot, index, len(data)) for slot, index, data in coded], _BLOCK)
+    data = b"".join(data for _, _, data in coded)
+    return EncodedTile(place, blocks, data, crc32(data), rest)

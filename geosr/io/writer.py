@@ -8,11 +8,9 @@ in the order that a COG asks. Either takes its name when it is whole.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from geosr.errors import InputError
 from geosr.io.assemble import Blocks, write_cog, write_gtiff
 from geosr.io.codec import crc32
 from geosr.io.encoder import EncodedTile, Encoder, encode_image, unpack_image
+from geosr.io.fingerprint import differs, fingerprint_of
 from geosr.io.journal import BEHIND, Journal, Record, let_go, write_at
 from geosr.io.layout import Layout
 from geosr.io.overviews import Image, build
@@ -89,7 +88,7 @@ class TiffSink:
             self._journal = Journal(self.path.with_name(f".{self.path.name}.journal"))
         try:
             with place_errors(self.path, 0):
-                self._begin(_header(fingerprint, layout), overwrite)
+                self._begin(fingerprint_of(fingerprint, layout), overwrite)
         except BaseException:
             self._journal.close()
             raise
@@ -153,7 +152,7 @@ class TiffSink:
         fresh = earlier != header
         if earlier is not None and fresh:
             if not overwrite:
-                raise InputError(_differs(self.path, earlier, header))
+                raise InputError(differs(self.path.name, earlier, header))
             self.started = "restarted"
         self._whole.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -243,24 +242,3 @@ class TiffSink:
         self._open = False
         os.close(self._data)
         self._journal.close()
-
-
-def _header(fingerprint: str, layout: Layout) -> str:
-    return json.dumps({"run": json.loads(fingerprint), "layout": asdict(layout)}, sort_keys=True)
-
-
-def _differs(path: Path, earlier: str, now: str) -> str:
-    old, new = (_flat(json.loads(text)) for text in (earlier, now))
-    names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
-    told = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"an unfinished run for {path.name} had other settings ({told}{more}); go on with those, or use --overwrite"
-
-
-def _flat(value: Any, name: str = "") -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {name: str(value)}
-    flat: dict[str, str] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, key if name in ("", "run", "layout") else f"{name}.{key}")
-    return flat

@@ -1,0 +1,32 @@
+"""What a run is known by, so that only the same one goes on from what is left of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from geosr.io.layout import Layout
+
+
+def fingerprint_of(run: str, layout: Layout) -> str:
+    """A run (a JSON object) and its layout as one text, the same for the same."""
+    return json.dumps({"run": json.loads(run), "layout": asdict(layout)}, sort_keys=True)
+
+
+def differs(name: str, earlier: str, now: str) -> str:
+    """One line that says in what an unfinished run for `name` was another one."""
+    old, new = (_flat(json.loads(text)) for text in (earlier, now))
+    names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    told = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"an unfinished run for {name} had other settings ({told}{more}); go on with those, or use --overwrite"
+
+
+def _flat(value: Any, name: str = "") -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {name: str(value)}
+    flat: dict[str, str] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, key if name in ("", "run", "layout") else f"{name}.{key}")
+    return flat
