@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,15 @@ def test_what_is_wanted_does_not_depend_on_the_tiling(corners: list[tuple[float,
         # A corner on the very edge of a pixel may fall on either side of it; nothing else may differ.
         assert np.array_equal(part, whole[tile.core.slices])
         assert tile in kept or not whole[tile.core.slices].any()
+
+
+def test_threads_may_ask_one_area_at_once() -> None:
+    everywhere = [Window(row, col, 20, 20) for row in range(0, 200, 20) for col in range(0, 200, 20)]
+    for shift in range(20):
+        area = Area(shapely.to_wkb(shapely.Point(100 + shift, 100).buffer(90, quad_segs=64)))
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(area.inside, everywhere * 2))
+        assert all(np.array_equal(one, other) for one, other in zip(found[:100], found[100:], strict=True))
 
 
 def test_holes_are_not_wanted_and_several_polygons_are_one_area(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,8 +74,13 @@ class Area:
         return Area(shapely.to_wkb(shapely.transform(_prepared(self.wkb), lambda xy: xy - [cols, rows])))
 
 
-@lru_cache(maxsize=8)
 def _prepared(wkb: bytes) -> Any:
+    return _prepared_in(wkb, threading.get_ident())
+
+
+@lru_cache(maxsize=64)
+def _prepared_in(wkb: bytes, thread: int) -> Any:
+    """One for each thread: GEOS builds the index of a prepared geometry at its first use, without a lock."""
     shape = shapely.from_wkb(wkb)
     shapely.prepare(shape)
     return shape
