@@ -11,27 +11,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from geosr import __version__
 from geosr.cluster import crew
-from geosr.io.destination import check_name, default_name
-from geosr.io.encoder import Encoder
-from geosr.io.layout import Layout, Options, choose_core, estimate_size
-from geosr.io.place import check_destination
-from geosr.io.rehearsal import losses
+from geosr.io.destination import check_name, check_result, default_name, format_of
+from geosr.io.layout import Format, Layout, Options, choose_core, estimate_size
 from geosr.io.scene import Scene, open_scene
+from geosr.io.sinks import check_format, encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
-from geosr.io.writer import TiffSink
 from geosr.models.registry import Card
 from geosr.models.registry import card as find_card
 from geosr.models.runtime import ModelNetwork, network_for, prepare_process
 from geosr.observing import observe
-from geosr.pipeline import Job, run
-from geosr.radiometry import Radiometry
+from geosr.pipeline import Job, Sink, run
+from geosr.radiometry import Pixels, Radiometry
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
+
+if TYPE_CHECKING:
+    from geosr.io.writer import TiffSink
+    from geosr.io.zarr_sink import ZarrSink
 
 Progress = Callable[[int, int, int], None]
 """Called with tiles done, tiles in all, and source pixels times bands upscaled so far in this run."""
@@ -46,7 +47,7 @@ def upscale(
     client: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Upscale a raster file into a GeoTIFF; returns a report of what was done, under "path" where the result is.
+    """Upscale a raster file into a GeoTIFF or Zarr store; returns a report of what was done, under "path" where it is.
 
     The result has the same outer edges, CRS, radiometry and metadata; only the pixel size is divided by the scale. It
     takes its final name only when it is whole. A run that was stopped goes on when called again with the same input and
@@ -84,7 +85,7 @@ def prepare(
     nodata: float | str | None = None,
     scale_offset: tuple[float, float] | None = None,
     dtype: str | None = None,
-    format: Literal["COG", "GTiff"] = "COG",
+    format: Format | None = None,
     co: Mapping[str, str] | None = None,
     tile: int | None = None,
     workers: int | None = None,
@@ -99,7 +100,8 @@ def prepare(
     src
         A raster file, URL (https://, s3://) or anything else that GDAL opens.
     dst
-        The result; `scene_x4.tif` beside `scene.tif` by default.
+        The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
+        object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
         A name that `geosr models` lists, or a safetensors file with a card.
     scale
@@ -119,8 +121,11 @@ def prepare(
         Take the place of what the file says; nodata may be "none".
     dtype
         Stored type of the result; must hold every number of the source's.
+    format
+        "COG", "GTiff" or "Zarr"; by the suffix of `dst` by default, Zarr for .zarr and else a COG.
     co
-        Creation options: COMPRESS, LEVEL, PREDICTOR, BLOCKSIZE, INTERLEAVE, BIGTIFF, OVERVIEWS, RESAMPLING.
+        Creation options: COMPRESS, LEVEL, PREDICTOR, BLOCKSIZE, INTERLEAVE, BIGTIFF, OVERVIEWS, RESAMPLING,
+        and for Zarr ZARR_FORMAT (2 or 3).
     tile
         Side of a tile, source pixels, rounded up to what the file's blocks allow; it changes memory, speed, no pixel.
     workers
@@ -132,13 +137,15 @@ def prepare(
     """
     card = find_card(model, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
-    target = Path(dst) if dst is not None else default_name(str(src), scale)
-    check_name(target, scene.files)
-    target = check_destination(target, overwrite)
+    kind = format_of(dst, format)
+    wish = dst if dst is not None else default_name(str(src), scale, kind)
+    check_name(wish, scene.files, kind)
+    target = check_result(wish, kind, overwrite)
     radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
     observation, notes = observe(scene, mtf, snr, sample=card.conditioned)
     network = network_for(model, scale, observation, device=device, precision=precision)
-    layout, plan = _plan(scene, radiometry, network, format, co or {}, tile)
+    layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
+    check_format(layout)
     return Run(
         scene=scene,
         card=card,
@@ -159,7 +166,8 @@ class Run:
 
     scene: Scene
     card: Card
-    dst: Path
+    dst: Path | str
+    """An absolute path, or the address of an object store."""
     plan: TilePlan
     layout: Layout
     upscaler: Upscaler
@@ -174,7 +182,7 @@ class Run:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result, one line each."""
         metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
-        lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout.dtype), *self._room()
+        lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout), *self._room()
         return tuple(dict.fromkeys(lines))
 
     @property
@@ -200,7 +208,7 @@ class Run:
             "tiles_from_an_earlier_run": len(kept),
             "seconds": round(seconds, 2),
             "megapixels_per_second": round(done / 1e6 / seconds, 3),
-            "bytes": self.dst.stat().st_size,
+            "bytes": size_of(self.dst),
         }
 
     def estimate(self) -> dict[str, Any]:
@@ -223,7 +231,7 @@ class Run:
 
     def _compute(
         self,
-        sink: TiffSink,
+        sink: Sink,
         kept: frozenset[int],
         tiles: Sequence[Tile],
         progress: Progress | None,
@@ -232,7 +240,7 @@ class Run:
         """Source pixels times bands that were upscaled."""
         pixels = 0
         missing = (tile for tile in tiles if tile.index not in kept)
-        job = self._job()
+        job = self._job(sink.encoder)
         try:
             with (
                 prepare_process(threads=1),
@@ -250,19 +258,14 @@ class Run:
             close_files()
         return pixels
 
-    def _job(self) -> Job:
-        return Job(self.plan, self.scene.source, self.upscaler, Encoder(self.layout))
+    def _job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
+        encoder = encoder or encoder_of(self.layout, self.scene.metadata, self.scene.bands)
+        return Job(self.plan, self.scene.source, self.upscaler, encoder)
 
-    def _sink(self) -> TiffSink:
+    def _sink(self) -> TiffSink | ZarrSink:
         metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
-        return TiffSink(
-            self.dst,
-            self.layout,
-            profile=metadata.creation_options,
-            template=metadata.apply,
-            fingerprint=json.dumps(self._fingerprint()),
-            overwrite=self.overwrite,
-        )
+        fingerprint = json.dumps(self._fingerprint())
+        return open_sink(self.dst, self.layout, metadata, self.scene.bands, fingerprint, self.overwrite)
 
     def _fingerprint(self) -> dict[str, str]:
         """What must be the same for a stopped run to go on: all that can change a byte of the result."""
@@ -292,6 +295,8 @@ class Run:
         }
 
     def _room(self) -> Iterator[str]:
+        if isinstance(self.dst, str):
+            return
         needed, free = estimate_size(self.layout), shutil.disk_usage(self.dst.parent).free
         if needed > free:
             yield f"the result may take {needed / 1e9:.1f} GB and {self.dst.parent} has {free / 1e9:.1f} GB free"
@@ -307,11 +312,11 @@ def _plan(
     scene: Scene,
     radiometry: Radiometry,
     network: ModelNetwork,
-    format: Literal["COG", "GTiff"],
+    format: Format,
     co: Mapping[str, str],
     tile: int | None,
 ) -> tuple[Layout, TilePlan]:
-    options = Options.parse([f"{key}={value}" for key, value in co.items()])
+    options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
     scale, (height, width) = network.scale, scene.shape
     count = len(scene.bands)
     core, block = choose_core(scale, count, _size(radiometry.out_dtype), network.halo, tile, options.block)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from geosr import __version__
 from geosr.errors import GeosrError, InputError, PlaceError
+from geosr.io.zarr_sink import ZarrEncoder
 from geosr.models.runtime import prepare_process
 from geosr.pipeline import Job
 from geosr.tiling import Tile
@@ -87,9 +88,10 @@ def look(job: Job, version: str) -> str | None:
     except GeosrError as error:
         return f"it can't read the input: {error}"
     try:
-        return None if job.upscaler.network.halo >= 0 else "no halo"
+        assert job.upscaler.network.halo >= 0  # loads it
     except GeosrError as error:
         return f"it can't load the model: {error}"
+    return job.encoder.check() if isinstance(job.encoder, ZarrEncoder) else None
 
 
 class ClusterExecutor(Executor):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 
 class Server(ThreadingHTTPServer):
@@ -94,3 +97,29 @@ def serving(folder: Path) -> Iterator[Server]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+@contextmanager
+def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty bucket of an S3 server on this machine; skips where there is none to run."""
+    server = pytest.importorskip("moto.server", reason="a local S3 server needs moto[server]").ThreadedMotoServer(
+        port=0
+    )
+    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        name = f"bucket-{uuid.uuid4().hex}"  # servers of one process share their buckets
+        s3fs.S3FileSystem().mkdir(name)
+        yield f"s3://{name}"
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()

@@ -39,7 +39,7 @@ def src(tmp_path: Path) -> Path:
     return scenes.write(tmp_path / "scene.tif", scenes.pixels((2, 200, 260)), nodata=0)
 
 
-def started(src: Path, dst: Path, *options: str) -> subprocess.Popen[str]:
+def started(src: Path, dst: Path | str, *options: str) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-c",

@@ -25,6 +25,9 @@ STRANGERS = {("models", "io"), ("io", "models")}
 PLACES = {
     "rasterio": {"io", "training", "evaluation"},
     "torch": {"models", "training", "evaluation"},
+    "numcodecs": {"io"},
+    "fsspec": {"io"},
+    "zarr": set(),
     "xarray": {"xarray"},
     "dask": {"xarray", "cluster"},
     "distributed": {"xarray", "cluster"},

@@ -72,7 +72,7 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
     return {key.upper(): text for key, _, text in pairs}
 
 
-@click.command("upscale", short_help="Upscale a raster into a GeoTIFF.")
+@click.command("upscale", short_help="Upscale a raster into a GeoTIFF or Zarr.")
 @click.argument("src")
 @click.argument("dst", required=False)
 @click.option("--model", default="fast", show_default=True, help="A name that `geosr models` lists, or a weights file.")
@@ -87,7 +87,11 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 @click.option("--nodata", metavar="NUMBER", help="The number that means 'no data', nan or none. [default: the file's]")
 @click.option("--scale-offset", callback=_scale_offset, help="scale,offset of stored numbers. [default: the file's]")
 @click.option("--dtype", help="Stored type of the result; must hold every input number. [default: the file's]")
-@click.option("--format", type=click.Choice(["COG", "GTiff"], case_sensitive=False), default="COG", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(["COG", "GTiff", "Zarr"], case_sensitive=False),
+    help="[default: Zarr where DST ends in .zarr, else COG]",
+)
 @click.option("--co", multiple=True, metavar="KEY=VALUE", callback=_creation, help="Creation option, repeatable.")
 @click.option("--tile", default="auto", callback=_tile, show_default=True, help="Side of a tile in source pixels.")
 @click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
@@ -113,8 +117,9 @@ def command(
 ) -> None:
     """Upscale SRC, a raster of any size, type and number of bands, into DST.
 
-    DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata. Without DST it lies beside
-    SRC with the scale in its name: scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
+    DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata, or a Zarr store where its
+    name ends in .zarr (s3://bucket/scene.zarr too). Without DST it lies beside SRC with the scale in its name:
+    scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
     """
     from geosr.api import prepare
 

@@ -21,7 +21,7 @@ def centres(transform: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float
     For a rotated grid they count pixels, as odc writes it.
     """
     a, _, c, _, e, f = transform[:6]
-    rows, cols = (np.arange(side) + 0.5 for side in shape)
+    rows, cols = (np.arange(side, dtype=np.float64) + 0.5 for side in shape)
     return (rows, cols) if is_turned(transform) else (f + e * rows, c + a * cols)
 
 

@@ -1,4 +1,4 @@
-"""The name of a result: chosen where none is given, and never that of its input."""
+"""The name of a result: chosen where none is given, telling its format, and never that of its input."""
 
 from __future__ import annotations
 
@@ -8,22 +8,45 @@ from pathlib import Path
 
 from geosr.errors import InputError
 from geosr.io.environment import is_remote
+from geosr.io.layout import Format
+from geosr.io.place import check_destination
+from geosr.io.zarr_place import check_zarr_destination
 
-_SUFFIXES = (".tif", ".tiff")
+_TIFF = (".tif", ".tiff")
+_ZARR = ".zarr"
 
 
-def default_name(src: str, scale: int) -> Path:
+def is_zarr(path: str | Path) -> bool:
+    """Whether a name is that of a Zarr store."""
+    return str(path).rstrip("/").lower().endswith(_ZARR)
+
+
+def format_of(path: str | Path | None, wish: Format | None) -> Format:
+    """The format of a result: as wished, else as its name says, else a COG."""
+    return wish or ("Zarr" if path is not None and is_zarr(path) else "COG")
+
+
+def default_name(src: str, scale: int, format: Format = "COG") -> Path:
     """`scene_x4.tif` beside `scene.tif`; in the current folder where the source is not a file here."""
     path = Path(re.split(r"[?#]", src)[0]) if is_remote(src) else Path(src)
-    return (path.parent if path.is_file() else Path()) / f"{path.stem}_x{scale}.tif"
+    suffix = _ZARR if format == "Zarr" else ".tif"
+    return (path.parent if path.is_file() else Path()) / f"{path.stem}_x{scale}{suffix}"
 
 
-def check_name(dst: Path, sources: Iterable[str]) -> None:
-    """Raise `InputError` unless `dst` is called like a GeoTIFF and is none of the sources, however it is spelled."""
-    if any(_same_file(dst, source) for source in sources):
+def check_name(dst: str | Path, sources: Iterable[str], format: Format = "COG") -> None:
+    """Raise `InputError` unless `dst` is called as its format is and is none of the sources, however it is spelled."""
+    path = Path(dst)
+    if any(_same_file(path, source) for source in sources):
         raise InputError(f"{dst} is the input itself; name another result")
-    if dst.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"{dst}: results are GeoTIFFs; name it {dst.with_suffix('.tif').name}")
+    if format == "Zarr" and not is_zarr(dst):
+        raise InputError(f"{dst}: a Zarr store ends in .zarr; name it {path.with_suffix(_ZARR).name}")
+    if format != "Zarr" and path.suffix.lower() not in _TIFF:
+        raise InputError(f"{dst}: results are GeoTIFFs, or Zarr by the suffix; name it {path.with_suffix('.tif').name}")
+
+
+def check_result(dst: str | Path, format: Format, overwrite: bool) -> Path | str:
+    """The absolute path of a result, or its address. Raises `InputError` or `PlaceError` where it can't go there."""
+    return check_zarr_destination(dst, overwrite) if format == "Zarr" else check_destination(dst, overwrite)
 
 
 def _same_file(dst: Path, source: str) -> bool:

@@ -42,7 +42,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _open_locked(path)
+        self._file = open_locked(path)
         self.end = 0
         """Where the next record is read or written."""
 
@@ -139,7 +139,8 @@ def _crc(kind: int, payload: bytes) -> int:
     return crc32(payload, kind)
 
 
-def _open_locked(path: Path) -> int:
+def open_locked(path: Path) -> int:
+    """An open file, made where there is none, that no other process has. Raises `PlaceError` where one has it."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:

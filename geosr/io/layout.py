@@ -12,11 +12,13 @@ from geosr.errors import InputError
 from geosr.window import Window
 
 Interleave = Literal["pixel", "band"]
-Format = Literal["GTiff", "COG"]
+Format = Literal["GTiff", "COG", "Zarr"]
 BigTiff = Literal["YES", "NO", "IF_NEEDED", "IF_SAFER"]
 
 _LEVELS = {"deflate": (1, 9, 1), "zstd": (1, 22, 1), "lzw": (1, 1, 1), "none": (1, 1, 1)}
 """Codec: lowest level, highest, default. LZW and none have no levels."""
+_ZARR_LEVELS = (1, 9, 1)
+"""Of each codec in a Zarr store, where Blosc counts them."""
 
 _CLASSIC_LIMIT = 2**32 - 2**16
 _PIXEL_INTERLEAVED = 4
@@ -34,30 +36,34 @@ class Options:
     interleave: Interleave | None = None
     bigtiff: BigTiff = "IF_NEEDED"
     overviews: bool | None = None
-    """None: for a COG yes, for a GTiff no."""
+    """None: for a COG and Zarr yes, for a GTiff no."""
     resampling: Literal["average", "nearest"] = "average"
+    zarr_format: Literal[2, 3] = 2
+    """Version of the Zarr layout."""
 
     @staticmethod
-    def parse(pairs: Sequence[str]) -> Options:
+    def parse(pairs: Sequence[str], format: Format = "COG") -> Options:
         """The options in texts such as "COMPRESS=ZSTD"; keys and values in any case.
 
         COMPRESS (DEFLATE, ZSTD, LZW, NONE), LEVEL (also ZLEVEL, ZSTD_LEVEL), PREDICTOR (YES, NO, 1, 2, 3), BLOCKSIZE
         (also BLOCKXSIZE, BLOCKYSIZE), INTERLEAVE (PIXEL, BAND), BIGTIFF (YES, NO, IF_NEEDED, IF_SAFER), OVERVIEWS
-        (AUTO, NONE), RESAMPLING (also OVERVIEW_RESAMPLING; AVERAGE, NEAREST). Raises `InputError` for another key or
-        value.
+        (AUTO, NONE), RESAMPLING (also OVERVIEW_RESAMPLING; AVERAGE, NEAREST). A Zarr store takes no BIGTIFF, but
+        ZARR_FORMAT (2, 3); its COMPRESS is ZSTD, LZ4, DEFLATE or NONE, its PREDICTOR shuffles bytes, its BLOCKSIZE is
+        the side of a chunk. Raises `InputError` for another key or value.
         """
+        keys = {key: name for key, name in _KEYS.items() if name != ("bigtiff" if format == "Zarr" else "zarr_format")}
         found: dict[str, str] = {}
         for pair in pairs:
             key, equals, value = pair.partition("=")
             if not equals:
                 raise InputError(f"creation option {pair!r} has no value; write it as KEY=VALUE")
             key = key.strip().upper()
-            if key not in _KEYS:
-                raise InputError(f"unknown creation option {key}; geosr knows {', '.join(_KEYS)}")
-            name, value = _KEYS[key], value.strip().upper()
+            if key not in keys:
+                raise InputError(f"unknown creation option {key}; geosr knows {', '.join(keys)}")
+            name, value = keys[key], value.strip().upper()
             if found.setdefault(name, value) != value:
                 raise InputError(f"creation option {key} is given twice, as {found[name]} and {value}")
-        return _options(found)
+        return _options(found, zarr=format == "Zarr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,7 @@ class Layout:
     def levels(self) -> int:
         """Number of overviews: until the longer side fits in a block."""
         wanted = self.options.overviews
-        if not (self.format == "COG" if wanted is None else wanted):
+        if not (self.format != "GTiff" if wanted is None else wanted):
             return 0
         return (-(-max(self.height, self.width) // self.block) - 1).bit_length()
 
@@ -279,6 +285,7 @@ _KEYS = {
     "OVERVIEWS": "overviews",
     "RESAMPLING": "resampling",
     "OVERVIEW_RESAMPLING": "resampling",
+    "ZARR_FORMAT": "zarr_format",
 }
 
 _CHOICES: Mapping[str, Mapping[str, object]] = {
@@ -288,21 +295,24 @@ _CHOICES: Mapping[str, Mapping[str, object]] = {
     "bigtiff": {name: name for name in ("YES", "NO", "IF_NEEDED", "IF_SAFER")},
     "overviews": {"AUTO": True, "NONE": False, "YES": True, "NO": False},
     "resampling": {"AVERAGE": "average", "NEAREST": "nearest"},
+    "zarr_format": {"2": 2, "3": 3},
 }
+_ZARR_CODECS = {name.upper(): name for name in ("zstd", "lz4", "deflate", "none")}
 
 
-def _options(found: Mapping[str, str]) -> Options:
-    chosen: dict[str, object] = {}
+def _options(found: Mapping[str, str], zarr: bool) -> Options:
+    chosen: dict[str, object] = {"compress": "zstd"} if zarr else {}
+    choices = {**_CHOICES, "compress": _ZARR_CODECS} if zarr else _CHOICES
     for name, value in found.items():
         key = next(key for key, field_name in _KEYS.items() if field_name == name)
-        if name in _CHOICES:
-            if value not in _CHOICES[name]:
-                raise InputError(f"creation option {key}={value} is not one of {', '.join(_CHOICES[name])}")
-            chosen[name] = _CHOICES[name][value]
+        if name in choices:
+            if value not in choices[name]:
+                raise InputError(f"creation option {key}={value} is not one of {', '.join(choices[name])}")
+            chosen[name] = choices[name][value]
         else:
             chosen[name] = _whole(key, value)
     options = Options(**chosen)  # type: ignore[arg-type]
-    low, high, default = _LEVELS[options.compress]
+    low, high, default = _ZARR_LEVELS if zarr else _LEVELS[options.compress]
     if "level" not in found:
         options = Options(**(chosen | {"level": default}))  # type: ignore[arg-type]
     if not low <= options.level <= high:

@@ -60,6 +60,15 @@ def build(
             _build_block(layout, first, layout.levels, row, col, read, keep)
 
 
+def blank(layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
+    """Pixels (bands, height, width) of nothing: nodata, or 0 where there is none."""
+    stored = np.zeros((layout.count, *shape), layout.dtype)
+    for band in range(layout.count):
+        if (missing := layout.missing(band)) is not None:
+            stored[band] = missing
+    return stored
+
+
 def _build_block(
     layout: Layout,
     first: int,
@@ -95,19 +104,11 @@ def _join(layout: Layout, shape: tuple[int, int], quarters: Iterator[tuple[int, 
         if quarter is None:
             continue
         if stored is None:
-            stored = _blank(layout, shape)
+            stored = blank(layout, shape)
         there = np.s_[row * half : row * half + half, col * half : col * half + half]
         stored[:, *there] = quarter.stored
         mask[there] = True if quarter.mask is None else quarter.mask
     return None if stored is None else Image(stored, None if mask.all() else mask)
-
-
-def _blank(layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
-    stored = np.zeros((layout.count, *shape), layout.dtype)
-    for band in range(layout.count):
-        if (missing := layout.missing(band)) is not None:
-            stored[band] = missing
-    return stored
 
 
 def _even(image: Image) -> Image:

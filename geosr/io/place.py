@@ -27,11 +27,16 @@ def check_destination(path: str | Path, overwrite: bool) -> Path:
         raise InputError(f"{path} is a folder; name the file to write in it")
     if there.exists() and not overwrite:
         raise InputError(f"{path} exists; use --overwrite to replace it, or another name")
-    if not there.parent.is_dir():
-        raise PlaceError(f"folder {there.parent} does not exist; create it, or choose another output")
-    if not os.access(there.parent, os.W_OK | os.X_OK):
-        raise PlaceError(f"folder {there.parent} can't be written; choose another output")
+    check_parent(there)
     return there
+
+
+def check_parent(path: Path) -> None:
+    """Raise `PlaceError` where there is no folder for a result, or it can't be written."""
+    if not path.parent.is_dir():
+        raise PlaceError(f"folder {path.parent} does not exist; create it, or choose another output")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PlaceError(f"folder {path.parent} can't be written; choose another output")
 
 
 @contextmanager
