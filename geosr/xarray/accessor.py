@@ -19,6 +19,7 @@ from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
 from geosr.xarray.recipe import Recipe
 from geosr.xarray.scenes import axes_of, recipe_of
+from geosr.xarray.zarr import to_zarr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +88,18 @@ class DataArrayGeosr:
     ) -> Path:
         """Write the array into a GeoTIFF, computing it tile by tile; see `geosr.xarray.export.to_geotiff`."""
         return to_geotiff(self._array, path, cog=cog, co=co, workers=workers, overwrite=overwrite, progress=progress)
+
+    def to_zarr(
+        self,
+        path: str | Path,
+        *,
+        co: Mapping[str, str] | None = None,
+        workers: int | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Path | str:
+        """Write the array into a Zarr store with overviews, tile by tile; see `geosr.xarray.zarr.to_zarr`."""
+        return to_zarr(self._array, path, co=co, workers=workers, overwrite=overwrite, progress=progress)
 
     def compare(self, other: xr.DataArray, bands: Sequence[int] | None = None) -> Figure:
         """A figure of this array beside another of the same place, such as its upscaled one; needs matplotlib.

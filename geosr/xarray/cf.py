@@ -138,7 +138,8 @@ def with_grid(array: xr.DataArray, data: Any, grid: Grid) -> xr.DataArray:
         kept |= fine
     if grid.crs is not None or (grid.transform is not None and grid.mapping in array.coords):
         kept[grid.mapping] = _renewed(array, grid)
-    result = xr.DataArray(data, dims=array.dims, coords=kept, name=array.name, attrs=dict(array.attrs))
+    result = xr.DataArray(data, dims=array.dims, coords=kept, attrs=dict(array.attrs))
+    result.name = array.name  # where that is None, xarray would take the graph's
     result.encoding = {key: value for key, value in array.encoding.items() if key not in _STORAGE}
     if grid.mapping in kept and "grid_mapping" not in result.attrs:
         result.encoding["grid_mapping"] = grid.mapping

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dask
 import numpy as np
@@ -20,7 +20,8 @@ from geosr.errors import InputError
 from geosr.io.arrays import metadata_of
 from geosr.io.destination import check_name
 from geosr.io.encoder import EncodedTile, Encoder
-from geosr.io.layout import Layout, Options, choose_core
+from geosr.io.layout import Format, Layout, Options, choose_core
+from geosr.io.metadata import Metadata
 from geosr.io.writer import TiffSink
 from geosr.models.threads import sole_threads
 from geosr.pipeline import run
@@ -31,7 +32,7 @@ from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
 
 Progress = Callable[[int, int], None]
 _LARGEST = 2048
-_NOT_TAGS = {
+NOT_TAGS = {
     "_FillValue",
     "missing_value",
     "nodata",
@@ -44,6 +45,7 @@ _NOT_TAGS = {
     "crs",
     "res",
 }
+"""Attributes that speak of pixels and their place, and are written in another way."""
 
 
 def to_geotiff(
@@ -69,8 +71,8 @@ def to_geotiff(
         raise InputError(f"a GeoTIFF holds bands, rows and columns; select one position along {names}")
     target = Path(path)
     check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
-    layout, plan = _layout(array, "COG" if cog else "GTiff", co or {})
-    metadata = _metadata(array)
+    layout, plan = layout_of(array, "COG" if cog else "GTiff", co or {})
+    metadata = metadata_from(array)
     fingerprint = json.dumps({"array": tokenize(array.data.name if is_dask_collection(array.data) else array.data)})
     sink = TiffSink(
         target,
@@ -125,9 +127,10 @@ def _has_scheduler() -> bool:
     return False
 
 
-def _layout(array: xr.DataArray, format: Literal["COG", "GTiff"], co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
+def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
+    """Layout of an array's bands, rows and columns, and the tiles that it is written by."""
     grid, count = grid_of(array), len(band_names(array))
-    options = Options.parse([f"{key}={value}" for key, value in co.items()])
+    options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
     dtype = "uint8" if array.dtype == bool else str(array.dtype)
     chunk = array.chunksizes[grid.dims[0]][0] if array.chunks else 1024
     wish = min(max(chunk, 256), _LARGEST)
@@ -153,7 +156,8 @@ def _stored_nodata(array: xr.DataArray) -> float | None:
     return float("nan") if masked and nodata_of(array) is None else nodata_of(array)
 
 
-def _metadata(array: xr.DataArray) -> Any:
+def metadata_from(array: xr.DataArray) -> Metadata:
+    """What an array says of itself, for files."""
     grid, names = grid_of(array), band_names(array)
     count, attrs = len(names), array.attrs
 
@@ -162,7 +166,7 @@ def _metadata(array: xr.DataArray) -> Any:
         return list(value) if isinstance(value, list | tuple | np.ndarray) and len(value) == count else [value] * count
 
     tags = {
-        key: str(value) for key, value in attrs.items() if key not in _NOT_TAGS and isinstance(value, str | int | float)
+        key: str(value) for key, value in attrs.items() if key not in NOT_TAGS and isinstance(value, str | int | float)
     }
     units = ["" if isinstance(unit, tuple | list) else str(unit) for unit in each("units", "")]
     return metadata_of(
