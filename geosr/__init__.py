@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geosr.api import prepare, upscale
+    from geosr.archive import upscale_many
     from geosr.xarray import open_raster
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open_raster", "prepare", "upscale"]
+__all__ = ["__version__", "open_raster", "prepare", "upscale", "upscale_many"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from geosr import api
 
         return getattr(api, name)
+    if name == "upscale_many":
+        from geosr import archive
+
+        return archive.upscale_many
     if name == "open_raster":
         from geosr import xarray
 

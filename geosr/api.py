@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from geosr import __version__
 from geosr.cluster import crew
 from geosr.io.destination import check_name, check_result, default_name, format_of
 from geosr.io.layout import Format, Layout, Options, choose_core, estimate_size
@@ -25,6 +24,7 @@ from geosr.models.registry import card as find_card
 from geosr.models.runtime import ModelNetwork, network_for, prepare_process
 from geosr.observing import observe
 from geosr.pipeline import Job, Sink, run
+from geosr.provenance import provenance
 from geosr.radiometry import Pixels, Radiometry
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
@@ -156,7 +156,7 @@ def prepare(
         workers=workers or _cores(),
         overwrite=overwrite,
         notes=(*(notes if card.conditioned else ()), *scene.sensor.notes, *network.notes),
-        tags=_provenance(card, network),
+        tags=provenance(card, network, scene, radiometry, layout),
     )
 
 
@@ -197,37 +197,48 @@ class Run:
         """
         start = time.perf_counter()
         tiles = self.tiles
-        with self._sink() as sink:
+        with self.open_sink() as sink:
             kept = sink.done()
             done = self._compute(sink, kept, tiles, progress, scheduler)
             sink.finish()
-        seconds = max(time.perf_counter() - start, 1e-6)
+        return self.report(len(kept), done, time.perf_counter() - start)
+
+    def report(self, kept: int, pixels: int, seconds: float) -> dict[str, Any]:
+        """What was done, with tiles kept of an earlier run, and source pixels times bands upscaled in this one."""
         return {
             **self._facts(),
-            "tiles": len(tiles),
-            "tiles_from_an_earlier_run": len(kept),
+            "tiles": len(self.tiles),
+            "tiles_from_an_earlier_run": kept,
             "seconds": round(seconds, 2),
-            "megapixels_per_second": round(done / 1e6 / seconds, 3),
+            "megapixels_per_second": round(pixels / 1e6 / max(seconds, 1e-6), 3),
             "bytes": size_of(self.dst),
         }
 
     def estimate(self) -> dict[str, Any]:
         """What `execute` would do, with the time taken from one tile that is computed and thrown away."""
-        tiles, job = self.tiles, self._job()
+        return {
+            **self._facts(),
+            "tiles": f"{len(self.tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
+            "bytes": f"about {self.size / 1e6:.1f} MB",
+            "memory": f"about {self.memory / 1e6:.0f} MB",
+            "seconds": f"about {self.forecast():.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
+        }
+
+    def forecast(self) -> float:
+        """Seconds that all tiles will take, from one that is computed and thrown away."""
+        tiles, job = self.tiles, self.job()
         middle = tiles[len(tiles) // 2]
         with prepare_process(threads=1):
             job(middle)  # the first one also loads the network
             start = time.perf_counter()
             job(middle)
             a_tile = time.perf_counter() - start
-        seconds = a_tile * len(tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
-        return {
-            **self._facts(),
-            "tiles": f"{len(tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
-            "bytes": f"about {estimate_size(self.layout) / 1e6:.1f} MB",
-            "memory": f"about {self._memory() / 1e6:.0f} MB",
-            "seconds": f"about {seconds:.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
-        }
+        return a_tile * len(tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
+
+    @property
+    def size(self) -> int:
+        """Bytes that the result will about take."""
+        return estimate_size(self.layout)
 
     def _compute(
         self,
@@ -240,7 +251,7 @@ class Run:
         """Source pixels times bands that were upscaled."""
         pixels = 0
         missing = (tile for tile in tiles if tile.index not in kept)
-        job = self._job(sink.encoder)
+        job = self.job(sink.encoder)
         try:
             with (
                 prepare_process(threads=1),
@@ -258,11 +269,13 @@ class Run:
             close_files()
         return pixels
 
-    def _job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
+    def job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
+        """What is done with a tile; with an encoder that keeps nothing unless one is given."""
         encoder = encoder or encoder_of(self.layout, self.scene.metadata, self.scene.bands)
         return Job(self.plan, self.scene.source, self.upscaler, encoder)
 
-    def _sink(self) -> TiffSink | ZarrSink:
+    def open_sink(self) -> TiffSink | ZarrSink:
+        """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
         metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
         fingerprint = json.dumps(self._fingerprint())
         return open_sink(self.dst, self.layout, metadata, self.scene.bands, fingerprint, self.overwrite)
@@ -301,7 +314,8 @@ class Run:
         if needed > free:
             yield f"the result may take {needed / 1e9:.1f} GB and {self.dst.parent} has {free / 1e9:.1f} GB free"
 
-    def _memory(self) -> int:
+    @property
+    def memory(self) -> int:
         """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""
         side = (self.plan.core + 2 * self.plan.halo) * self.plan.scale
         tile = (self.plan.core * self.plan.scale) ** 2 * self.layout.count * _size(self.layout.dtype)
@@ -336,26 +350,6 @@ def _plan(
     )
     around = Window(-scene.window.row, -scene.window.col, *scene.full)
     return layout, plan_tiles(scene.shape, core, network, gaps=gaps, around=around)
-
-
-def _provenance(card: Card, network: ModelNetwork) -> dict[str, str]:
-    tags = {
-        "GEOSR_VERSION": __version__,
-        "GEOSR_MODEL": card.name,
-        "GEOSR_SCALE": str(network.scale),
-    }
-    if network.sha256:
-        tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
-    if card.conditioned:
-        seen = network.observation
-        tags |= {"GEOSR_MTF": _listed(seen.mtf), "GEOSR_NOISE": _listed(seen.noise)}
-    return tags
-
-
-def _listed(values: Sequence[float]) -> str:
-    """Numbers in a row; one where all are the same."""
-    shown = [f"{value:.6g}" for value in values]
-    return shown[0] if len(set(shown)) == 1 else " ".join(shown)
 
 
 def _grid(height: int, width: int, transform: Any) -> str:

@@ -123,7 +123,7 @@ def test_models_are_listed_with_their_scales(run: Any) -> None:
 
 def test_options_are_the_keywords_of_the_library_under_the_same_names() -> None:
     keywords = {name for name, kind in signature(prepare).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
-    talk = {"src", "dst", "dry_run", "as_json", "quiet", "verbose", "scheduler"}
+    talk = {"paths", "outdir", "dry_run", "as_json", "quiet", "verbose", "scheduler"}
     assert {parameter.name for parameter in command.params} - talk == keywords
 
 

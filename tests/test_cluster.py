@@ -97,7 +97,7 @@ def test_processes_and_local_workers_write_the_same_bytes(scene: Path) -> None:
 
 
 def test_a_worker_that_cannot_take_part_is_found_before_the_first_tile(client: Client, scene: Path) -> None:
-    job = prepare(scene, scene.with_name("out.tif"), **OPTIONS)._job()
+    job = prepare(scene, scene.with_name("out.tif"), **OPTIONS).job()
     assert look(job, geosr.__version__) is None
     assert "geosr 0.0.1" in str(look(job, "0.0.1")) or "of 0.0.1" in str(look(job, "0.0.1"))
     run = prepare(scene, scene.with_name("out.tif"), **OPTIONS)

@@ -60,8 +60,8 @@ def test_a_cluster_writes_the_store_of_one_thread(scene: Path, expected: dict[st
 
 def test_a_worker_that_does_not_see_the_result_is_found_before_the_first_tile(scene: Path) -> None:
     run = prepare(scene, scene.with_name("o.zarr"), **OPTIONS)
-    with run._sink() as sink:
-        job = run._job(sink.encoder)
+    with run.open_sink() as sink:
+        job = run.job(sink.encoder)
         assert look(job, geosr.__version__) is None
         assert isinstance(job.encoder, ZarrEncoder)
         elsewhere = replace(job.encoder, store=Folder(scene.with_name("another machine's")))

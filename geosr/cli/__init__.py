@@ -43,7 +43,7 @@ def cli() -> None:
     Every option can also be set by an environment variable, such as GEOSR_UPSCALE_WORKERS.
 
     Exit codes: 0 done, 1 the place failed (disk, network, memory, a tile), 2 the input or an option is at fault,
-    130 interrupted.
+    3 some of several scenes failed, 130 interrupted.
     """
 
 

@@ -12,7 +12,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(file: str, as_json: bool) -> None:
     """Size, grid, bands, radiometry, sensor and warnings of FILE, and what `geosr upscale` would assume."""
-    from geosr.cli.upscale import _shown
+    from geosr.cli.talk import shown
     from geosr.io.describe import describe
 
     facts = describe(file)
@@ -22,4 +22,4 @@ def command(file: str, as_json: bool) -> None:
     for key, value in facts.items():
         if not value or (isinstance(value, list) and all(item is None for item in value)):
             continue  # nothing to say; JSON has it
-        print(f"{key.replace('_', ' '):16}  {_shown(value)}")
+        print(f"{key.replace('_', ' '):16}  {shown(value)}")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from geosr.cli.archive import upscale_all
 from geosr.cli.progress import bar
-
-if TYPE_CHECKING:
-    from geosr.api import Run
+from geosr.cli.talk import Talk, print_report, say
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
@@ -73,8 +71,8 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 
 
 @click.command("upscale", short_help="Upscale a raster into a GeoTIFF or Zarr.")
-@click.argument("src")
-@click.argument("dst", required=False)
+@click.argument("paths", nargs=-1, required=True, metavar="SRC... [DST]")
+@click.option("--outdir", help="Upscale every SRC, and those that @LIST.txt names, into this folder as one run.")
 @click.option("--model", default="fast", show_default=True, help="A name that `geosr models` lists, or a weights file.")
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
@@ -106,8 +104,8 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what was found and assumed.")
 def command(
-    src: str,
-    dst: str | None,
+    paths: tuple[str, ...],
+    outdir: str | None,
     scheduler: str | None,
     dry_run: bool,
     as_json: bool,
@@ -120,45 +118,26 @@ def command(
     DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata, or a Zarr store where its
     name ends in .zarr (s3://bucket/scene.zarr too). Without DST it lies beside SRC with the scale in its name:
     scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
+
+    With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
+    scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
+    options = {name: value for name, value in options.items() if value != {}}
+    if outdir is not None:
+        sys.exit(upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options))
+    if len(paths) > 2 or any(path.startswith("@") for path in paths):
+        raise click.UsageError("several scenes need --outdir, the folder that their results go to")
     from geosr.api import prepare
 
-    run = prepare(src, dst, **{name: value for name, value in options.items() if value != {}})
+    run = prepare(*paths, **options)
     if not quiet:
-        _say(run, verbose)
+        say(run, verbose)
     if dry_run:
-        _print(run.estimate(), as_json)
+        print_report(run.estimate(), as_json)
         return
     with bar(quiet) as advance:
         report = run.execute(advance, scheduler)
     if as_json:
-        _print(report, as_json=True)
+        print_report(report, as_json=True)
     elif not quiet:
         print(report["path"])
-
-
-def _say(run: Run, verbose: bool) -> None:
-    """Warnings and what was assumed, always; the plan too where more is wanted."""
-    plan = run.plan
-    more = [f"{len(run.tiles)} tiles of {plan.core} pixels, halo {plan.halo}, {run.workers} workers"] if verbose else []
-    for line in [*run.warnings, *run.notes, *more]:
-        print(f"geosr: {line}", file=sys.stderr)
-
-
-def _print(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report, indent=2))
-        return
-    width = max(map(len, report))
-    for key, value in report.items():
-        if value in ([], {}, None):
-            continue
-        print(f"{key.replace('_', ' '):{width}}  {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_shown(item) for item in value)
-    return str(value)

@@ -9,13 +9,15 @@ from typing import Any
 from geosr.io import geozarr, rehearsal
 from geosr.io.destination import is_zarr
 from geosr.io.encoder import Encoder
+from geosr.io.environment import GdalError, open_dataset, reading
 from geosr.io.geozarr import Contents
 from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata
-from geosr.io.store import Bucket, Folder
+from geosr.io.store import Folder, Store
 from geosr.io.writer import TiffSink
-from geosr.io.zarr import check_codec
-from geosr.io.zarr_sink import ZarrSink, idle_encoder
+from geosr.io.zarr import ROOTS, check_codec
+from geosr.io.zarr_place import FolderPlace, place_of
+from geosr.io.zarr_sink import ZarrSink, idle_encoder, run_of_store
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 
@@ -55,8 +57,30 @@ def losses(metadata: Metadata, layout: Layout) -> tuple[str, ...]:
     return rehearsal.losses(metadata, layout.dtype)
 
 
+def is_there(path: Path | str) -> bool:
+    """Whether something stands under the name of a result."""
+    return bool(set(_store(path).names()) & set(ROOTS)) if is_zarr(path) else Path(path).exists()
+
+
+def run_in(path: Path | str) -> str | None:
+    """The name of the run that made a finished result; None where that isn't told."""
+    if is_zarr(path):
+        return run_of_store(_store(path))
+    try:
+        with reading(str(path)), open_dataset(str(path)) as dataset:
+            name: str | None = dataset.tags().get("GEOSR_RUN")
+            return name
+    except GdalError:
+        return None
+
+
 def size_of(path: Path | str) -> int:
     """Bytes of a result."""
     if not is_zarr(path):
         return Path(path).stat().st_size
-    return Bucket(path).size() if isinstance(path, str) else Folder(path).size()
+    return _store(path).size()
+
+
+def _store(path: Path | str) -> Store:
+    place = place_of(path)
+    return Folder(place.path) if isinstance(place, FolderPlace) else place.store

@@ -6,6 +6,7 @@ can fill, alone. What it leaves for coarser overviews lies in its note; they are
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -128,7 +129,7 @@ class ZarrEncoder:
     pyramid: Pyramid
     store: Store
     run: str = ""
-    """Fingerprint of the run, which the store should know."""
+    """Fingerprint of the run, which the store should know; empty where nothing is kept."""
 
     def __call__(self, tile: Tile, pixels: Pixels) -> WrittenTile:
         """Write the pixels of `tile.write`; the tile counts as done when this returns. Raises `PlaceError`."""
@@ -156,6 +157,8 @@ class ZarrEncoder:
 
     def check(self) -> str | None:
         """What keeps this process from writing, in one line; None where nothing does."""
+        if not self.run:
+            return None
         try:
             check_codec(self.pyramid.layout.options.compress)
             known = self.store.get(_RUN)
@@ -303,6 +306,15 @@ class ZarrSink:
             self._place.store.put(array.key((0,) * variable.values.ndim), data)
             documents |= array.documents(variable.attributes)
         return documents
+
+
+def run_of_store(store: Store, name: str = "data") -> str | None:
+    """The name of the run that made a store's array; None where that isn't told."""
+    for key in (f"{name}/.zattrs", f"{name}/zarr.json"):
+        document = json.loads(store.get(key) or b"{}")
+        if run := document.get("attributes", document).get("GEOSR_RUN"):
+            return str(run)
+    return None
 
 
 def idle_encoder(layout: Layout, contents: Contents) -> ZarrEncoder:

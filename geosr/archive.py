@@ -1,0 +1,337 @@
+"""Many scenes as one run: one plan, one crew, one bar; a scene that fails stops no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from geosr.api import Progress, Run, prepare
+from geosr.cluster import Crew, crew
+from geosr.errors import GeosrError, InputError, PlaceError
+from geosr.io.destination import default_name
+from geosr.io.layout import Format
+from geosr.io.sinks import is_there, run_in
+from geosr.io.source import close as close_files
+from geosr.models.registry import card as find_card
+from geosr.models.runtime import prepare_process
+from geosr.tiling import Tile
+
+Record = dict[str, Any]
+"""What became of a scene: "src", "path", "status", and the report of `geosr.upscale` or an "error"."""
+Tell = Callable[[Record], None]
+Status = Literal["ready", "skipped", "failed"]
+
+_OPENED_AT_ONCE = 8
+"""Headers and samples are read this many at a time; over a network it is the waiting that takes long."""
+
+
+def upscale_many(
+    sources: Iterable[str | Path],
+    outdir: str | Path,
+    *,
+    progress: Progress | None = None,
+    told: Tell | None = None,
+    scheduler: str | Path | None = None,
+    client: Any = None,
+    **options: Any,
+) -> list[Record]:
+    """Upscale many raster files into a folder as one run; returns a record for each, in their order.
+
+    A result is called as `geosr.upscale` calls it without a name. A scene whose result is there already, from the same
+    input and options, is skipped; one that fails is told of and the others go on. A run that was stopped goes on when
+    called again. Parameters are those of `geosr.upscale`; `told` is called with each record as it comes.
+
+    Raises `InputError`, before anything is written, where two results would have one name or an option can't be used,
+    and `PlaceError` where `outdir` can't be used or a cluster fails.
+    """
+    archive = plan_many(sources, outdir, **options)
+    return archive.execute(progress, told, scheduler if client is None else client)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One scene of an archive."""
+
+    src: str
+    dst: str
+    status: Status
+    run: Run | None = None
+    """What is to be done, where it is ready."""
+    error: GeosrError | None = None
+
+    @property
+    def record(self) -> Record:
+        """What is known before it is done."""
+        record: Record = {"src": self.src, "path": self.dst, "status": self.status}
+        return record | ({"error": str(self.error)} if self.error else {})
+
+
+def plan_many(
+    sources: Iterable[str | Path],
+    outdir: str | Path,
+    *,
+    model: str = "fast",
+    scale: int = 4,
+    format: Format | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> Archive:
+    """Everything that `upscale_many` will do, checked and decided; nothing is computed, and only `outdir` is made.
+
+    A scene that can't be upscaled is part of the plan, as one that failed.
+    """
+    names = [str(source) for source in sources]
+    if not names:
+        raise InputError("there is no scene in the list")
+    find_card(model, scale)
+    results = _names(names, str(outdir), scale, format)
+    _make(str(outdir))
+    options |= {"model": model, "scale": scale, "format": format or "COG"}
+
+    def plan(pair: tuple[str, str]) -> Planned:
+        return _plan(*pair, overwrite, options)
+
+    pairs = list(zip(names, results, strict=True))
+    first = plan(pairs[0])  # it loads the network, once
+    with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+        scenes = (first, *pool.map(plan, pairs[1:]))
+    errors = [scene.error for scene in scenes]
+    if len(scenes) > 1 and errors[0] is not None and len(set(map(str, errors))) == 1:
+        raise errors[0]  # it speaks of an option, and not of a scene
+    return Archive(scenes)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Many scenes that are ready to go."""
+
+    scenes: tuple[Planned, ...]
+
+    @property
+    def ready(self) -> list[Run]:
+        """Those that are still to be done."""
+        return [scene.run for scene in self.scenes if scene.run is not None]
+
+    def execute(
+        self, progress: Progress | None = None, told: Tell | None = None, scheduler: Any = None
+    ) -> list[Record]:
+        """Compute what is missing; returns a record for each scene, in order. Raises as `upscale_many`."""
+        tell = told or (lambda record: None)
+        for scene in self.scenes:
+            if scene.run is None:
+                tell(scene.record)
+        flow = _Flow([scene for scene in self.scenes if scene.run is not None], tell, progress)
+        with prepare_process(threads=1):
+            flow.execute(scheduler)
+        return [flow.records.get(scene.dst, scene.record) for scene in self.scenes]
+
+    def estimate(self) -> Record:
+        """What `execute` would do, summed up; the time is taken from one tile of the first scene."""
+        states = [scene.status for scene in self.scenes]
+        record: Record = {"scenes": len(states), "ready": states.count("ready"), "skipped": states.count("skipped")}
+        record |= {"failed": [f"{scene.src}: {scene.error}" for scene in self.scenes if scene.error]}
+        runs = self.ready
+        if not runs:
+            return record
+        first = runs[0].forecast()
+        tiles = sum(len(run.tiles) for run in runs)
+        pixels = sum(run.layout.raw_size for run in runs)
+        return record | {
+            "tiles": tiles,
+            "bytes": f"about {sum(run.size for run in runs) / 1e6:.1f} MB",
+            "memory": f"about {max(run.memory for run in runs) / 1e6:.0f} MB",
+            "seconds": f"about {first * pixels / runs[0].layout.raw_size:.0f}, with {runs[0].workers} "
+            f"worker{'s' * (runs[0].workers > 1)}",
+        }
+
+
+class _Open:
+    """A scene that is being done."""
+
+    def __init__(self, planned: Planned) -> None:
+        assert planned.run is not None
+        self.planned, self.run = planned, planned.run
+        self.start = time.perf_counter()
+        self.sink = self.run.open_sink()
+        self.job = self.run.job(self.sink.encoder)
+        self.kept = self.sink.done()
+        self.missing: Iterator[Tile] = (tile for tile in self.run.tiles if tile.index not in self.kept)
+        self.flying = 0
+        self.fed = False
+        """Whether all its tiles have been handed out."""
+        self.pixels = 0
+        self.error: GeosrError | None = None
+
+    def fail(self, error: GeosrError) -> None:
+        self.error = self.error or error
+        self.missing = iter(())
+
+    def finish(self) -> Record:
+        """Its record, when no tile is left."""
+        record = self.planned.record
+        try:
+            with self.sink:
+                if self.error is not None:
+                    raise self.error
+                self.sink.finish()
+            report = self.run.report(len(self.kept), self.pixels, time.perf_counter() - self.start)
+        except GeosrError as error:
+            return record | {"status": "failed", "error": str(error)}
+        return record | report | {"status": "done"}
+
+
+class _Flow:
+    """Tiles of one scene after the other, handed to one crew without a break between scenes."""
+
+    def __init__(self, scenes: Sequence[Planned], tell: Tell, progress: Progress | None) -> None:
+        self.records: dict[str, Record] = {}
+        self._scenes = scenes
+        self._tell, self._progress = tell, progress
+        self._waiting = iter(scenes)
+        self._open: list[_Open] = []
+        self._flying: dict[Future[Any], tuple[_Open, Tile]] = {}
+        self._total = sum(len(scene.run.tiles) for scene in scenes if scene.run)
+        self._done = self._pixels = 0
+
+    def execute(self, scheduler: Any) -> None:
+        """Do all of them."""
+        self._current = self._next_scene()
+        if self._current is None:
+            return
+        try:
+            with crew(scheduler, self._current.run.workers, self._current.job) as hands:
+                try:
+                    self._run(hands)
+                finally:
+                    self._keep_what_finishes()
+        except KeyboardInterrupt:
+            done = sum(record["status"] == "done" for record in self.records.values())
+            raise KeyboardInterrupt(
+                f"{done} of {len(self._scenes)} scenes are done; the same command goes on"
+            ) from None
+        finally:
+            for scene in self._open:
+                scene.sink.close()
+            close_files()
+
+    def _run(self, hands: Crew) -> None:
+        while True:
+            while len(self._flying) < hands.ahead and (work := self._next_tile()) is not None:
+                scene, tile = work
+                self._flying[hands.executor.submit(scene.job, tile)] = work
+                scene.flying += 1
+            if not self._flying:
+                return
+            for future in wait(self._flying, return_when=FIRST_COMPLETED).done:
+                self._take(future)
+
+    def _next_tile(self) -> tuple[_Open, Tile] | None:
+        while self._current is not None:
+            scene = self._current
+            if (tile := next(scene.missing, None)) is not None:
+                return scene, tile
+            scene.fed = True
+            self._settle(scene)
+            self._current = self._next_scene()
+        return None
+
+    def _next_scene(self) -> _Open | None:
+        for planned in self._waiting:
+            try:
+                scene = _Open(planned)
+            except GeosrError as error:
+                self._note(planned.record | {"status": "failed", "error": str(error)})
+                continue
+            self._open.append(scene)
+            self._done += len(scene.kept)
+            return scene
+        return None
+
+    def _take(self, future: Future[Any]) -> None:
+        scene, tile = self._flying.pop(future)
+        scene.flying -= 1
+        try:
+            scene.sink.append(tile, future.result())
+            pixels = tile.core.size * scene.run.layout.count
+            scene.pixels += pixels
+            self._pixels += pixels
+            self._done += 1
+            if self._progress:
+                self._progress(self._done, self._total, self._pixels)
+        except GeosrError as error:
+            scene.fail(error)
+        self._settle(scene)
+
+    def _settle(self, scene: _Open) -> None:
+        """Finish a scene of which no tile is left."""
+        if scene.fed and not scene.flying:
+            self._open.remove(scene)
+            self._note(scene.finish())
+
+    def _note(self, record: Record) -> None:
+        self.records[record["path"]] = record
+        self._tell(record)
+
+    def _keep_what_finishes(self) -> None:
+        for future in self._flying:
+            future.cancel()
+        for future, (scene, tile) in self._flying.items():
+            if not future.cancelled() and future.exception() is None:
+                with suppress(GeosrError):
+                    scene.sink.append(tile, future.result())
+
+
+def read_list(path: str | Path) -> list[str]:
+    """The scenes that a text file names, one a line; empty lines and those that begin with # are left out."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as a list of scenes: {error}") from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _names(sources: Sequence[str], outdir: str, scale: int, format: Format | None) -> list[str]:
+    """Where each result goes. Raises `InputError` where two would go to one place, or one to that of an input."""
+    results = [_under(outdir, default_name(source, scale, format or "COG").name) for source in sources]
+    first: dict[str, str] = {}
+    inputs = {str(Path(source).resolve()) for source in sources}
+    for source, result in zip(sources, results, strict=True):
+        if result in first:
+            raise InputError(f"{first[result]} and {source} would both become {result}; rename one, or run them apart")
+        if result in inputs:
+            raise InputError(f"{source} would become {result}, which is an input too; use another --outdir")
+        first[result] = source
+    return results
+
+
+def _under(outdir: str, name: str) -> str:
+    return f"{outdir.rstrip('/')}/{name}" if "://" in outdir else str(Path(outdir).resolve() / name)
+
+
+def _make(outdir: str) -> None:
+    if "://" in outdir:
+        return
+    try:
+        Path(outdir).mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"{outdir} is a file; --outdir is a folder") from error
+    except OSError as error:
+        raise PlaceError(f"folder {outdir} can't be made: {error.strerror}; choose another --outdir") from error
+
+
+def _plan(src: str, dst: str, overwrite: bool, options: dict[str, Any]) -> Planned:
+    try:
+        there = is_there(dst) and not overwrite
+        run = prepare(src, dst, overwrite=overwrite or there, **options)
+        if not there:
+            return Planned(src, dst, "ready", run)
+        if run_in(dst) == run.tags["GEOSR_RUN"]:
+            return Planned(src, dst, "skipped")
+        raise InputError(f"{dst} exists, and is not of this input with these options; use --overwrite to replace it")
+    except GeosrError as error:
+        return Planned(src, dst, "failed", error=error)

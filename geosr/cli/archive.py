@@ -1,0 +1,72 @@
+"""`geosr upscale --outdir`: many scenes as one run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geosr.cli.progress import bar
+from geosr.cli.talk import Talk, print_report, say, tell
+
+if TYPE_CHECKING:
+    from geosr.archive import Archive, Record
+
+SOME_FAILED = 3
+"""Exit code where scenes of several failed."""
+
+
+def upscale_all(paths: Sequence[str], outdir: str, scheduler: str | None, talk: Talk, options: dict[str, Any]) -> int:
+    """Upscale all scenes, tell of each, and sum up; returns the exit code."""
+    from geosr.archive import plan_many
+
+    made = "://" not in outdir and not Path(outdir).exists()
+    start = time.perf_counter()
+    archive = plan_many(_scenes(paths), outdir, **options)
+    if not talk.quiet:
+        _say(archive, talk.verbose)
+    if talk.dry_run:
+        print_report(archive.estimate(), talk.as_json)
+        if made:
+            with suppress(OSError):
+                Path(outdir).rmdir()
+        return _code([scene.status for scene in archive.scenes])
+    with bar(talk.quiet) as advance:
+        records = archive.execute(advance, lambda record: _tell(record, talk), scheduler)
+    states = [record["status"] for record in records]
+    if not talk.quiet:
+        counts = ", ".join(f"{states.count(state)} {state}" for state in ("done", "skipped", "failed"))
+        tell(f"{len(states)} scenes: {counts}, in {time.perf_counter() - start:.1f} s")
+    return _code(states)
+
+
+def _scenes(paths: Sequence[str]) -> list[str]:
+    """The scenes that arguments name, with those of list files in their place."""
+    from geosr.archive import read_list
+
+    return [name for path in paths for name in (read_list(path[1:]) if path.startswith("@") else [path])]
+
+
+def _say(archive: Archive, verbose: bool) -> None:
+    for scene in archive.scenes:
+        if scene.run is not None:
+            say(scene.run, verbose, scene.run.scene.name)
+
+
+def _tell(record: Record, talk: Talk) -> None:
+    """One line for a scene: its result on stdout, or why there is none on stderr."""
+    if talk.as_json:
+        print(json.dumps(record), flush=True)
+    elif record["status"] == "done" and not talk.quiet:
+        print(record["path"], flush=True)
+    if record["status"] == "failed":
+        tell(f"{record['src']} failed: {record['error']}")
+    elif record["status"] == "skipped" and not talk.quiet:
+        tell(f"{record['path']} is there already, of this input with these options")
+
+
+def _code(states: Sequence[str]) -> int:
+    return SOME_FAILED if "failed" in states else 0
