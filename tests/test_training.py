@@ -146,7 +146,7 @@ def test_a_recipe_is_read_and_a_wrong_key_is_named(tmp_path: Path) -> None:
         read_recipe(path)
 
 
-@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x4_finish.toml", "fast_x2.toml"])
+@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x4_more.toml", "fast_x2.toml"])
 def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
     assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name
 
