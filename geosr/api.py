@@ -197,7 +197,7 @@ class Run:
         """
         start = time.perf_counter()
         tiles = self.tiles
-        with self.open_sink() as sink:
+        with prepare_process(threads=1), self.open_sink() as sink:
             kept = sink.done()
             done = self._compute(sink, kept, tiles, progress, scheduler)
             sink.finish()
@@ -254,7 +254,6 @@ class Run:
         job = self.job(sink.encoder)
         try:
             with (
-                prepare_process(threads=1),
                 crew(scheduler, self.workers, job) as hands,
                 closing(run(job, missing, sink, hands.executor, hands.ahead)) as finished,
             ):
