@@ -23,17 +23,21 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> l
 
 
 def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
-    """Numbers from 1, ranges or names: `4,3,2`, `1-4`, `B04,B03`."""
+    """Numbers from 1, ranges, upwards or downwards, or names: `4,3,2`, `1-4`, `4-2`, `B04,B03`."""
     if value is None:
         return None
     bands: list[int | str] = []
     for part in value.split(","):
         first, dash, last = part.strip().partition("-")
         if dash and first.isdigit() and last.isdigit():
-            bands.extend(range(int(first), int(last) + 1))
+            bands.extend(_range(int(first), int(last)))
         else:
             bands.append(int(part) if part.strip().isdigit() else part.strip())
     return bands
+
+
+def _range(first: int, last: int) -> range:
+    return range(first, last + 1) if first <= last else range(first, last - 1, -1)
 
 
 def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
