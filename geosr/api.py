@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -282,12 +282,13 @@ class Run:
     def _fingerprint(self) -> dict[str, str]:
         """What must be the same for a stopped run to go on: all that can change a byte of the result."""
         network = self.upscaler.network
+        assert isinstance(network, ModelNetwork)
         return {
             "input": str(sorted(self.scene.identity.items())),
             "bands": str(self.scene.bands),
             "area": str((self.scene.window, self.scene.area)),
             "radiometry": str(self.upscaler.radiometry),
-            "model": str(network),
+            "model": str(replace(network, notes=())),  # which tell of the machine, and a run may go on elsewhere
             "tags": str(sorted(self.tags.items())),
         }
 

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import atexit
-import threading
+import json
+import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr import __version__
+from geosr.dispatch import ClusterExecutor, graphics, one_line, stay_prepared
 from geosr.errors import GeosrError, InputError, PlaceError
 from geosr.io.zarr_sink import ZarrEncoder
-from geosr.models.runtime import prepare_process
 from geosr.pipeline import Job
-from geosr.tiling import Tile
 from geosr.window import Window
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _ADDRESSES = ("tcp://", "tls://", "ucx://", "ws://", "wss://", "inproc://")
-_WORKER_TIMEOUT = 60
+_SCHEDULER_TIMEOUT = 20.0
+"""Seconds to wait for a scheduler to answer."""
+_WORKER_TIMEOUT = 60.0
 """Seconds to wait for the first worker of a cluster."""
-_DEATHS = 8
-"""Times that a tile is given out again after Dask has given it up, because workers died with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Crew:
 
 @contextmanager
 def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Iterator[Crew]:
-    """A crew for a job, checked: every worker sees the input, has the model and the same geosr.
+    """A crew for a job, checked: every worker sees the input, has the model, and the same geosr and torch.
 
     `scheduler` is a `distributed.Client`, the address of a scheduler ("tcp://host:8786"), a scheduler file, "local:N"
     for N worker processes under Dask, "processes", or "threads" (as None). Raises `InputError` for another, and
@@ -53,105 +50,18 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
         with ThreadPoolExecutor(workers) as pool:
             yield Crew(pool, workers + 1)
     elif scheduler == "processes":
-        with ProcessPoolExecutor(workers, get_context("spawn"), _stay_prepared) as processes:
+        with ProcessPoolExecutor(workers, get_context("spawn"), stay_prepared) as processes:
             try:
                 yield Crew(processes, workers + 1)
             except BrokenProcessPool as error:
                 raise PlaceError("a worker process died, perhaps of memory; use a smaller --tile or fewer") from error
     else:
         with _client(scheduler) as client:
-            yield _cluster(client, job)
-
-
-def work(job: Job, tile: Tile) -> Any:
-    """The encoded result of a tile, on a worker."""
-    _stay_prepared()
-    return job(tile)
-
-
-_for_good = ExitStack()
-
-
-@lru_cache
-def _stay_prepared() -> None:
-    """Once a process, and for good: it has nothing else to do."""
-    _for_good.enter_context(prepare_process(threads=1))
-    atexit.register(_for_good.close)
-
-
-def look(job: Job, version: str) -> str | None:
-    """What keeps this process from doing a job, in one line; None where nothing does."""
-    if version != __version__:
-        return f"it has geosr {__version__}, and this run is of {version}; install the same there"
-    try:
-        job.source.pixels(Window(0, 0, 1, 1))  # type: ignore[attr-defined]
-    except GeosrError as error:
-        return f"it can't read the input: {error}"
-    try:
-        assert job.upscaler.network.halo >= 0  # loads it
-    except GeosrError as error:
-        return f"it can't load the model: {error}"
-    return job.encoder.check() if isinstance(job.encoder, ZarrEncoder) else None
-
-
-class ClusterExecutor(Executor):
-    """Tiles on the workers of a cluster. A tile whose worker died is done by another."""
-
-    def __init__(self, client: Client, resources: dict[str, int] | None = None) -> None:
-        self._client = client
-        self._resources = resources
-        self._lock = threading.Lock()
-        self._flying: dict[Future[Any], Any] = {}
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A future for `fn(*args)` on a worker."""
-        outer: Future[Any] = Future()
-        self._hand_out(outer, fn, args, _DEATHS)
-        return outer
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Call back what is still out; the cluster itself stays."""
-        with self._lock:
-            left = list(self._flying.values())
-            self._flying.clear()
-        if left and self._client.status == "running":
-            self._client.cancel(left, force=True)
-
-    def _hand_out(self, outer: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], lives: int) -> None:
-        try:
-            inner = self._client.submit(work, fn, *args, pure=False, retries=2, resources=self._resources)
-        except Exception as error:  # whatever a client without a scheduler raises
-            raise PlaceError(_gone(error)) from error
-        with self._lock:
-            self._flying[outer] = inner
-        inner.add_done_callback(lambda done: self._take(outer, done, fn, args, lives))
-
-    def _take(self, outer: Future[Any], inner: Any, fn: Callable[..., Any], args: tuple[Any, ...], lives: int) -> None:
-        from distributed import KilledWorker
-
-        with self._lock:
-            self._flying.pop(outer, None)
-        error: BaseException | None = None
-        result = None
-        try:
-            if inner.status in ("cancelled", "lost"):
-                error = PlaceError(_gone("it lost this run's tiles"))
-            else:
-                error = inner.exception()
-                result = None if error else inner.result()
-            if isinstance(error, KilledWorker) and lives and not outer.cancelled():
-                self._hand_out(outer, fn, args, lives - 1)
-                return
-        except BaseException as late:
-            error = PlaceError(_gone(late))
-        if not outer.set_running_or_notify_cancel():
-            return
-        if isinstance(error, KilledWorker):
-            error = PlaceError(f"{_DEATHS} workers in a row died on one tile, perhaps of memory; use a smaller --tile")
-        if error is None:
-            outer.set_result(result)
-        else:
-            outer.set_exception(error if isinstance(error, GeosrError) else PlaceError(_one_line(error)))
+            _check_workers(client, job)
+            cards = graphics(client) if getattr(job.upscaler.network, "device", "cpu") != "cpu" else 0
+            threads = sum(client.nthreads().values())
+            with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
+                yield Crew(executor, 2 * (cards or threads) + 1)
 
 
 @contextmanager
@@ -165,51 +75,95 @@ def _client(scheduler: str | Path | Client) -> Iterator[Client]:
         return
     text = str(scheduler)
     if text.startswith("local:") and text[6:].isdigit() and int(text[6:]) > 0:
-        count = int(text[6:])
-        with (
-            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as local,
-        ):
+        settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
+        with LocalCluster(n_workers=int(text[6:]), **settings) as cluster, Client(cluster) as local:
             yield local
         return
-    if not text.startswith(_ADDRESSES) and not Path(text).is_file():
-        raise InputError(
-            f"scheduler {text!r} is neither threads, processes, local:N, an address such as tcp://host:8786, "
-            "nor a scheduler file"
-        )
-    place = {"address": text} if text.startswith(_ADDRESSES) else {"scheduler_file": text}
-    try:
-        remote = Client(**place, timeout=20, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise PlaceError(f"no Dask scheduler answers at {text}: {_one_line(error)}") from error
-    with remote:
+    with _remote(text) as remote:
         yield remote
 
 
-def _cluster(client: Client, job: Job) -> Crew:
+def _remote(scheduler: str) -> Client:
+    from distributed import Client
+
+    address = scheduler if scheduler.startswith(_ADDRESSES) else _address_in(Path(scheduler))
+    try:
+        return Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise PlaceError(f"no Dask scheduler answers at {address}: {one_line(error)}") from error
+
+
+def _address_in(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["address"])
+    except OSError:
+        raise InputError(
+            f"scheduler '{file}' is neither threads, processes, local:N, an address such as tcp://host:8786, nor a "
+            "scheduler file"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{file} is not what a Dask scheduler writes with --scheduler-file") from None
+
+
+def _check_workers(client: Client, job: Job) -> None:
+    """Ask every worker whether it can do a job. Raises `PlaceError` that names the first one that can't, and why."""
     try:
         client.wait_for_workers(1, timeout=_WORKER_TIMEOUT)
     except TimeoutError as error:
-        raise PlaceError(f"the cluster has had no worker for {_WORKER_TIMEOUT} s; start some and try again") from error
-    for address, said in client.run(look, job, __version__, on_error="return").items():
-        if said is not None and not isinstance(said, OSError):  # a worker that left meanwhile is none
-            raise PlaceError(f"worker {address} can't take part: {said if isinstance(said, str) else _one_line(said)}")
-    threads = sum(client.nthreads().values())
-    graphics = 0
-    if str(getattr(job.upscaler.network, "device", "cpu")).startswith("cuda"):
-        known = client.scheduler_info(n_workers=-1)["workers"].values()
-        graphics = int(sum(worker.get("resources", {}).get("GPU", 0) for worker in known))
-    executor = ClusterExecutor(client, {"GPU": 1} if graphics else None)
-    return Crew(executor, 2 * (graphics or threads) + 1)
+        raise PlaceError(
+            f"the cluster has had no worker for {_WORKER_TIMEOUT:g} s; start some, wait for them and try again"
+        ) from error
+    ours = _teller()()
+    for address, theirs in _asked(client, _teller()):
+        if strange := [package for package in ours if ours[package] != theirs[package]]:
+            package = strange[0]
+            raise PlaceError(
+                f"worker {address} can't take part: it has {package} {theirs[package] or 'not at all'}, and this run "
+                f"is of {ours[package]}; install the same there"
+            )
+    for address, said in _asked(client, look, job):
+        if said is not None:
+            raise PlaceError(f"worker {address} can't take part: {said}")
 
 
-def _gone(why: object) -> str:
-    return (
-        f"the Dask scheduler is gone ({_one_line(why)}); finished tiles are kept, the same command goes on, here or "
-        "on another cluster"
-    )
+def look(job: Job) -> str | None:
+    """What keeps this process from doing a job, in one line; None where nothing does."""
+    try:
+        job.source.pixels(Window(0, 0, 1, 1))  # type: ignore[attr-defined]
+    except GeosrError as error:
+        return f"it can't read the input: {error}"
+    try:
+        assert job.upscaler.network.halo >= 0  # loads it
+    except GeosrError as error:
+        return f"it can't load the model: {error}"
+    return job.encoder.check() if isinstance(job.encoder, ZarrEncoder) else None
 
 
-def _one_line(why: object) -> str:
-    text = " ".join(str(why).split())
-    return text[:200] or type(why).__name__
+def _asked(client: Client, question: Callable[..., Any], *args: Any) -> Iterator[tuple[str, Any]]:
+    """What each worker answers. Raises `PlaceError` that names one that can't even understand the question."""
+    for address, answer in client.run(question, *args, on_error="return").items():
+        if isinstance(answer, OSError):  # a worker that left meanwhile is none
+            continue
+        if isinstance(answer, BaseException):
+            raise PlaceError(f"worker {address} can't take part: {one_line(answer)}")
+        yield address, answer
+
+
+def _teller() -> Callable[[], dict[str, str | None]]:
+    """A function that tells which versions of what makes the pixels are installed.
+
+    It is made here so that it travels whole: a worker without geosr can still answer.
+    """
+
+    def versions() -> dict[str, str | None]:
+        from contextlib import suppress
+        from importlib import import_module, metadata
+
+        told: dict[str, str | None] = {"geosr": None, "torch": None}
+        with suppress(ImportError):
+            told["geosr"] = str(import_module("geosr").__version__)
+        with suppress(ImportError):
+            told["torch"] = metadata.version("torch").partition("+")[0]
+        return told
+
+    return versions

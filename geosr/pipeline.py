@@ -53,9 +53,9 @@ class Job:
         except TileError:
             raise
         except GeosrError as error:
-            raise TileError(f"{_name(tile)}: {error}") from error
+            raise TileError(f"{name_of(tile)}: {error}") from error
         except MemoryError as error:
-            raise TileError(f"{_name(tile)}: out of memory; use a smaller tile or fewer workers") from error
+            raise TileError(f"{name_of(tile)}: out of memory; use a smaller tile or fewer workers") from error
 
     def _upscale(self, pixels: Pixels, tile: Tile) -> Pixels:
         try:
@@ -118,7 +118,8 @@ def _assemble(whole: Tile, parts: list[tuple[Tile, Pixels]]) -> Pixels:
     return Pixels(stored, mask, wanted)
 
 
-def _name(tile: Tile) -> str:
+def name_of(tile: Tile) -> str:
+    """What a message calls a tile: its number and its window of the source."""
     core = tile.core
     return (
         f"tile {tile.index} (rows {core.row}-{core.stop[0] - 1}, columns {core.col}-{core.stop[1] - 1} of the source)"

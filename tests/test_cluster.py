@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
+import numpy as np
 import pytest
+import torch
 from distributed import Client, LocalCluster
 
 import geosr
-from geosr.api import prepare
-from geosr.cluster import look
-from geosr.errors import GeosrError, InputError, PlaceError
+from geosr import dispatch
+from geosr.dispatch import ClusterExecutor
+from geosr.errors import GeosrError, PlaceError, TileError
+from geosr.pipeline import Job
+from geosr.tiling import Tile, TilePlan
 from tests import scenes
+from tests.servers import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:distributed", "ignore::ResourceWarning")
 
@@ -96,18 +102,6 @@ def test_processes_and_local_workers_write_the_same_bytes(scene: Path) -> None:
         assert dst.read_bytes() == expected
 
 
-def test_a_worker_that_cannot_take_part_is_found_before_the_first_tile(client: Client, scene: Path) -> None:
-    job = prepare(scene, scene.with_name("out.tif"), **OPTIONS).job()
-    assert look(job, geosr.__version__) is None
-    assert "geosr 0.0.1" in str(look(job, "0.0.1")) or "of 0.0.1" in str(look(job, "0.0.1"))
-    run = prepare(scene, scene.with_name("out.tif"), **OPTIONS)
-    scene.unlink()
-    with pytest.raises(PlaceError, match=r"worker .* can't read the input") as caught:
-        run.execute(None, client)
-    assert "\n" not in str(caught.value)
-    assert not scene.with_name("out.tif").exists()
-
-
 def test_a_tile_that_cannot_be_read_is_named_and_the_rest_is_kept(client: Client, scene: Path) -> None:
     tiled = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
     spoilt = scenes.make_plain(scene.parent, "deflated.tif", shape=(1, 256, 256), **tiled)
@@ -120,45 +114,122 @@ def test_a_tile_that_cannot_be_read_is_named_and_the_rest_is_kept(client: Client
     assert "\n" not in str(caught.value)
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(scene: Path) -> None:
-    with pytest.raises(InputError, match="neither threads, processes"):
-        geosr.upscale(scene, scene.with_name("out.tif"), scheduler="somewhere", **OPTIONS)
-
-
 def test_workers_killed_during_a_run_cost_nothing_but_time(scene: Path) -> None:
     expected = local(scene)
     dst = scene.with_name("out.tif")
-    over = threading.Event()
-    killed = []
+    dice, killed = random.Random(0), 0
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
 
-        def kill() -> None:
-            dice = random.Random(0)
-            while not over.wait(0.7) and len(killed) < 10:
-                pids = [nanny.process.pid for nanny in cluster.workers.values() if nanny.process and nanny.process.pid]
-                if pids:
-                    killed.append(dice.choice(pids))
-                    try:
-                        os.kill(killed[-1], signal.SIGKILL)
-                    except ProcessLookupError:
-                        killed.pop()
+        def kill_thrice(done: int, total: int, pixels: int) -> None:
+            nonlocal killed
+            if done >= (killed + 1) * total // 4 and killed < 3:
+                time.sleep(dice.uniform(0, 0.05))
+                os.kill(dice.choice(processes_of(cluster)), signal.SIGKILL)
+                killed += 1
 
-        def slowly(done: int, total: int, pixels: int) -> None:
-            time.sleep(0.05)
-
-        thread = threading.Thread(target=kill)
-        thread.start()
-        try:
-            report = geosr.upscale(scene, dst, client=client, progress=slowly, **OPTIONS)
-        finally:
-            over.set()
-            thread.join()
-    assert killed
+        report = geosr.upscale(scene, dst, client=client, progress=kill_thrice, **OPTIONS)
+    assert killed == 3
     assert report["tiles"] == 100
     assert dst.read_bytes() == expected
+
+
+def processes_of(cluster: LocalCluster) -> list[int]:
+    """The worker processes that are there, once there is one."""
+    while True:
+        found = [nanny.process.pid for nanny in cluster.workers.values() if nanny.process and nanny.process.pid]
+        if found:
+            return found
+        time.sleep(0.05)
+
+
+def test_a_tile_that_no_worker_has_memory_for_is_named_and_the_others_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "_TRIES", 2)
+    plan = TilePlan(64, 128, 32, 2)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit="700MB", dashboard_address=None, silence_logs=logging.ERROR
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        ClusterExecutor(client) as executor,
+    ):
+        futures = [executor.submit(take_all_memory_at_tile_5, tile) for tile in plan]
+        with pytest.raises(TileError, match=r"tile 5 \(rows 32-63, columns 32-63 .* 2 times .* died on it") as caught:
+            futures[5].result(timeout=120)
+        assert [future.result(timeout=60) for future in futures if future is not futures[5]] == [0, 1, 2, 3, 4, 6, 7]
+    assert "\n" not in str(caught.value)
+
+
+def take_all_memory_at_tile_5(tile: Tile) -> int:
+    """Runs on a worker, whose nanny puts an end to it."""
+    taken = []
+    while tile.index == 5:
+        taken.append(np.ones(5_000_000))
+        time.sleep(0.02)
+    return tile.index
+
+
+def test_one_tile_at_a_time_where_workers_offer_a_gpu_and_the_device_is_settled_there(
+    scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = local(scene)
+    at_work: list[int] = []
+    most: list[int] = []
+
+    def watched(job: Job, tile: Tile) -> Any:
+        at_work.append(tile.index)
+        most.append(len(at_work))
+        time.sleep(0.01)
+        try:
+            assert torch.get_num_threads() == 1
+            return usual(job, tile)
+        finally:
+            at_work.remove(tile.index)
+
+    usual = Job.__call__
+    monkeypatch.setattr(Job, "__call__", watched)
+    settings = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": None}
+    for resources, device, wanted in (({"GPU": 1}, "auto", 1), ({"GPU": 2}, "auto", 2), ({"GPU": 1}, "cpu", 4)):
+        most.clear()
+        with (
+            LocalCluster(**settings, resources=resources) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            dst = scene.with_name("out.tif")
+            geosr.upscale(scene, dst, client=client, device=device, overwrite=True, **OPTIONS)
+        assert dst.read_bytes() == expected
+        assert max(most) <= wanted
+        assert len(most) == 100
+
+
+def test_a_read_that_fails_on_a_worker_is_tried_again_and_a_stalled_one_names_tile_and_window(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_TRIES", 2)
+    for key, value in (("LOW_SPEED_TIME", "1"), ("MAX_RETRY", "0"), ("RETRY_DELAY", "0.05")):
+        monkeypatch.setenv(f"GDAL_HTTP_{key}", value)
+    for name in ("failing.tif", "far.tif"):
+        scenes.make_plain(tmp_path, name, shape=(2, 400, 600), tiled=True, blockxsize=64, blockysize=64)
+    dst = tmp_path / "out.tif"
+    with serving(tmp_path) as server:
+
+        def fail_for_a_while(done: int, total: int, pixels: int) -> None:
+            server.failing = 3 if done == 20 else server.failing
+
+        def stall(done: int, total: int, pixels: int) -> None:
+            if done == 20:
+                server.stalling.set()
+
+        geosr.upscale(server.url("failing.tif"), dst, client=client, progress=fail_for_a_while, **OPTIONS)
+        assert server.failing == 0
+        with pytest.raises(TileError, match=r"tile \d+ \(rows .*far\.tif: rows .*columns .*stalled") as caught:
+            geosr.upscale(server.url("far.tif"), dst, client=client, progress=stall, overwrite=True, **OPTIONS)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_scheduler_that_goes_away_is_told_and_the_run_goes_on_elsewhere(scene: Path) -> None:

@@ -6,6 +6,7 @@ by operation in a fixed order, and convolutions go to the one kernel that was fo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,6 +27,10 @@ from geosr.models.networks.fast import Block, Fast
 
 NETWORKS = {"fast": Fast}
 """Networks by the name that a card calls them."""
+
+
+_one_on_the_card = threading.Lock()
+"""A second block on a GPU would take memory and save no time, however many threads prepare blocks for it."""
 
 
 class Engine(Protocol):
@@ -60,9 +65,10 @@ class OnDevice:
             if self.device == "cpu":
                 self.engine(torch.from_numpy(image), mtf, noise, target)
                 return
-            result = target.new_empty(target.shape, device=self.device)
-            self.engine(torch.from_numpy(image).to(self.device), mtf, noise, result)
-            target.copy_(result)
+            with _one_on_the_card:
+                result = target.new_empty(target.shape, device=self.device)
+                self.engine(torch.from_numpy(image).to(self.device), mtf, noise, result)
+                target.copy_(result)
 
 
 class BackProjection:

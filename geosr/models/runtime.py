@@ -39,6 +39,7 @@ class ModelNetwork:
     precision: Precision = "float32"
     """Of the network's convolutions; everything else is computed in the block's own precision."""
     device: str = "cpu"
+    """Where it says "auto", each process settles that for itself: a worker may have what the caller lacks."""
     sha256: str | None = None
     """Of the weights; a worker that finds others refuses them. None for a model without weights."""
     notes: tuple[str, ...] = ()
@@ -76,7 +77,12 @@ class ModelNetwork:
         return out
 
     def _engine(self) -> Engine:
-        return _load(self.model, self.scale, self.precision, self.device, self.sha256)
+        return _load(self.model, self.scale, self.precision, self._place, self.sha256)
+
+    @property
+    def _place(self) -> str:
+        """The device here."""
+        return _settled_device(self.device)
 
 
 def network_for(
@@ -87,7 +93,7 @@ def network_for(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> ModelNetwork:
-    """The network for a scene, with device and precision chosen for this machine.
+    """The network for a scene, with the precision chosen for this machine; a device "auto" is chosen where it runs.
 
     Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit, and `PlaceError` for
     a device that isn't there.
@@ -95,14 +101,15 @@ def network_for(
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
     # Interpolation waits for memory, not for arithmetic: it goes to a GPU only where one is named.
-    chosen_device, about_device = choose_device("cpu" if device == "auto" and model in REACH else device)
+    device = "cpu" if device == "auto" and model in REACH else device
+    chosen_device, about_device = choose_device(device)
     chosen, about = choose_precision(precision, chosen_device) if card.network else ("float32", "")
     network = ModelNetwork(
         model=model if path is None or model in registry.names() else str(path.resolve()),
         scale=scale,
         observation=observation,
         precision=chosen,
-        device=chosen_device,
+        device=device,
         sha256=None if path is None else sha256(path),
         notes=tuple(line for line in (about_device, about) if line),
     )
@@ -129,6 +136,11 @@ def choose_device(device: str = "auto") -> tuple[str, str]:
             f"device {device!r} isn't there: torch finds {torch.cuda.device_count()} CUDA devices; use cpu"
         )
     return device, f"computed on {torch.cuda.get_device_name(int(index))}"
+
+
+@lru_cache
+def _settled_device(device: str) -> str:
+    return choose_device(device)[0]
 
 
 def choose_precision(
