@@ -207,6 +207,21 @@ def test_one_tile_at_a_time_where_workers_offer_a_gpu_and_the_device_is_settled_
         assert len(most) == 100
 
 
+def test_an_upscaled_array_is_written_by_the_workers_that_offer_gpus(scene: Path) -> None:
+    local(scene)
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(**settings) as cluster, Client(cluster) as client:
+        idle, busy = cluster.workers.values()
+        cluster.sync(busy.set_resources, GPU=1)
+        fine = geosr.open_raster(scene, chunks=64).geosr.upscale("bicubic", 2, tile=128)
+        path = fine.geosr.to_geotiff(scene.with_name("out.tif"), workers=2)
+        done = client.run(lambda dask_worker: dask_worker.state.executed_count)
+    assert not done[idle.address]
+    assert done[busy.address]
+    values = [geosr.open_raster(each, chunks=None).values.tobytes() for each in (path, scene.with_name("local.tif"))]
+    assert values[0] == values[1]
+
+
 def test_a_read_that_fails_on_a_worker_is_tried_again_and_a_stalled_one_names_tile_and_window(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

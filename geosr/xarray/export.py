@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from dask.base import compute, is_dask_collection, tokenize
 
+from geosr.dispatch import graphics
 from geosr.errors import InputError
 from geosr.io.arrays import metadata_of
 from geosr.io.destination import check_name
@@ -28,6 +29,7 @@ from geosr.pipeline import run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import band_names, grid_of
+from geosr.xarray.lazy import UpscaleLayer
 from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
 
 Progress = Callable[[int, int], None]
@@ -83,9 +85,10 @@ def to_geotiff(
         overwrite=overwrite,
     )
     workers = workers or os.cpu_count() or 1
+    place = _place(array)
     with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
         missing = [tile for tile in plan if tile.index not in sink.done()]
-        job = _Piece(array, axes.y, axes.x, Encoder(layout))
+        job = _Piece(array, axes.y, axes.x, Encoder(layout), place)
         with closing(run(job, missing, sink, pool, workers + 1)) as finished:
             for count, _ in enumerate(finished, len(plan) - len(missing) + 1):
                 if progress:
@@ -101,6 +104,8 @@ class _Piece:
     y: int
     x: int
     encoder: Encoder
+    place: dict[str, Any]
+    """Where Dask computes it, as keywords of `compute`."""
 
     def __call__(self, tile: Tile) -> EncodedTile:
         rows, cols = tile.write.slices
@@ -109,22 +114,27 @@ class _Piece:
         ]
         data = piece.data
         if is_dask_collection(data):
-            (data,) = compute(data, **({} if _has_scheduler() else {"scheduler": "synchronous"}))
+            (data,) = compute(data, **self.place)
         grid = grid_of(self.array)
         scenes = axes_of(self.array, grid).to_scenes(np.asarray(data))
         return self.encoder(tile, Pixels(np.ascontiguousarray(scenes[0].astype(self.encoder.layout.dtype, copy=False))))
 
 
-def _has_scheduler() -> bool:
-    """Whether the user has chosen one, by an active client or by dask.config."""
-    if dask.config.get("scheduler", None) is not None:
-        return True
+def _place(array: xr.DataArray) -> dict[str, Any]:
+    """Where the user wants it, by dask.config or an active client, whose GPUs take one tile at a time; else here."""
+    if (dask.config.get("scheduler", None) or "dask.distributed") not in ("dask.distributed", "distributed"):
+        return {}
     with suppress(ImportError, ValueError):
         from distributed import default_client
 
-        default_client()
-        return True
-    return False
+        client = default_client()
+        return {"resources": {"GPU": 1}} if _may_use_gpu(array) and graphics(client) else {}
+    return {"scheduler": "synchronous"}
+
+
+def _may_use_gpu(array: xr.DataArray) -> bool:
+    layers = array.data.dask.layers.values() if is_dask_collection(array.data) else ()
+    return any(isinstance(layer, UpscaleLayer) and layer.recipe.device != "cpu" for layer in layers)
 
 
 def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
