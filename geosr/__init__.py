@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geosr.api import prepare, upscale
     from geosr.archive import upscale_many
+    from geosr.models.own import TorchNetwork
     from geosr.xarray import open_raster
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open_raster", "prepare", "upscale", "upscale_many"]
+__all__ = ["TorchNetwork", "__version__", "open_raster", "prepare", "upscale", "upscale_many"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +29,10 @@ def __getattr__(name: str) -> Any:
         from geosr import archive
 
         return archive.upscale_many
+    if name == "TorchNetwork":
+        from geosr.models import own
+
+        return own.TorchNetwork
     if name == "open_raster":
         from geosr import xarray
 

@@ -19,6 +19,7 @@ from geosr.io.layout import Format, Layout, Options, choose_core, estimate_size
 from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format, encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
+from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card
 from geosr.models.registry import card as find_card
 from geosr.models.runtime import ModelNetwork, network_for, prepare_process
@@ -75,7 +76,7 @@ def prepare(
     src: str | Path,
     dst: str | Path | None = None,
     *,
-    model: str = "fast",
+    model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
@@ -103,7 +104,7 @@ def prepare(
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
-        A name that `geosr models` lists, or a safetensors file with a card.
+        A name that `geosr models` lists, a safetensors file with a card, or a `geosr.TorchNetwork`.
     scale
         Output pixels per source pixel each way.
     bands
@@ -137,6 +138,8 @@ def prepare(
     """
     card = find_card(model, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
+    if isinstance(model, TorchNetwork):
+        model.check_bands(scene.exact)
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(str(src), scale, kind)
     check_name(wish, scene.files, kind)

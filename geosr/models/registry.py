@@ -11,8 +11,9 @@ from pathlib import Path
 from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.models.checkpoint import read_card
+from geosr.models.own import TorchNetwork
 
-__all__ = ["Card", "card", "locate", "names"]
+__all__ = ["Card", "TorchNetwork", "card", "locate", "names"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the package keeps its weights, `NAME_xSCALE.safetensors`."""
@@ -60,22 +61,24 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
-def card(model: str, scale: int | None = None) -> Card:
+def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
     """The card of a model at a scale; for any of its scales if None.
 
-    `model` is one of `names()` or the path of a safetensors file with a card. Raises `ModelError` for an unknown
-    model, a scale that it can't do, or a file that isn't a model.
+    `model` is one of `names()`, the path of a safetensors file with a card, or a network of the caller's own. Raises
+    `ModelError` for an unknown model, a scale that it can't do, or a file that isn't a model.
     """
-    found = _card(model, scale)
+    found = model.card if isinstance(model, TorchNetwork) else _card(model, scale)
     if scale is not None and scale not in found.scales:
         can = _either(f"x{each}" for each in found.scales)
-        anything = "" if model in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
+        anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
         raise ModelError(f"{found.name} works at {can}, not x{scale}{anything}")
     return found
 
 
-def locate(model: str, scale: int) -> Path | None:
+def locate(model: str | TorchNetwork, scale: int) -> Path | None:
     """The file that holds the weights of a model at a scale; None for a model that has none."""
+    if isinstance(model, TorchNetwork):
+        return model.file
     if model in CLASSICAL:
         return None
     return _weights()[model, scale] if model in names() else Path(model)

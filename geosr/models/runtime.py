@@ -19,6 +19,7 @@ from geosr.errors import ModelError, PlaceError
 from geosr.models import registry
 from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.classical import REACH, Interpolation
+from geosr.models.own import OwnEngine, TorchNetwork
 from geosr.sensors import Observation
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ Precision = Literal["float32", "bfloat16"]
 class ModelNetwork:
     """A model that is ready for `Upscaler`: a few names and numbers; weights load on first use, once a process."""
 
-    model: str
-    """A name that the registry knows, or the path of a safetensors file."""
+    model: str | TorchNetwork
+    """A name that the registry knows, the path of a safetensors file, or a network of the caller's own."""
     scale: int
     observation: Observation
     """How the scene was observed, all of its bands."""
@@ -53,13 +54,13 @@ class ModelNetwork:
 
     @property
     def multiple(self) -> int:
-        """Any block side will do."""
-        return 1
+        """Any block side will do, unless the caller's network says otherwise."""
+        return self.model.multiple if isinstance(self.model, TorchNetwork) else 1
 
     @property
     def group(self) -> int:
         """One band at a time: it is the block that fills a processor, and memory grows with bands."""
-        return 1
+        return self.model.bands if isinstance(self.model, TorchNetwork) else 1
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         """See `geosr.upscaler.Network`. Values within the halo of the block's border are a simpler estimate.
@@ -70,6 +71,9 @@ class ModelNetwork:
         block = np.require(block, requirements=["C", "W"])
         try:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
+            if isinstance(self.model, TorchNetwork):
+                engine(block, 0.0, 0.0, out)
+                return out
             for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
                 engine(image, mtf, noise, target)
         except MemoryError as error:
@@ -86,7 +90,7 @@ class ModelNetwork:
 
 
 def network_for(
-    model: str,
+    model: str | TorchNetwork,
     scale: int,
     observation: Observation,
     *,
@@ -103,9 +107,10 @@ def network_for(
     # Interpolation waits for memory, not for arithmetic: it goes to a GPU only where one is named.
     device = "cpu" if device == "auto" and model in REACH else device
     chosen_device, about_device = choose_device(device)
+    by_path = isinstance(model, str) and path is not None and model not in registry.names()
     chosen, about = choose_precision(precision, chosen_device) if card.network else ("float32", "")
     network = ModelNetwork(
-        model=model if path is None or model in registry.names() else str(path.resolve()),
+        model=str(Path(str(path)).resolve()) if by_path else model,
         scale=scale,
         observation=observation,
         precision=chosen,
@@ -228,13 +233,15 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 @lru_cache(maxsize=8)
-def _load(model: str, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
+def _load(model: str | TorchNetwork, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
     if model in REACH and device == "cpu":
-        return Interpolation(model, scale)
+        return Interpolation(str(model), scale)
     return _on_device(model, scale, precision, device, sha)
 
 
-def _on_device(model: str, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
+def _on_device(
+    model: str | TorchNetwork, scale: int, precision: Precision, device: str, sha: str | None
+) -> Engine:
     import torch
 
     from geosr.models import engines
@@ -242,11 +249,13 @@ def _on_device(model: str, scale: int, precision: Precision, device: str, sha: s
     _tell_torch()
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
-    if path is None:
-        plain = engines.BackProjection(scale) if model == "ibp" else Interpolation(model, scale)
-        return engines.OnDevice(plain, device)
-    if sha is not None and sha256(path) != sha:
+    if sha is not None and path is not None and sha256(path) != sha:
         raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
+    if isinstance(model, TorchNetwork):
+        return engines.OnDevice(OwnEngine(model, device), device)
+    if path is None:
+        plain = engines.BackProjection(scale) if model == "ibp" else Interpolation(str(model), scale)
+        return engines.OnDevice(plain, device)
     settings = {"scale": scale, "channels": card.channels, "blocks": card.blocks}
     trained = engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision))
     return engines.OnDevice(trained, device)

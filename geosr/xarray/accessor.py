@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geosr import __version__
 from geosr.errors import InputError
+from geosr.models.own import TorchNetwork
 from geosr.tiling import TilePlan
 from geosr.xarray.cf import grid_of, spatial_dims, with_grid
 from geosr.xarray.export import Progress, to_geotiff
@@ -39,7 +40,7 @@ class DataArrayGeosr:
 
     def upscale(
         self,
-        model: str = "fast",
+        model: str | TorchNetwork = "fast",
         scale: int = 4,
         *,
         mtf: float | Sequence[float] | None = None,
@@ -69,10 +70,10 @@ class DataArrayGeosr:
         result = with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(scale))
         if dtype is not None:
             result.encoding.pop("dtype", None)
-        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": model, "GEOSR_SCALE": str(scale)}
+        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": str(model), "GEOSR_SCALE": str(scale)}
         return result
 
-    def plan(self, model: str = "fast", scale: int = 4, **options: Any) -> TilePlan:
+    def plan(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> TilePlan:
         """The tiles that `upscale` with the same options works by; loads the network for its halo."""
         return self._recipe(model=model, scale=scale, **options).settle().plan
 
@@ -129,7 +130,7 @@ class DatasetGeosr:
         """The pixel grid that the variables share."""
         return grid_of(next(iter(self._planes().values()))).geobox
 
-    def upscale(self, model: str = "fast", scale: int = 4, **options: Any) -> xr.Dataset:
+    def upscale(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> xr.Dataset:
         """The dataset on a finer grid; see `DataArrayGeosr.upscale`. Variables without rows and columns stay."""
         planes = self._planes()
         fine = {name: array.geosr.upscale(model, scale, **options) for name, array in planes.items()}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import spread_windows
+from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
 from geosr.models.runtime import ModelNetwork, network_for
 from geosr.models.threads import sole_threads
@@ -30,7 +31,7 @@ Level = float | tuple[float, ...] | None
 class Recipe:
     """Everything but the pixels; a value that pickles small. Making one reads no weights."""
 
-    model: str
+    model: str | TorchNetwork
     scale: int
     shape: tuple[int, int]
     """Rows and columns of the source."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from geosr.errors import InputError
 from geosr.io.bands import names_classes, possible_nodata
 from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
+from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, identify
@@ -34,7 +35,7 @@ def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
 def recipe_of(
     array: xr.DataArray,
     *,
-    model: str,
+    model: str | TorchNetwork,
     scale: int,
     mtf: float | Sequence[float] | None,
     snr: float | Sequence[float] | None,
@@ -54,6 +55,9 @@ def recipe_of(
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
     stored = "uint8" if array.dtype == bool else str(array.dtype)
     exact = exact_bands(array)
+    if isinstance(model, TorchNetwork):
+        for chunk in _chunked(exact, array, axes_of(array, grid).band):
+            model.check_bands(chunk)
     count = len(exact)
     radiometry = Radiometry(stored, dtype or stored, (nodata_of(array) if nodata is None else nodata,) * count)
     others = array.size // math.prod(grid.shape)
@@ -72,6 +76,14 @@ def recipe_of(
     )
     assert recipe.blur  # checks mtf and snr
     return recipe
+
+
+def _chunked(exact: tuple[bool, ...], array: xr.DataArray, band: int | None) -> Iterator[tuple[bool, ...]]:
+    """What `exact` says of the bands of each chunk."""
+    start = 0
+    for size in (len(exact),) if band is None or array.chunks is None else array.chunks[band]:
+        yield exact[start : start + size]
+        start += size
 
 
 def nodata_of(array: xr.DataArray) -> float | None:

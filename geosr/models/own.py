@@ -1,0 +1,149 @@
+"""A torch network of the caller's own, run tile by tile as geosr's are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from geosr.errors import ModelError
+from geosr.models.card import Card
+from geosr.models.checkpoint import sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TorchNetwork:
+    """A network that geosr doesn't know, for `model=`. Pickles small: it is made where it runs, once a process.
+
+    It is called with stored numbers (1, bands, height, width), float32, whatever gain and offset stand behind them, and
+    gives (1, bands, height * scale, width * scale). Tiles are joined without a seam where `halo` is as far as it sees,
+    which is tried out before the first tile; stored numbers may then differ by one count between tilings, since torch
+    rounds differently for blocks of other sizes. Each instance is a network of its own: what `make` gave an earlier one
+    is not used for it.
+    """
+
+    make: Callable[..., Any]
+    """Makes the network, a `torch.nn.Module` or anything else that is called so: `make(weights)`, or `make()` where
+    there are none. Other processes import it by its name, so that it stands in a module that they have, too."""
+    scale: int
+    """Output pixels per source pixel, each way."""
+    halo: int
+    """Source pixels that an output pixel depends on, on each side."""
+    weights: str | Path | None = None
+    """A file for `make`. Its digest is tagged on the result, and a worker that finds another refuses it."""
+    bands: int = 1
+    """Bands that it is given together; a scene has a multiple of that."""
+    multiple: int = 1
+    """Blocks that it is given have sides that are multiples of this."""
+    token: str = field(default_factory=lambda: uuid4().hex)
+    """What copies in other processes have in common."""
+
+    def __repr__(self) -> str:
+        """What a stopped run knows it by: nothing of this process."""
+        weights = None if self.weights is None else str(self.weights)
+        return f"TorchNetwork({self.name}, {self.scale}, {self.halo}, {weights!r}, {self.bands}, {self.multiple})"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TorchNetwork) and other.token == self.token
+
+    def __hash__(self) -> int:
+        return hash(self.token)
+
+    def __dask_tokenize__(self) -> tuple[str, str | None]:
+        """Dask's name for it, the same in another session."""
+        return repr(self), None if self.file is None else sha256(self.file)
+
+    @property
+    def name(self) -> str:
+        """Where `make` is found."""
+        made = getattr(self.make, "func", self.make)  # of a functools.partial
+        return f"{made.__module__}.{getattr(made, '__qualname__', type(made).__name__)}"
+
+    @property
+    def card(self) -> Card:
+        """As far as it is known. Raises `ModelError` for a scale, halo or number of bands that can't be."""
+        for what, least in (("scale", 1), ("halo", 0), ("bands", 1), ("multiple", 1)):
+            value = getattr(self, what)
+            if type(value) is not int or value < least:
+                raise ModelError(f"{self.name}: {what} is {value!r}; it must be a whole number from {least}")
+        return Card(name=self.name, summary="a network of the caller's own", scales=(self.scale,))
+
+    @property
+    def file(self) -> Path | None:
+        """The weights."""
+        return None if self.weights is None else Path(self.weights).resolve()
+
+    def check_bands(self, exact: Sequence[bool]) -> None:
+        """Raise `ModelError` where bands, those apart that are repeated, can't be given to it in groups."""
+        count = len(exact) - sum(exact)
+        if count % self.bands:
+            raise ModelError(
+                f"{self.name} takes {self.bands} bands together, and there are {count}; pick bands, and for an array "
+                "keep them in one chunk"
+            )
+
+
+class OwnEngine:
+    """A `TorchNetwork` on its device."""
+
+    def __init__(self, network: TorchNetwork, device: str) -> None:
+        """Makes it and tries it out. Raises `ModelError` where it doesn't do what `TorchNetwork` says."""
+        self.network = network
+        try:
+            made = network.make() if network.file is None else network.make(network.file)
+            self.module = made.eval().requires_grad_(False).to(device) if hasattr(made, "eval") else made
+            self._try_out(device)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever somebody else's code raises
+            line = " ".join(str(error).split())[:200]
+            raise ModelError(f"{network.name} can't be run: {type(error).__name__}: {line}") from error
+
+    def reach(self, mtf: float) -> int:
+        """The halo, as told."""
+        return self.network.halo
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """Write the estimate of bands (bands, h, w) into `out` (bands, h * scale, w * scale)."""
+        out.copy_(self._run(image))
+
+    def _run(self, image: Tensor) -> Tensor:
+        return self.module(image[None].float())[0]  # type: ignore[no-any-return]
+
+    def _try_out(self, device: str) -> None:
+        """The shape of a result, and that no more than the halo around it matters, with numbers as a scene has."""
+        import torch
+
+        network = self.network
+        side, rim = _up(2 * network.halo + 8, network.multiple), _up(16, network.multiple)
+        random = torch.Generator().manual_seed(0)
+        around = 3000 * torch.rand(network.bands, side + 2 * rim, side + 2 * rim, generator=random).to(device)
+        block = around[:, rim:-rim, rim:-rim]
+        with torch.inference_mode():
+            alone, within = self._run(block), self._run(around)
+        wanted = (network.bands, side * network.scale, side * network.scale)
+        if tuple(alone.shape) != wanted:
+            raise ModelError(f"{network.name} gives {tuple(alone.shape)} for {tuple(block.shape)}, expected {wanted}")
+        cut, halo = rim * network.scale, network.halo * network.scale
+        core = np.s_[:, halo : wanted[1] - halo, halo : wanted[2] - halo]
+        one, other = alone[core], within[:, cut:-cut, cut:-cut][core]
+        apart = float((one - other).abs().max())
+        if not apart <= 1e-4 * max(1.0, float(other.abs().max())):
+            raise ModelError(
+                f"{network.name} sees farther than its halo of {network.halo} pixels, or looks at whole blocks "
+                f"(results are up to {apart:.3g} apart), so that tiles would show; give it a larger halo"
+            )
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
