@@ -2,10 +2,8 @@
 
     python examples/on_a_cluster.py examples/scene.tif fine.tif
 
-Here the cluster is two processes of this machine. Elsewhere it is what dask-jobqueue, dask-cuda or dask-kubernetes
-make, and the rest stays as it is: `SLURMCluster(cores=4, processes=4, memory="16GB")`, or
-`LocalCUDACluster(resources={"GPU": 1})`, where each graphics card takes one tile at a time. Workers need the same geosr
-and see the input under the same name.
+Here the cluster is two processes of this machine; `slurm.py` and `graphics_cards.py` have others. Workers need the same
+geosr and see the input under the same name.
 """
 
 from __future__ import annotations

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import rasterio
+from distributed import LocalCluster
 
 import geosr
 from tests import scenes
@@ -51,3 +56,51 @@ def test_a_cluster_writes_what_one_machine_writes(tmp_path: Path) -> None:
     geosr.upscale(src, tmp_path / "here.tif", scale=2)
     with rasterio.open(path) as one, rasterio.open(tmp_path / "here.tif") as two:
         assert np.array_equal(one.read(), two.read())
+
+
+@pytest.mark.parametrize("name", ["slurm", "graphics_cards"])
+def test_clusters_of_other_kinds_are_stood_in_for_by_a_local_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = scenes.make_plain(tmp_path), tmp_path / "there.tif"
+    with LocalCluster(n_workers=1, processes=False, resources={"GPU": 1}, dashboard_address=None) as cluster:
+        example(name).main(str(src), str(dst), cluster)
+    geosr.upscale(src, tmp_path / "here.tif", scale=2)
+    with rasterio.open(dst) as one, rasterio.open(tmp_path / "here.tif") as two:
+        assert np.array_equal(one.read(), two.read())
+    for package in ("dask_jobqueue", "dask_cuda"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit, match="pip install dask-"):
+        example(name).main(str(src), str(dst))
+
+
+def test_slurm_is_asked_for_processes_of_one_core() -> None:
+    pytest.importorskip("dask_jobqueue")
+    with example("slurm").slurm(jobs=0) as cluster:
+        script = cluster.job_script()
+    assert "--nthreads 1" in script
+    assert "--nworkers 4" in script
+    assert "--cpus-per-task=4" in script
+
+
+def test_a_network_of_ones_own_sharpens(tmp_path: Path) -> None:
+    path = example("your_own_network").main(str(EXAMPLES / "scene.tif"), str(tmp_path / "own.tif"))
+    geosr.upscale(EXAMPLES / "scene.tif", tmp_path / "bicubic.tif", model="bicubic", scale=2)
+    with rasterio.open(path) as sharp, rasterio.open(tmp_path / "bicubic.tif") as soft:
+        assert sharp.bounds == soft.bounds
+        assert sharp.tags()["GEOSR_MODEL"] == "your_own_network.Sharpened"
+        one, two = sharp.read().astype(float), soft.read().astype(float)
+    assert np.abs(one.mean() - two.mean()) < 1
+    assert np.abs(np.diff(one)).mean() > 1.2 * np.abs(np.diff(two)).mean()
+
+
+def test_ten_lines_keep_a_field_and_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    shutil.copy(EXAMPLES / "scene.tif", tmp_path / "examples" / "scene.tif")
+    there = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, str(EXAMPLES / "ten_lines.py")], cwd=tmp_path, env=there, check=True)
+    assert len((EXAMPLES / "ten_lines.py").read_text().split('"""')[2].strip().splitlines()) <= 10
+    with rasterio.open(tmp_path / "field.tif") as field:
+        assert field.shape == (126, 126)
+        assert field.res == (15, 15)
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
