@@ -160,9 +160,9 @@ class ClusterExecutor(Executor):
         from distributed import KilledWorker
 
         try:
-            if errand.inner.status in ("cancelled", "lost"):
+            if errand.inner.status == "cancelled":
                 return PlaceError(_gone("it lost this run's tiles"))
-            error = errand.inner.exception()
+            error = errand.inner.exception()  # waits where a result was lost with its worker and is made again
             result = None if error else errand.inner.result()
         except BaseException as late:
             return PlaceError(_gone(late))

@@ -74,6 +74,18 @@ def test_a_mask_is_warned_of_or_becomes_nan(tmp_path: Path) -> None:
         assert np.array_equal(np.nan_to_num(array.values), np.where(file.dataset_mask() > 0, file.read(), 0))
 
 
+@pytest.mark.parametrize(("make", "what"), [(scenes.make_gcps, "control points"), (scenes.make_rpcs, "RPCs")])
+def test_what_ties_a_scene_to_the_ground_otherwise_is_warned_of(
+    make: Callable[[Path], Path], what: str, tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    with pytest.warns(UserWarning, match=f"{what}, which a DataArray has no place for") as told:
+        array = geosr.open_raster(path)
+    assert len(told) == 1
+    with scenes.quiet(), rasterio.open(path) as file:
+        assert np.array_equal(array.values, file.read())
+
+
 def test_nodata_of_a_masked_array_goes_to_the_encoding(tmp_path: Path) -> None:
     path = scenes.make_nodata(tmp_path)
     array = geosr.open_raster(path, masked=True, chunks=16)

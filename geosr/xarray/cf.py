@@ -144,7 +144,10 @@ def with_grid(array: xr.DataArray, data: Any, grid: Grid) -> xr.DataArray:
     if grid.mapping in kept and "grid_mapping" not in result.attrs:
         result.encoding["grid_mapping"] = grid.mapping
     if "transform" in result.attrs and grid.transform is not None:  # rasterio's old way, and stackstac's
-        result.attrs["transform"] = tuple(grid.transform)[: len(result.attrs["transform"])]
+        result.attrs["transform"] = tuple(grid.transform)[: len(tuple(result.attrs["transform"]))]
+        result.attrs.pop("spec", None)  # stackstac's, of the old grid
+        if isinstance(result.attrs.get("resolution"), int | float):
+            result.attrs["resolution"] *= array.sizes[grid.dims[1]] / grid.shape[1]
     return result
 
 
@@ -222,12 +225,13 @@ def _from_cf(attrs: dict[Any, Any]) -> Any:
 def _transform(array: xr.DataArray, dims: tuple[str, str], declared: Affine | None) -> Affine | None:
     """From the coordinates; exactly the declared transform, or that cut by whole pixels, where they lie on it."""
     if not all(dim in array.coords for dim in dims):
-        old = array.attrs.get("transform")
-        return declared or (Affine(*old[:6]) if isinstance(old, (list, tuple)) and len(old) >= 6 else None)
+        return declared or _attribute(array)
     y, x = (np.asarray(array.coords[dim].values) for dim in dims)
     if y.dtype.kind not in "fiu" or x.dtype.kind not in "fiu":
         raise InputError(f"{_called(array)}: coordinates {dims[0]} and {dims[1]} are not numbers")
     counting = declared is not None and is_turned(declared)
+    if declared is None and (corners := _on_corners(array, y, x)):
+        return corners
     step = (1.0, 1.0) if counting else (None, None) if declared is None else (declared.e, declared.a)
     found = [
         _spaced(array, dim, values.astype(float), size) for dim, values, size in zip(dims, (y, x), step, strict=True)
@@ -243,6 +247,25 @@ def _transform(array: xr.DataArray, dims: tuple[str, str], declared: Affine | No
     if max(*sides, abs(rows - round(rows)), abs(cols - round(cols))) < _NEAR + blur:
         return _shifted(declared, round(cols), round(rows))
     return Affine(a, 0.0, c, 0.0, e, f)
+
+
+def _attribute(array: xr.DataArray) -> Affine | None:
+    """The attribute `transform` of old rasterio readers and stackstac: six numbers or nine, or an Affine."""
+    old = array.attrs.get("transform")
+    numbers = tuple(old) if isinstance(old, (list, tuple, Affine)) else ()
+    return Affine(*map(float, numbers[:6])) if len(numbers) >= 6 else None
+
+
+def _on_corners(array: xr.DataArray, y: NDArray[Any], x: NDArray[Any]) -> Affine | None:
+    """The attribute `transform`, where coordinates lie on the corners of its pixels, as stackstac has them."""
+    transform = _attribute(array)
+    if transform is None or is_turned(transform) or not (transform.a and transform.e):
+        return None
+    rows, cols = (y - transform.f) / transform.e, (x - transform.c) / transform.a
+    for places in (rows, cols):
+        if np.abs(places - (round(float(places[0])) + np.arange(len(places)))).max() > _NEAR:
+            return None
+    return _shifted(transform, round(float(cols[0])), round(float(rows[0])))
 
 
 def _shifted(transform: Affine, cols: float, rows: float) -> Affine:

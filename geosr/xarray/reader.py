@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +39,8 @@ def open_raster(
 
     Coordinates are the centres of pixels; CRS and transform stand in `spatial_ref`, nodata, scale and offset in the
     attributes `_FillValue`, `scale_factor` and `add_offset`, and names of bands in `long_name`, as rioxarray has them.
-    Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels.
+    Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels, unless a mask says
+    more than nodata does: masks, control points and RPCs have no place in a DataArray, and a warning says so.
 
     Parameters
     ----------
@@ -89,10 +90,8 @@ class FileArray:
 
 
 def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
-    if scene.mask != "none" and not masked:
-        warnings.warn(
-            f"{scene.name} has a mask, which a DataArray has no place for; masked=True puts NaN there", stacklevel=3
-        )
+    for line in _losses(scene, masked):
+        warnings.warn(f"{scene.name} has {line}", stacklevel=3)
     radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
     dtype = radiometry.working if masked else np.dtype(scene.dtype)
     shape = len(scene.bands), *scene.shape
@@ -123,6 +122,15 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
         if "_FillValue" in array.attrs:
             array.encoding["_FillValue"] = array.attrs.pop("_FillValue")
     return array
+
+
+def _losses(scene: Scene, masked: bool) -> Iterator[str]:
+    """What the file has and a DataArray has no place for, one line each."""
+    if scene.mask != "none" and not masked:
+        yield "a mask, which a DataArray has no place for; masked=True puts NaN there"
+    for what, found in (("control points", scene.metadata.gcps), ("RPCs", scene.metadata.rpcs)):
+        if found:
+            yield f"{what}, which a DataArray has no place for; geosr.upscale(path) carries them into its result"
 
 
 def _attributes(scene: Scene) -> dict[str, Any]:
