@@ -155,7 +155,7 @@ def kills(folder: Path, side: int, rounds: int) -> None:
             while left and done >= left[0]:
                 left.pop(0)
                 time.sleep(dice.uniform(0, 0.5))
-                os.kill(dice.choice(alive(client)), signal.SIGKILL)
+                os.kill(dice.choice(alive(cluster, client)), signal.SIGKILL)
 
         report = upscaled(scene, folder, client=client, tile=64, progress=kill)
     same = "the same bytes as" if dst.read_bytes() == expected else "OTHER BYTES THAN"
@@ -208,10 +208,12 @@ def far_cluster(folder: Path) -> Iterator[Client]:
             process.wait()
 
 
-def alive(client: Client) -> list[int]:
+def alive(cluster: LocalCluster, client: Client) -> list[int]:
     """The processes of workers that are there; one that is killed while it starts is given up by its nanny."""
     while True:
-        if found := [pid for pid in client.run(os.getpid, on_error="return").values() if isinstance(pid, int)]:
+        there = client.scheduler_info(n_workers=-1)["workers"]
+        nannies = [nanny for nanny in cluster.workers.values() if nanny.process and nanny.worker_address in there]
+        if found := [nanny.process.pid for nanny in nannies if nanny.process.pid]:
             return found
         time.sleep(0.05)
 

@@ -127,7 +127,7 @@ def test_workers_killed_during_a_run_cost_nothing_but_time(scene: Path) -> None:
             nonlocal killed
             if done >= (killed + 1) * total // 4 and killed < 3:
                 time.sleep(dice.uniform(0, 0.05))
-                os.kill(dice.choice(processes_of(client)), signal.SIGKILL)
+                os.kill(dice.choice(processes_of(cluster, client)), signal.SIGKILL)
                 killed += 1
 
         report = geosr.upscale(scene, dst, client=client, progress=kill_thrice, **OPTIONS)
@@ -136,10 +136,12 @@ def test_workers_killed_during_a_run_cost_nothing_but_time(scene: Path) -> None:
     assert dst.read_bytes() == expected
 
 
-def processes_of(client: Client) -> list[int]:
+def processes_of(cluster: LocalCluster, client: Client) -> list[int]:
     """Of the workers that are there, once there is one: a nanny gives up a worker that dies while it starts."""
     while True:
-        if found := [pid for pid in client.run(os.getpid, on_error="return").values() if isinstance(pid, int)]:
+        there = client.scheduler_info(n_workers=-1)["workers"]
+        nannies = [nanny for nanny in cluster.workers.values() if nanny.process and nanny.worker_address in there]
+        if found := [nanny.process.pid for nanny in nannies if nanny.process.pid]:
             return found
         time.sleep(0.05)
 
