@@ -187,10 +187,7 @@ def test_a_worker_with_other_versions_is_found_before_the_first_tile(
 def test_versions_are_told_by_a_worker_that_has_no_geosr() -> None:
     from distributed.protocol.pickle import dumps
 
-    code = (
-        "import sys, pickle; sys.modules['geosr'] = None; "
-        "print(pickle.loads(sys.stdin.buffer.read())()['geosr'])"
-    )
+    code = "import sys, pickle; sys.modules['geosr'] = None; print(pickle.loads(sys.stdin.buffer.read())()['geosr'])"
     told = subprocess.run([sys.executable, "-c", code], input=dumps(cluster._teller()), capture_output=True, check=True)
     assert told.stdout.decode().strip() == "None"
 

@@ -239,9 +239,7 @@ def _load(model: str | TorchNetwork, scale: int, precision: Precision, device: s
     return _on_device(model, scale, precision, device, sha)
 
 
-def _on_device(
-    model: str | TorchNetwork, scale: int, precision: Precision, device: str, sha: str | None
-) -> Engine:
+def _on_device(model: str | TorchNetwork, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
     import torch
 
     from geosr.models import engines

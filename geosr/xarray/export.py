@@ -85,7 +85,7 @@ def to_geotiff(
         overwrite=overwrite,
     )
     workers = workers or os.cpu_count() or 1
-    place = _place(array)
+    place = computed_where(array)
     with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
         missing = [tile for tile in plan if tile.index not in sink.done()]
         job = _Piece(array, axes.y, axes.x, Encoder(layout), place)
@@ -120,7 +120,7 @@ class _Piece:
         return self.encoder(tile, Pixels(np.ascontiguousarray(scenes[0].astype(self.encoder.layout.dtype, copy=False))))
 
 
-def _place(array: xr.DataArray) -> dict[str, Any]:
+def computed_where(array: xr.DataArray) -> dict[str, Any]:
     """Where the user wants it, by dask.config or an active client, whose GPUs take one tile at a time; else here."""
     if (dask.config.get("scheduler", None) or "dask.distributed") not in ("dask.distributed", "distributed"):
         return {}
@@ -134,7 +134,7 @@ def _place(array: xr.DataArray) -> dict[str, Any]:
 
 def _may_use_gpu(array: xr.DataArray) -> bool:
     layers = array.data.dask.layers.values() if is_dask_collection(array.data) else ()
-    return any(isinstance(layer, UpscaleLayer) and layer.recipe.device != "cpu" for layer in layers)
+    return any(isinstance(layer, UpscaleLayer) and layer.settle().network.device != "cpu" for layer in layers)
 
 
 def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:

@@ -28,7 +28,7 @@ from geosr.pipeline import run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import Grid, band_dim, grid_of
-from geosr.xarray.export import NOT_TAGS, Progress, _has_scheduler, layout_of, metadata_from
+from geosr.xarray.export import NOT_TAGS, Progress, computed_where, layout_of, metadata_from
 
 
 def to_zarr(
@@ -70,7 +70,7 @@ def to_zarr(
     with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
         kept = sink.done()
         missing = (tile for tile in _tiles(plan, sink.encoder.pyramid.scenes) if tile.index not in kept)
-        job = _Piece(ordered, sink.encoder, {} if _has_scheduler() else {"scheduler": "synchronous"})
+        job = _Piece(ordered, sink.encoder, computed_where(ordered))
         with closing(run(job, missing, sink, pool, workers + 1)) as finished:
             for count, _ in enumerate(finished, len(kept) + 1):
                 if progress:
