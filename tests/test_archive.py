@@ -122,7 +122,8 @@ def test_a_result_that_is_there_is_kept_when_it_is_ours_and_refused_when_not(sou
     records = upscale_many(sources, out, **OPTIONS | {"tile": 16})
     assert states(records) == ["skipped", "done", "failed"]
     assert "overwrite" in records[2]["error"]
-    assert (out / "a_x2.tif").stat() == before
+    after = (out / "a_x2.tif").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert states(upscale_many(sources, out, **OPTIONS | {"model": "nearest"})) == ["failed"] * 3
     assert states(upscale_many(sources, out, overwrite=True, **OPTIONS | {"model": "nearest"})) == ["done"] * 3
 
