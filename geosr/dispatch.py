@@ -32,13 +32,21 @@ def graphics(client: Client) -> int:
     return int(sum(worker.get("resources", {}).get("GPU", 0) for worker in _workers(client)))
 
 
-def work(job: Callable[..., Any], *args: Any) -> Any:
+def work(sealed: bytes, *args: Any) -> Any:
     """The result of a job, on a worker; what geosr itself raises comes back as a value, since Dask logs the others."""
     stay_prepared()
     try:
-        return job(*args)
+        return _opened(sealed)(*args)
     except GeosrError as error:
         return _Failed(error)
+
+
+@lru_cache(maxsize=4)
+def _opened(sealed: bytes) -> Callable[..., Any]:
+    from distributed.protocol.pickle import loads
+
+    job: Callable[..., Any] = loads(sealed)
+    return job
 
 
 _for_good = ExitStack()
@@ -90,6 +98,7 @@ class ClusterExecutor(Executor):
         self._flying: dict[Future[Any], _Errand] = {}
         self._suspects: deque[_Errand] = deque()
         self._trial: Future[Any] | None = None
+        self._seal: tuple[Any, bytes] = None, b""
         self._over = threading.Event()
         threading.Thread(target=self._watch, name="geosr-watch", daemon=True).start()
 
@@ -117,13 +126,23 @@ class ClusterExecutor(Executor):
     def _hand_out(self, outer: Future[Any], job: Callable[..., Any], args: tuple[Any, ...], tries: int) -> None:
         try:
             order = {"priority": _TRIES - 1 - tries, "resources": self._resources}
-            inner = self._client.submit(work, job, *args, pure=False, **order)
+            inner = self._client.submit(work, self._sealed(job), *args, pure=False, **order)
         except Exception as error:  # whatever a client without a scheduler raises
             raise PlaceError(_gone(error)) from error
         errand = _Errand(outer, inner, job, args, tries)
         with self._lock:
             self._flying[outer] = errand
         inner.add_done_callback(lambda done: self._take(errand))
+
+    def _sealed(self, job: Callable[..., Any]) -> bytes:
+        """A job as bytes, once for all its tiles: the scheduler passes them on, and would take a job itself apart."""
+        from distributed.protocol.pickle import dumps
+
+        last, sealed = self._seal
+        if last is not job:
+            sealed = dumps(job)
+            self._seal = job, sealed
+        return sealed
 
     def _take(self, errand: _Errand) -> None:
         outcome = self._outcome(errand)
