@@ -50,6 +50,18 @@ def test_a_cube_comes_back_from_zarr_as_it_was_upscaled(tmp_path: Path) -> None:
     assert kept.odc.geobox == module.cube().odc.geobox.zoom_out(0.5)
 
 
+def test_an_archive_of_stores_can_be_looked_at_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("zarr")
+    src = scenes.make_plain(tmp_path)
+    module = example("zarr_archive")
+    looks = module.main(str(tmp_path / "archive"), str(EXAMPLES / "scene.tif"), str(src))
+    assert len(looks) == 2
+    with rasterio.open(EXAMPLES / "scene.tif") as scene:
+        assert looks[0].mean(("y", "x")).values == pytest.approx(scene.read().mean((1, 2)), rel=0.01)
+    module.main(str(tmp_path / "archive"), str(EXAMPLES / "scene.tif"), str(src))
+    assert capsys.readouterr().out.count(" skipped ") == 2
+
+
 def test_a_cluster_writes_what_one_machine_writes(tmp_path: Path) -> None:
     src = scenes.make_plain(tmp_path)
     path = example("on_a_cluster").main(str(src), str(tmp_path / "cluster.tif"))
