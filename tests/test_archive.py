@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 from distributed import Client, LocalCluster
+from rasterio.errors import NotGeoreferencedWarning
 
 import geosr
 from geosr.archive import plan_many, read_list, upscale_many
@@ -233,3 +235,17 @@ def test_the_plan_says_what_will_be_done(sources: list[Path], out: Path) -> None
     assert [scene.status for scene in plan.scenes] == ["skipped", "ready", "ready", "failed"]
     assert len(plan.ready) == 2
     assert np.prod(plan.ready[0].plan.shape) == len(plan.ready[0].tiles)
+
+
+def test_scenes_without_a_georeference_are_planned_side_by_side_in_silence(sources: list[Path], out: Path) -> None:
+    many = []
+    for number in range(24):
+        path = sources[0].with_name(f"bare{number}.tif")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8") as file:
+                file.write(np.full((1, 8, 8), number + 1, np.uint8))
+        many.append(path)
+    before = list(warnings.filters)
+    assert states(upscale_many(many, out, **OPTIONS)) == ["done"] * 24
+    assert list(warnings.filters) == before

@@ -83,9 +83,30 @@ def reading(path: str) -> Iterator[Complaints]:
 
 def open_dataset(path: str) -> DatasetReader:
     """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself."""
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with without_reference():
         return DatasetReader(path, driver=list(DRIVERS))
+
+
+@contextmanager
+def without_reference() -> Iterator[None]:
+    """While it lasts in any thread, no warning that a dataset has no georeference.
+
+    Filters of warnings belong to the process: the first thread sets this one and the last takes it away.
+    """
+    global _quiet, _filters
+    with _LOCK:
+        if _quiet == 0:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        _quiet += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _quiet -= 1
+            if _quiet == 0:
+                _filters.__exit__(None, None, None)
 
 
 class Complaints(list[str]):
@@ -125,7 +146,11 @@ _HARMLESS = re.compile(
     r"not recognized as|TIFFReadDirectory|TIFFFetch|ICC profile|PROJ|proj_|GeoTIFF|EXIF|XMP", re.IGNORECASE
 )
 _SPOILT = re.compile(r"premature end|corrupt|truncat|bad (huffman|zip|data)|crc error|IDAT|not enough", re.IGNORECASE)
-_FILTERS = threading.Lock()
+_LOCK = threading.Lock()
+_quiet = 0
+"""Threads that are in `without_reference`."""
+_filters = warnings.catch_warnings()
+"""What the filters were before the first of them."""
 _heard = threading.local()
 
 

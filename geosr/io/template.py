@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 
 from geosr.io import tiff
 from geosr.io.codec import creation_profile
+from geosr.io.environment import without_reference
 from geosr.io.layout import Layout
 
 _SIDE = 16
@@ -36,10 +35,9 @@ class Template:
         fixed |= {"bigtiff": "NO", "sparse_ok": True} | creation_profile(layout)
         with TemporaryDirectory(prefix="geosr-") as folder:
             path = Path(folder) / "template.tif"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.open(path, "w", **{"nodata": _nodata(layout), **profile, **fixed}) as file:
-                    apply(file)
+            settings = {"nodata": _nodata(layout), **profile, **fixed}
+            with without_reference(), rasterio.open(path, "w", **settings) as file:
+                apply(file)
             sidecar = path.with_name(path.name + ".aux.xml")
             directory = tiff.read_directory(path.read_bytes())
             _check_nodata(directory, layout)
