@@ -24,14 +24,14 @@ import geosr.api as api
 from geosr.upscaler import Upscaler
 quick = Upscaler.__call__
 def slow(self, pixels, tile):
-    time.sleep(0.1)
+    time.sleep(0.2)
     return quick(self, pixels, tile)
 Upscaler.__call__ = slow
 from geosr.cli import main
 print("ready", flush=True)
 main()
 """
-"""geosr with tiles that take a tenth of a second longer, so that a signal lands in the middle of a run."""
+"""geosr with tiles that take a fifth of a second longer, so that a signal lands in the middle of a run."""
 
 
 @pytest.fixture
