@@ -19,7 +19,8 @@ from geosr.errors import InputError, PlaceError, TileError
 from tests import scenes
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs start without
 import geosr.api as api
 from geosr.upscaler import Upscaler
 quick = Upscaler.__call__
