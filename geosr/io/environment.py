@@ -83,15 +83,15 @@ def reading(path: str) -> Iterator[Complaints]:
 
 def open_dataset(path: str) -> DatasetReader:
     """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself."""
-    with without_reference():
+    with quietly():
         return DatasetReader(path, driver=list(DRIVERS))
 
 
 @contextmanager
-def without_reference() -> Iterator[None]:
-    """While it lasts in any thread, no warning that a dataset has no georeference.
+def quietly() -> Iterator[None]:
+    """While it lasts in any thread, no warning that a dataset has no georeference or a netCDF file is still mapped.
 
-    Filters of warnings belong to the process: the first thread sets this one and the last takes it away.
+    Filters of warnings belong to the process: the first thread sets these and the last takes them away.
     """
     global _quiet, _filters
     with _LOCK:
@@ -99,6 +99,7 @@ def without_reference() -> Iterator[None]:
             _filters = warnings.catch_warnings()
             _filters.__enter__()
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            warnings.filterwarnings("ignore", "Cannot close a netcdf_file")
         _quiet += 1
     try:
         yield
@@ -148,7 +149,7 @@ _HARMLESS = re.compile(
 _SPOILT = re.compile(r"premature end|corrupt|truncat|bad (huffman|zip|data)|crc error|IDAT|not enough", re.IGNORECASE)
 _LOCK = threading.Lock()
 _quiet = 0
-"""Threads that are in `without_reference`."""
+"""Threads that are in `quietly`."""
 _filters = warnings.catch_warnings()
 """What the filters were before the first of them."""
 _heard = threading.local()

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
-from geosr.io.environment import GdalError, reason, without_reference
+from geosr.io.environment import GdalError, quietly, reason
 from geosr.io.metadata import Metadata
 from geosr.window import Window
 
@@ -27,7 +27,7 @@ def losses(metadata: Metadata, dtype: str) -> tuple[str, ...]:
 def _through_a_file(metadata: Metadata, dtype: str) -> Metadata:
     count = len(metadata.colors)
     profile = {"driver": "GTiff", "width": 16, "height": 16, "count": count, "dtype": dtype}
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), without_reference(), MemoryFile() as memory:
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), quietly(), MemoryFile() as memory:
         with memory.open(**profile, **metadata.creation_options) as dst:
             metadata.apply(dst)
         with memory.open() as src:

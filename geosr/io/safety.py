@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geosr.errors import InputError
-from geosr.io.environment import gdal_path, is_remote
+from geosr.io.environment import gdal_path, is_remote, quietly
 from geosr.radiometry import DTYPES
 
 LARGEST_BLOCK = 512 * 2**20
@@ -219,8 +218,7 @@ def _check_classic_netcdf(file: Path, name: str) -> None:
     from scipy.io import netcdf_file  # slow to import, and few files are netCDF
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             netcdf_file(str(file), mmap=True).close()
     except (ValueError, TypeError, OSError, IndexError) as error:
         raise InputError(f"{name}: the file is cut off or damaged: {re.sub(chr(10), ' ', str(error))}") from error

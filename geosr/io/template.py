@@ -13,7 +13,7 @@ from rasterio.io import DatasetWriter
 
 from geosr.io import tiff
 from geosr.io.codec import creation_profile
-from geosr.io.environment import without_reference
+from geosr.io.environment import quietly
 from geosr.io.layout import Layout
 
 _SIDE = 16
@@ -36,7 +36,7 @@ class Template:
         with TemporaryDirectory(prefix="geosr-") as folder:
             path = Path(folder) / "template.tif"
             settings = {"nodata": _nodata(layout), **profile, **fixed}
-            with without_reference(), rasterio.open(path, "w", **settings) as file:
+            with quietly(), rasterio.open(path, "w", **settings) as file:
                 apply(file)
             sidecar = path.with_name(path.name + ".aux.xml")
             directory = tiff.read_directory(path.read_bytes())
