@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from geosr.models.networks.fast import Fast
+from geosr.models.networks import fast
 from geosr.models.registry import locate
 from geosr.models.runtime import network_for, prepare_process
 from geosr.sensors import Observation
@@ -49,7 +49,7 @@ def plain() -> Callable[[np.ndarray], np.ndarray]:
     """The trained network as torch runs it when nothing is done about it."""
     path = locate("fast", SCALE)
     assert path is not None
-    module = Fast(SCALE).eval()
+    module = fast(SCALE).eval()
     module.load_state_dict(load_file(path))
 
     def run(block: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from geosr.api import Run, prepare
 from geosr.models.checkpoint import read_tensors
-from geosr.models.networks.fast import Fast
+from geosr.models.networks import fast
 from geosr.models.registry import locate
 from geosr.models.runtime import prepare_process
 from geosr.radiometry import Pixels
@@ -81,7 +81,7 @@ def codec(scene: str) -> float:
 def loop(scene: str, dst: str) -> None:
     """Windows with a margin through the eager float32 network into a DEFLATE file, all settings as they come."""
     side, margin, scale = 256, 32, 4
-    module = Fast(scale).eval()
+    module = fast(scale).eval()
     weights = locate("fast", scale)
     assert weights is not None
     module.load_state_dict(read_tensors(weights))

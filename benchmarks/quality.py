@@ -21,7 +21,7 @@ from torch import Tensor
 from geosr.evaluation.protocol import Case, Comparison, Method, Observation, Scores, compare, load_scenes, score
 from geosr.models.backprojection import backproject
 from geosr.models.classical import upsample
-from geosr.models.networks.fast import Fast
+from geosr.models.networks import fast
 from geosr.sensors import DEFAULT_MTF
 
 HALO = 26
@@ -76,7 +76,7 @@ def back_projection(seen: Observation) -> NDArray[np.float32]:
 
 def network(weights: Path, scale: int) -> Method:
     """`fast` with a mirrored halo, as the scene's edge is treated in use."""
-    net = Fast(scale)
+    net = fast(scale)
     net.load_state_dict(load_file(weights))
 
     def band(values: Tensor, mtf: float, noise: Tensor) -> Tensor:

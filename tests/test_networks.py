@@ -9,13 +9,14 @@ from torch import Tensor
 from geosr.evaluation.metrics import shift
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
-from geosr.models.networks.fast import LOW_PASS_RADIUS, Fast
+from geosr.models.networks import Edsr, fast
+from geosr.models.networks.band import LOW_PASS_RADIUS
 
 
-def shaken(scale: int) -> Fast:
+def shaken(scale: int) -> Edsr:
     """A network whose every weight matters, as after training."""
     torch.manual_seed(3)
-    network = Fast(scale, channels=16, blocks=3)
+    network = fast(scale, channels=16, blocks=3)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return network.eval()
@@ -54,7 +55,7 @@ def test_a_constant_stays_constant(value: float) -> None:
 @torch.no_grad()
 def test_before_training_the_result_is_the_bicubic_estimate() -> None:
     x = noise_image()
-    assert torch.equal(Fast(4)(x, MTF, NOISE), upsample(x, 4))
+    assert torch.equal(fast(4)(x, MTF, NOISE), upsample(x, 4))
 
 
 @torch.no_grad()
@@ -109,13 +110,13 @@ def test_the_trained_network_brings_back_more_than_bicubic(scale: int) -> None:
     assert errors[0] < 0.8 * errors[1]
 
 
-def trained(scale: int) -> Fast:
+def trained(scale: int) -> Edsr:
     from importlib.resources import as_file, files
 
     from safetensors.torch import load_file
 
     with as_file(files("geosr.models") / "weights" / f"fast_x{scale}.safetensors") as path:
-        network = Fast(scale)
+        network = fast(scale)
         network.load_state_dict(load_file(path))
     return network.eval()
 

@@ -21,7 +21,7 @@ from geosr.errors import ModelError, PlaceError
 from geosr.models import registry, runtime
 from geosr.models.card import KEY, Card
 from geosr.models.engines import Residual
-from geosr.models.networks.fast import Fast
+from geosr.models.networks import fast
 from geosr.models.runtime import ModelNetwork, network_for, prepare_process
 from geosr.sensors import Observation
 
@@ -82,7 +82,7 @@ def test_a_pixel_of_fast_has_the_same_bits_in_any_block(data: st.DataObject) -> 
 def test_fast_is_its_network_with_what_it_adds_to_a_flat_scene_taken_off(scale: int) -> None:
     scene = terrain(90, 84)[:1]
     network = network_for("fast", scale, SEEN)
-    module = Fast(scale).eval()
+    module = fast(scale).eval()
     path = registry.locate("fast", scale)
     assert path is not None
     module.load_state_dict(load_file(path))
@@ -206,7 +206,7 @@ def test_other_weights_than_at_the_start_are_refused() -> None:
 
 def own(path: Path, **changes: object) -> str:
     card = Card(name="mine", summary="a test", scales=(2,), network="fast", channels=4, blocks=1)
-    module = Fast(2, channels=4, blocks=1)
+    module = fast(2, channels=4, blocks=1)
     torch.nn.init.normal_(module.tail.weight, std=0.1)
     save_file(module.state_dict(), path, metadata={KEY: replace(card, **changes).to_json()})  # type: ignore[arg-type]
     return str(path)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from geosr.errors import GeosrError
 from geosr.evaluation.protocol import load_scenes
 from geosr.models.checkpoint import read_card
-from geosr.models.networks.fast import Fast
+from geosr.models.networks import fast
 from geosr.training.loop import MARGIN, Progress, Trainer, adopt, decibels, learning_rate, train
 from geosr.training.patches import Patches, load_planes
 from geosr.training.recipe import Recipe, read_recipe
@@ -76,7 +76,7 @@ def test_a_run_goes_on_where_it_was_cut_off(recipe: Recipe) -> None:
 
 def test_the_checkpoint_is_a_network(recipe: Recipe) -> None:
     train(replace(recipe, steps=3))
-    network = Fast(2, channels=8, blocks=1)
+    network = fast(2, channels=8, blocks=1)
     weights = load_file(Path(recipe.out) / "weights.safetensors")
     network.load_state_dict(weights)
     assert all(tensor.isfinite().all() for tensor in weights.values())
@@ -105,7 +105,7 @@ def test_the_learning_rate_rises_and_then_falls_to_a_hundredth() -> None:
 
 
 def test_the_body_of_another_scale_is_taken_over() -> None:
-    large, small = Fast(4, channels=8, blocks=1), Fast(2, channels=8, blocks=1)
+    large, small = fast(4, channels=8, blocks=1), fast(2, channels=8, blocks=1)
     adopt(small, large.state_dict())
     assert torch.equal(small.head.weight, large.head.weight)
     assert small.tail.weight.shape == (4, 8, 3, 3)
@@ -152,7 +152,7 @@ def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
 
 
 def test_published_weights_carry_their_card_and_trust_the_noise_a_little_less(tmp_path: Path) -> None:
-    network = Fast(4)
+    network = fast(4)
     save_file(network.state_dict(), tmp_path / "trained.safetensors")
     gain = {"mean": 1.234, "low": 1.0, "high": 1.5, "worst": 0.1}
     report = [

@@ -23,10 +23,8 @@ from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
 from geosr.models.classical import upsample_into
 from geosr.models.filters import cut, smooth_both
-from geosr.models.networks.fast import Block, Fast
-
-NETWORKS = {"fast": Fast}
-"""Networks by the name that a card calls them."""
+from geosr.models.networks import NETWORKS, Edsr
+from geosr.models.networks.edsr import Block
 
 
 _one_on_the_card = threading.Lock()
@@ -87,14 +85,14 @@ class BackProjection:
 
 
 class Residual:
-    """The network `fast`, arranged for speed; equal to `Fast.forward` within float error away from the border.
+    """An EDSR, arranged for speed; equal to `BandNetwork.forward` within float error away from the border.
 
     Convolutions are not padded, so that a block's rim is not computed in vain; the blur's gains are multiplied into
     the weights; the constant noise channel becomes a bias of the first convolution. What the network would add to a
     flat scene on account of the noise alone is taken off, so that a constant stays the same to the last bit.
     """
 
-    def __init__(self, module: Fast, dtype: torch.dtype) -> None:
+    def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
         self.scale = module.scale
         self.dtype = dtype
         self.module = module

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geosr.models.degradation import Degradation
-from geosr.models.networks.fast import Fast
+from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.patches import Batch, Patches, load_planes
 from geosr.training.recipe import Recipe
 
@@ -48,7 +48,7 @@ class Trainer:
         self.patches = patches
         torch.manual_seed(recipe.seed)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.network = Fast(recipe.scale, recipe.channels, recipe.blocks)
+        self.network = NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
         self.degradation = Degradation(bicubic=recipe.bicubic, noisy=recipe.noisy)
         self.progress = Progress(0, 0.0, 1.0)
         if recipe.start_from:
@@ -166,7 +166,7 @@ LOSSES = {"absolute": absolute, "decibels": decibels}
 """What a recipe can ask to be minimised."""
 
 
-def adopt(network: Fast, weights: dict[str, Tensor]) -> None:
+def adopt(network: BandNetwork, weights: dict[str, Tensor]) -> None:
     """Takes over each tensor of `weights` that has its shape in `network`: all but another scale's last convolution."""
     own = network.state_dict()
     network.load_state_dict(own | {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape})

@@ -19,6 +19,8 @@ class Recipe:
     """Archive of training bands (`scripts/prepare_planes.py`)."""
     out: str
     """Folder that the checkpoints go to."""
+    network: str = "fast"
+    """A name in `geosr.models.networks.NETWORKS`."""
     channels: int = 32
     blocks: int = 8
     patch: int = 32

@@ -1,4 +1,4 @@
-"""The network `fast`: a small residual network for one band at a time, without any bias."""
+"""What the networks for one band at a time share: they add detail to the bicubic estimate, and have no bias."""
 
 from __future__ import annotations
 
@@ -16,23 +16,18 @@ MTF_RANGE = (0.05, 0.60)
 """MTF at Nyquist that the conditioning tells apart; values outside are moved to the nearer end."""
 
 
-class Fast(nn.Module):
-    """Eight residual blocks of 32 channels that add detail to the bicubic estimate.
+class BandNetwork(nn.Module):
+    """The bicubic estimate plus detail that a network makes of the band minus its low-pass.
 
-    The network sees the band minus its low-pass and has no bias, no normalisation and only ReLU, so that
-    `f(a x + b, mtf, a noise) = a f(x, mtf, noise) + b` for every a > 0 and b, within float error. The noise enters
-    as a second, constant channel in the unit of the band (as in FFDNet, Zhang et al. 2018) and so takes the place of
-    thresholds; the blur multiplies the features of every block. The blocks are those of EDSR (Lim et al. 2017).
+    Every network has no bias, and nothing in it but what doubles when its input doubles, so that
+    `f(a x + b, mtf, a noise) = a f(x, mtf, noise) + b` for every a > 0 and b, within float error. The noise enters as
+    a second, constant channel in the unit of the band (as in FFDNet, Zhang et al. 2018) and so takes the place of
+    thresholds; the blur multiplies features (`BlurGains`).
     """
 
-    def __init__(self, scale: int, channels: int = 32, blocks: int = 8) -> None:
+    def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.head = _conv(2, channels)
-        self.blocks = nn.ModuleList(Block(channels) for _ in range(blocks))
-        self.gains = BlurGains(channels, blocks)
-        self.tail = _conv(channels, scale * scale)
-        nn.init.zeros_(self.tail.weight)
         self.register_buffer("low_pass", _gaussian(), persistent=False)
 
     def forward(self, x: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
@@ -59,46 +54,24 @@ class Fast(nn.Module):
 
     def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
         """The detail that is added to the bicubic estimate, (n, 1, h * scale, w * scale), from `high_pass(x)`."""
-        level = noise.to(high.dtype).view(-1, 1, 1, 1).expand_as(high)
-        gains = self.gains(mtf.to(high.dtype))
-        start = self.head(torch.cat((high, level), 1))
-        features = start
-        for index, block in enumerate(self.blocks):
-            features = block(features, gains[:, index])
-        return F.pixel_shuffle(self.tail((features + start) * gains[:, -1]), self.scale)
+        raise NotImplementedError
 
     def base(self, x: Tensor) -> Tensor:
         """The bicubic estimate that the detail is added to, (n, 1, h * scale, w * scale); no gradient passes."""
         return upsample(x.detach(), self.scale)
 
 
-class Block(nn.Module):
-    """Convolution, ReLU, gains, convolution; added to what came in."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _conv(channels, channels)
-        self.second = _conv(channels, channels)
-        with torch.no_grad():
-            self.second.weight.mul_(0.2)
-
-    def forward(self, x: Tensor, gains: Tensor) -> Tensor:
-        """`x` plus what the block adds; `gains` is (n, channels, 1, 1)."""
-        result: Tensor = x + self.second(F.relu(self.first(x)) * gains)
-        return result
-
-
 class BlurGains(nn.Module):
-    """What the blur multiplies the features with: (n, blocks + 1, channels, 1, 1), one before training.
+    """What the blur multiplies features with: (n, places, channels, 1, 1), one before training.
 
     Its biases never meet the band's values, so that they leave the gain and the offset of the input alone.
     """
 
-    def __init__(self, channels: int, blocks: int, hidden: int = 32) -> None:
+    def __init__(self, channels: int, places: int, hidden: int = 32) -> None:
         super().__init__()
-        self.shape = (blocks + 1, channels, 1, 1)
+        self.shape = (places, channels, 1, 1)
         self.first = nn.Linear(1, hidden)
-        self.second = nn.Linear(hidden, (blocks + 1) * channels)
+        self.second = nn.Linear(hidden, places * channels)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
@@ -109,8 +82,18 @@ class BlurGains(nn.Module):
         return gains.view(-1, *self.shape)
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+def conv(inputs: int, outputs: int, size: int = 3, *, shrink: float = 1.0) -> nn.Conv2d:
+    """A convolution without bias that keeps the size; its first weights are multiplied by `shrink`."""
+    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    with torch.no_grad():
+        layer.weight.mul_(shrink)
+    return layer
+
+
+def with_noise(high: Tensor, noise: Tensor) -> Tensor:
+    """(n, 2, h, w): the band and, constant, the standard deviation of its noise."""
+    level = noise.to(high.dtype).view(-1, 1, 1, 1).expand(-1, 1, *high.shape[2:])
+    return torch.cat((high, level), 1)
 
 
 def _gaussian() -> Tensor:
