@@ -96,10 +96,18 @@ class TilePlan(Sequence[Tile]):
         """The tiles whose core `touches` accepts, such as those that meet a polygon."""
         return [tile for tile in self if touches(tile.core)]
 
+    def block(self, core: Window) -> Window:
+        """A core with its halo, grown until its edges lie on multiples from the corner of all that can be read."""
+        corner = self.around or self.scene
+        wanted, step = core.grow(self.halo).shift(-corner.row, -corner.col), self.multiple
+        row, col = (start // step * step for start in (wanted.row, wanted.col))
+        height, width = (-(-stop // step) * step - start for stop, start in zip(wanted.stop, (row, col), strict=True))
+        return Window(row, col, height, width).shift(corner.row, corner.col)
+
     def _tile(self, index: int) -> Tile:
         row, col = divmod(index, self.shape[1])
         core = Window(row * self.core, col * self.core, self.core, self.core).clip(self.scene)
-        block = _round_up(core.grow(self.halo), self.multiple)
+        block = self.block(core)
         return Tile(
             index=index,
             core=core,
@@ -120,13 +128,8 @@ def split(tile: Tile, plan: TilePlan) -> list[Tile]:
     for row in range(0, tile.core.height, half):
         for col in range(0, tile.core.width, half):
             core = Window(tile.core.row + row, tile.core.col + col, half, half).clip(tile.core)
-            block = _round_up(core.grow(plan.halo), plan.multiple)
+            block = plan.block(core)
             parts.append(
                 Tile(tile.index, core, tile.read, block, core.within(block).scale(plan.scale), core.scale(plan.scale))
             )
     return parts
-
-
-def _round_up(window: Window, multiple: int) -> Window:
-    height, width = (-(-side // multiple) * multiple for side in (window.height, window.width))
-    return Window(window.row, window.col, height, width)

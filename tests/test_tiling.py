@@ -96,4 +96,13 @@ def test_a_part_cut_from_more_reads_what_lies_around_it(plan: TilePlan, above: i
     for tile, alone in zip(part, plan, strict=True):
         assert tile.read.clip(around) == tile.read
         assert tile.read == tile.core.grow(max(plan.reach, plan.halo + plan.multiple - 1)).clip(around)
-        assert (tile.core, tile.block, tile.crop, tile.write) == (alone.core, alone.block, alone.crop, alone.write)
+        assert (tile.core, tile.write) == (alone.core, alone.write)
+
+
+@given(plans, st.integers(0, 30), st.integers(0, 30))
+def test_blocks_begin_on_multiples_from_the_corner_of_what_can_be_read(plan: TilePlan, above: int, left: int) -> None:
+    around = Window(-above, -left, plan.height + above, plan.width + left)
+    for tile in plan:
+        assert tile.block.row % plan.multiple == tile.block.col % plan.multiple == 0
+    for tile in replace(plan, around=around):
+        assert (tile.block.row + above) % plan.multiple == (tile.block.col + left) % plan.multiple == 0

@@ -27,6 +27,8 @@ _STRIP = 2**15
 class Interpolation:
     """One of the kernels as an `Engine`, on arrays; torch is not needed."""
 
+    multiple = 1
+
     def __init__(self, kernel: str, scale: int) -> None:
         self.kernel = kernel
         self.scale = scale

@@ -22,8 +22,9 @@ from geosr.errors import ModelError
 from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
 from geosr.models.classical import upsample_into
-from geosr.models.filters import cut, smooth_both
-from geosr.models.networks import NETWORKS, Edsr
+from geosr.models.filters import cut, mirror, smooth_both
+from geosr.models.networks import NETWORKS, BandNetwork, Edsr
+from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
 
 
@@ -33,6 +34,9 @@ _one_on_the_card = threading.Lock()
 
 class Engine(Protocol):
     """A model ready to run; made once a process and shared by its threads."""
+
+    multiple: int
+    """The sides of a band, and its place in the scene, are to be multiples of this."""
 
     def reach(self, mtf: float) -> int:
         """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
@@ -51,6 +55,7 @@ class OnDevice:
     def __init__(self, engine: Engine, device: str) -> None:
         self.engine = engine
         self.device = device
+        self.multiple = engine.multiple
 
     def reach(self, mtf: float) -> int:
         """The engine's own."""
@@ -72,6 +77,8 @@ class OnDevice:
 class BackProjection:
     """Bicubic and ten steps of back-projection."""
 
+    multiple = 1
+
     def __init__(self, scale: int) -> None:
         self.scale = scale
 
@@ -91,6 +98,8 @@ class Residual:
     the weights; the constant noise channel becomes a bias of the first convolution. What the network would add to a
     flat scene on account of the noise alone is taken off, so that a constant stays the same to the last bit.
     """
+
+    multiple = 1
 
     def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
         self.scale = module.scale
@@ -160,6 +169,84 @@ class Residual:
                         raise
 
 
+class Padded:
+    """Any other network for one band, as it was trained: convolutions padded, and the rim that this spoils cut off."""
+
+    def __init__(self, module: BandNetwork, dtype: torch.dtype) -> None:
+        self.scale = module.scale
+        self.dtype = dtype
+        self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
+        self.module = module.to(dtype)
+        self.multiple = module.multiple
+        self.at_rest = lru_cache(maxsize=512)(self._at_rest)
+        self.rim = self._rim()
+
+    def reach(self, mtf: float) -> int:
+        """Measured: how far one changed pixel shows, and the low-pass before it."""
+        return self.rim + len(self.low_pass) // 2
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """See `Engine`. The estimate within `reach` of the border is bicubic."""
+        upsample_into(out, image, self.scale)
+        reach = self.reach(mtf)
+        if min(image.shape) <= 2 * reach:
+            return
+        high = image - smooth_both(mirror(image, len(self.low_pass) // 2), self.low_pass)
+        detail = self._detail(high.to(self.dtype), mtf, noise)
+        if noise > 0:
+            detail = (self._phases(detail) - self.at_rest(mtf, noise)).view(detail.shape)
+        rim = reach * self.scale
+        cut(out, rim).add_(cut(detail, rim))
+
+    def _detail(self, high: Tensor, mtf: float, noise: float) -> Tensor:
+        """(h * scale, w * scale) for a band without its low-pass (h, w)."""
+        told = torch.tensor([mtf, noise], dtype=self.dtype, device=high.device)
+        return self.module.residual(high[None, None], told[:1], told[1:])[0, 0]
+
+    def _at_rest(self, mtf: float, noise: float) -> Tensor:
+        """What the network adds to a flat scene, (1, scale, 1, scale)."""
+        side = self._smallest()
+        flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
+        return self._phases(self._detail(flat, mtf, noise))[side // 2, :, side // 2][None, :, None]
+
+    def _phases(self, detail: Tensor) -> Tensor:
+        """(h * scale, w * scale) as (h, scale, w, scale)."""
+        return detail.view(detail.shape[0] // self.scale, self.scale, -1, self.scale)
+
+    def _smallest(self) -> int:
+        """Side of a block whose middle no border reaches, source pixels."""
+        return -(-(2 * self.rim + 2) // 16) * 16
+
+    def _rim(self) -> int:
+        side = 48
+        while (rim := self._spread(side)) is None:
+            side *= 2
+            if side > _LARGEST_PROBE:
+                raise ModelError(f"an output pixel of {type(self.module).__name__} depends on more than {side} pixels")
+        return rim
+
+    def _spread(self, side: int) -> int | None:
+        """How far a pixel that is no number spreads, source pixels; None where it reaches the border of the probe.
+
+        Tried at every place that a pixel can have in a window of the network's.
+        """
+        middle, farthest = side // 2, 0
+        for place in range(middle, middle + self.multiple):
+            probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
+            probe[place, place] = torch.nan
+            with torch.inference_mode():
+                hit = self._phases(self._detail(probe, 0.25, 0.0)).isnan().any(3).any(1).any(0).nonzero()
+            first, last = int(hit.min()), int(hit.max())
+            if first == 0 or last == side - 1:
+                return None
+            farthest = max(farthest, place - first, last - place)
+        return farthest
+
+
+_LARGEST_PROBE = 768
+"""Side of the largest block that a network's reach is looked for in, source pixels."""
+
+
 def build(
     network: str, settings: dict[str, int], tensors: dict[str, Tensor], device: str, dtype: torch.dtype
 ) -> Engine:
@@ -176,7 +263,8 @@ def build(
         )
     module = NETWORKS[network](**settings)
     module.load_state_dict(tensors)
-    return Residual(module.eval().requires_grad_(False).to(device), dtype)
+    module = module.eval().requires_grad_(False).to(device)
+    return Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype)
 
 
 @contextmanager
@@ -209,12 +297,8 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution without padding.
-
-    torch takes another kernel, which rounds differently, for small inputs; oneDNN is asked for by name so that a pixel
-    doesn't depend on the size of its block.
-    """
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """A convolution without padding, of the same bits whatever the size of `x` (`networks.band.Conv`)."""
+    if is_exact(x):
         return torch.mkldnn_convolution(x, weight, bias, [0, 0], [1, 1], [1, 1], 1)
     return F.conv2d(x, weight, bias)
 

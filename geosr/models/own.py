@@ -99,6 +99,7 @@ class OwnEngine:
     def __init__(self, network: TorchNetwork, device: str) -> None:
         """Makes it and tries it out. Raises `ModelError` where it doesn't do what `TorchNetwork` says."""
         self.network = network
+        self.multiple = network.multiple
         try:
             made = network.make() if network.file is None else network.make(network.file)
             self.module = made.eval().requires_grad_(False).to(device) if hasattr(made, "eval") else made

@@ -54,8 +54,8 @@ class ModelNetwork:
 
     @property
     def multiple(self) -> int:
-        """Any block side will do, unless the caller's network says otherwise."""
-        return self.model.multiple if isinstance(self.model, TorchNetwork) else 1
+        """What the network's windows of attention ask for; 1 for convolutions, which take any block."""
+        return self._engine().multiple
 
     @property
     def group(self) -> int:

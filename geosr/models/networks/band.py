@@ -25,6 +25,9 @@ class BandNetwork(nn.Module):
     thresholds; the blur multiplies features (`BlurGains`).
     """
 
+    multiple = 1
+    """Sides of the input, and its place in the scene, are to be multiples of this many pixels."""
+
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
@@ -82,9 +85,27 @@ class BlurGains(nn.Module):
         return gains.view(-1, *self.shape)
 
 
-def conv(inputs: int, outputs: int, size: int = 3, *, shrink: float = 1.0) -> nn.Conv2d:
+class Conv(nn.Conv2d):
+    """A convolution whose result at a pixel has the same bits whatever the size of the block, where none is trained.
+
+    torch takes another kernel, which rounds differently, for small inputs; oneDNN is therefore asked for by name.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, outputs, h, w) of (n, inputs, h, w)."""
+        if torch.is_grad_enabled() or not is_exact(x):
+            return super().forward(x)
+        return torch.mkldnn_convolution(x, self.weight, None, self.padding, self.stride, self.dilation, 1)  # type: ignore[arg-type]
+
+
+def is_exact(x: Tensor) -> bool:
+    """Whether oneDNN has a kernel for `x` that doesn't depend on its size."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call,no-any-return]
+
+
+def conv(inputs: int, outputs: int, size: int = 3, *, shrink: float = 1.0) -> Conv:
     """A convolution without bias that keeps the size; its first weights are multiplied by `shrink`."""
-    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    layer = Conv(inputs, outputs, size, padding=size // 2, bias=False)
     with torch.no_grad():
         layer.weight.mul_(shrink)
     return layer

@@ -24,6 +24,7 @@ class Swin(BandNetwork):
     on a grid of 8 pixels from the scene's corner.
     """
 
+    multiple = WINDOW
     DEPTH = 4
 
     def __init__(self, scale: int, channels: int = 60, blocks: int = 4) -> None:

@@ -1,0 +1,96 @@
+"""Networks as the runtime runs them: the same as trained, and the same bits in any block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from geosr.models import engines
+from geosr.models.networks import NETWORKS, BandNetwork
+
+SMALL = {"edsr": (8, 2), "srcnn": (8, 1), "vdsr": (8, 3), "span": (8, 2), "rrdb": (8, 1), "swin": (12, 1)}
+"""Channels and blocks that keep a test short."""
+
+
+def shaken(name: str, scale: int = 2) -> BandNetwork:
+    """A network whose every weight matters, as after training."""
+    torch.manual_seed(3)
+    network = NETWORKS[name](scale, *SMALL[name])
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return network.eval().requires_grad_(False)
+
+
+def engine(name: str, scale: int = 2) -> engines.Engine:
+    channels, blocks = SMALL[name]
+    settings = {"scale": scale, "channels": channels, "blocks": blocks}
+    return engines.build(name, settings, dict(shaken(name, scale).state_dict()), "cpu", torch.float32)
+
+
+def image(height: int = 160, width: int = 152) -> Tensor:
+    return 40 * torch.randn(height, width, generator=torch.Generator().manual_seed(5)) + 700
+
+
+def run(ready: engines.Engine, band: Tensor, scale: int = 2, noise: float = 3.0) -> Tensor:
+    out = band.new_empty(band.shape[0] * scale, band.shape[1] * scale)
+    with torch.inference_mode():
+        ready(band, 0.3, noise, out)
+    return out
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_engine_is_its_network_with_what_it_adds_to_a_flat_scene_taken_off(name: str) -> None:
+    ready, network, band = engine(name), shaken(name), image()
+    told = torch.tensor([0.3]), torch.tensor([3.0])
+    with torch.inference_mode():
+        expected = network(band[None, None], *told) - network(torch.zeros(1, 1, *band.shape), *told)
+    rim = 2 * ready.reach(0.3)
+    difference = (run(ready, band) - expected[0, 0])[rim:-rim, rim:-rim]
+    assert difference.numel() > 1000
+    assert float(difference.abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_block_cut_elsewhere_gives_the_same_pixels(name: str) -> None:
+    ready, band = engine(name), image()
+    whole = run(ready, band)
+    reach, step = ready.reach(0.3), ready.multiple
+    row, col = 24, 16
+    part = run(ready, band[row : row + 120, col : col + 128].contiguous())
+    inner = (slice(2 * reach, -2 * reach), slice(2 * reach, -2 * reach))
+    same = whole[2 * row : 2 * (row + 120), 2 * col : 2 * (col + 128)]
+    assert row % step == col % step == 0
+    if name == "swin":  # matrix products may round differently by the number of windows
+        assert float((part - same)[inner].abs().max()) < 1e-3
+    else:
+        assert torch.equal(part[inner], same[inner])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_flat_scene_stays_flat_whatever_noise_is_told(name: str) -> None:
+    flat = torch.full((120, 120), 812.25)
+    assert torch.equal(run(engine(name), flat), torch.full((240, 240), 812.25))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_pixel_beyond_the_reach_is_felt(name: str) -> None:
+    ready, band = engine(name), image()
+    reach = ready.reach(0.3)
+    changed = band.clone()
+    changed[80, 75] += 1000.0
+    felt = (run(ready, changed) != run(ready, band)).nonzero()
+    assert felt.numel() > 0
+    distances = (torch.div(felt, 2, rounding_mode="floor") - torch.tensor([80, 75])).abs()
+    if name != "swin":
+        assert int(distances.max()) <= reach
+    assert reach >= 6
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gain_and_offset_pass_through_every_network(name: str) -> None:
+    ready, band = engine(name), image()
+    plain = run(ready, band)
+    changed = run(ready, 0.01 * band - 3.0, noise=0.03)
+    assert float((changed - (0.01 * plain - 3.0)).abs().max()) < 2e-4
