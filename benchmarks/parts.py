@@ -122,7 +122,7 @@ def map_overlap(scene: str, dst: str) -> None:
     scale = 2
     run = prepare(scene, "never_written.tif", model="fast", scale=scale, mtf=MTF, snr=100)
     noises, margin = run.upscaler.network.observation.noise, run.plan.halo
-    module = Fast(scale).eval()
+    module = fast(scale).eval()
     weights = locate("fast", scale)
     assert weights is not None
     module.load_state_dict(read_tensors(weights))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from geosr.models.networks import fast
 from geosr.training.loop import MARGIN, Progress, Trainer, adopt, decibels, learning_rate, train
 from geosr.training.patches import Patches, load_planes
 from geosr.training.recipe import Recipe, read_recipe
+from geosr.training.soap import Soap
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +62,39 @@ def test_forty_steps_bring_the_error_below_bicubics(recipe: Recipe, loss: str) -
     assert train(replace(recipe, loss=loss)).loss < 0.97
 
 
+@pytest.mark.parametrize("optimiser", ["adam", "soap"])
+def test_a_run_that_was_killed_ends_with_the_same_weights(recipe: Recipe, tmp_path: Path, optimiser: str) -> None:
+    undisturbed = trainer(replace(recipe, optimiser=optimiser))
+    for _ in range(20):
+        undisturbed.step()
+        if undisturbed.progress.step == 13:
+            undisturbed.save(tmp_path / "killed")
+    resumed = trainer(replace(recipe, optimiser=optimiser, seed=99))
+    resumed.load(tmp_path / "killed")
+    for _ in range(7):
+        resumed.step()
+    assert resumed.progress.loss == undisturbed.progress.loss
+    assert all(torch.equal(value, resumed.average[name]) for name, value in undisturbed.average.items())
+
+
+def test_soap_goes_down_a_narrow_valley_faster_than_adam() -> None:
+    random = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(12, 12, generator=random))[0]
+    wide = turn @ torch.diag(torch.logspace(-2, 0, 12)) @ turn.T
+    goal = torch.randn(8, 12, generator=random)
+
+    def left(make: Callable[..., torch.optim.Optimizer]) -> float:
+        weight = torch.nn.Parameter(torch.zeros(8, 12))
+        optimiser = make([weight], lr=0.03)
+        for _ in range(200):
+            optimiser.zero_grad()
+            (((weight - goal) @ wide) ** 2).sum().backward()
+            optimiser.step()
+        return float((weight.detach() - goal).norm())
+
+    assert left(Soap) < 0.1 * left(torch.optim.Adam)
+
+
 def test_a_run_goes_on_where_it_was_cut_off(recipe: Recipe) -> None:
     train(replace(recipe, steps=10))
     first = load_file(Path(recipe.out) / "weights.safetensors")
@@ -68,7 +102,6 @@ def test_a_run_goes_on_where_it_was_cut_off(recipe: Recipe) -> None:
     again.load(Path(recipe.out))
     assert again.progress.step == 10
     assert all(torch.equal(again.average[name], value) for name, value in first.items())
-    assert again.optimiser.state_dict()["state"][0]["exp_avg_sq"].abs().sum() > 0
     assert again.step().step == 11
     assert train(recipe).step == 40
     assert train(recipe).step == 40
@@ -146,7 +179,7 @@ def test_a_recipe_is_read_and_a_wrong_key_is_named(tmp_path: Path) -> None:
         read_recipe(path)
 
 
-@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x4_more.toml", "fast_x2.toml"])
+@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x2.toml"])
 def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
     assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name
 

@@ -27,7 +27,6 @@ from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
 
-
 _one_on_the_card = threading.Lock()
 """A second block on a GPU would take memory and save no time, however many threads prepare blocks for it."""
 

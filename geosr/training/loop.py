@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from geosr.models.degradation import Degradation
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.patches import Batch, Patches, load_planes
 from geosr.training.recipe import Recipe
+from geosr.training.soap import Soap
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class Trainer:
         if recipe.start_from:
             adopt(self.network, load_file(recipe.start_from))
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.rate, betas=(0.9, 0.99))
+        self.optimiser = OPTIMISERS[recipe.optimiser](self.network.parameters(), recipe.rate)
 
     def step(self) -> Progress:
         """One step on the next batch; returns and keeps how far the training has come."""
@@ -85,14 +89,12 @@ class Trainer:
         self.progress = Progress(int(step), seconds, loss)
         self.network.load_state_dict(_part(state, "network."))
         self.average = _part(state, "average.")
-        adam = self.optimiser.state_dict()
+        kept = self.optimiser.state_dict()
         names = [name for name, _ in self.network.named_parameters()]
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        adam["state"] = {i: {key: state[f"adam.{name}.{key}"] for key in keys} for i, name in enumerate(names)}
-        self.optimiser.load_state_dict(adam)
-        seed = self.recipe.seed + self.progress.step
-        self.generator.manual_seed(seed)
-        self.patches.reseed(seed)
+        kept["state"] = {i: _part(state, f"optimiser.{name}.") for i, name in enumerate(names)}
+        self.optimiser.load_state_dict(kept)
+        self.generator.set_state(state["random.degradation"])
+        self.patches.set_state(state["random.patches"].numpy().tobytes())
 
     def _losses(self, batch: Batch) -> tuple[Tensor, float]:
         """The loss of the network, and its absolute error over the bicubic estimate's."""
@@ -122,7 +124,9 @@ class Trainer:
         state |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
         state |= {f"average.{name}": value for name, value in self.average.items()}
         for name, parameter in self.network.named_parameters():
-            state |= {f"adam.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
+            state |= {f"optimiser.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
+        state["random.degradation"] = self.generator.get_state()
+        state["random.patches"] = torch.frombuffer(bytearray(self.patches.get_state()), dtype=torch.uint8)
         return state
 
 
@@ -162,6 +166,12 @@ def decibels(error: Tensor) -> Tensor:
     return torch.log((error * error).mean(dim=(1, 2, 3)) + 5e-3).mean()
 
 
+def _adam(parameters: Iterable[Parameter], rate: float) -> Optimizer:
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99))
+
+
+OPTIMISERS: dict[str, Callable[[Iterable[Parameter], float], Optimizer]] = {"adam": _adam, "soap": Soap}
+"""What a recipe can ask to be minimised with."""
 LOSSES = {"absolute": absolute, "decibels": decibels}
 """What a recipe can ask to be minimised."""
 

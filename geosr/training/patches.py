@@ -86,9 +86,13 @@ class Patches:
         for plane in planes:
             self.scenes.setdefault((plane.file, plane.values.shape), []).append(plane)
 
-    def reseed(self, seed: int) -> None:
-        """Starts the random numbers anew."""
-        self.random = np.random.default_rng(seed)
+    def get_state(self) -> bytes:
+        """Where the random numbers stand."""
+        return json.dumps(self.random.bit_generator.state).encode()
+
+    def set_state(self, state: bytes) -> None:
+        """Goes on with the random numbers from where `get_state` was called."""
+        self.random.bit_generator.state = json.loads(state)
 
     def batch(self, n: int) -> Batch:
         """The next `n` patches, flipped and turned at random."""

@@ -32,7 +32,9 @@ class Recipe:
     minutes: float = 60.0
     """...or the time, whichever is reached first; the learning rate follows the nearer one."""
     rate: float = 2e-3
-    """Highest learning rate (Adam, betas .9 and .99)."""
+    """Highest learning rate."""
+    optimiser: str = "adam"
+    """"adam" or "soap"."""
     warm_up: int = 200
     """Steps over which the learning rate rises."""
     loss: str = "absolute"
@@ -62,6 +64,11 @@ def read_recipe(path: str | Path) -> Recipe:
     missing = sorted({"scale", "planes", "out"} - values.keys())
     if missing:
         raise GeosrError(f"{path} lacks the key {missing[0]}; add it")
-    if values.get("loss", "absolute") not in ("absolute", "decibels"):
-        raise GeosrError(f"{path} asks for the loss {values['loss']!r}; choose absolute or decibels")
+    for key, choices in CHOICES.items():
+        if key in values and values[key] not in choices:
+            raise GeosrError(f"{path} asks for the {key} {values[key]!r}; choose {' or '.join(choices)}")
     return Recipe(**values)
+
+
+CHOICES = {"loss": ("absolute", "decibels"), "optimiser": ("adam", "soap")}
+"""What a key's text may be."""

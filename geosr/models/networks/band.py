@@ -100,7 +100,7 @@ class Conv(nn.Conv2d):
 
 def is_exact(x: Tensor) -> bool:
     """Whether oneDNN has a kernel for `x` that doesn't depend on its size."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call,no-any-return]
+    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def conv(inputs: int, outputs: int, size: int = 3, *, shrink: float = 1.0) -> Conv:

@@ -64,7 +64,7 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, h, w)."""
         seen = [x]
-        for layer in self.layers[:-1]:  # type: ignore[index]
+        for layer in self.layers[:-1]:
             seen.append(F.leaky_relu(layer(torch.cat(seen, 1)), SLOPE))
         result: Tensor = x + SHARE * self.layers[-1](torch.cat(seen, 1))
         return result

@@ -58,4 +58,5 @@ class Block(nn.Module):
         inner = F.leaky_relu(self.first(x), SLOPE) * gains
         made = self.third(F.leaky_relu(self.second(inner), SLOPE))
         size = torch.sqrt((made * made).mean(1, keepdim=True) + SMALLEST)
-        return (made + x) * torch.tanh(made / size)
+        result: Tensor = (made + x) * torch.tanh(made / size)
+        return result
