@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.journal import BEHIND, let_go, read_into, write_at
+from geosr.io.journal import let_go, write_at
 from geosr.io.layout import Layout
+from geosr.io.outflow import Outflow, outflow
 
 _CLASSIC_LIMIT = 2**32 - 2**16
 _SAFE_LIMIT = 2**31
-
-_PUSH = 8 * 2**20
-"""So often the system is asked to write what was copied."""
 
 _GHOST = (
     "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -73,43 +70,20 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
     big = _is_big(layout, _cog_start(directories, blocks, ghost, False) + data)
     moved = _moved(blocks, _cog_order(layout, blocks), _cog_start(directories, blocks, ghost, big))
     first = _even(tiff.header_size(big) + len(ghost))
-    with _whole_or_nothing(path) as out:
-        head = (tiff.header(big, first) + ghost).ljust(first, b"\0")
-        write_at(out, head + tiff.pack(_chain(directories, moved, big), first, big), 0)
-        _copy(file, out, _cog_order(layout, blocks), blocks, moved)
+    with outflow(path) as out:
+        out.put((tiff.header(big, first) + ghost).ljust(first, b"\0"))
+        out.put(tiff.pack(_chain(directories, moved, big), first, big))
+        _copy(file, out, _cog_order(layout, blocks), blocks)
 
 
-def _copy(file: int, out: int, order: Iterator[tuple[int, int]], blocks: Blocks, moved: Blocks) -> None:
+def _copy(file: int, out: Outflow, order: Iterator[tuple[int, int]], blocks: Blocks) -> None:
     """Copy blocks, each with its size before it and its last four bytes again behind it."""
-    largest = max((int(counts.max()) for counts in blocks.counts), default=0)
-    # One buffer for all: a new one for each block would cost five times the copying.
-    buffer = memoryview(bytearray(largest + 8))
-    pushed = 0
     for slot, index in order:
         size, start = int(blocks.counts[slot][index]), int(blocks.offsets[slot][index])
-        buffer[:4] = size.to_bytes(4, "little")
-        read_into(file, buffer[4 : 4 + size], start)
+        out.put(size.to_bytes(4, "little"))
+        out.copy(file, start, size)
+        out.put(os.pread(file, 4, start + size - 4))
         let_go(file, start, start + size)
-        buffer[4 + size : 8 + size] = buffer[size : 4 + size]
-        at = int(moved.offsets[slot][index]) - 4
-        write_at(out, buffer[: 8 + size], at)
-        if at - pushed > _PUSH:
-            let_go(out, at - BEHIND, at)
-            pushed = at
-
-
-@contextmanager
-def _whole_or_nothing(path: Path) -> Iterator[int]:
-    """A file to write, which the disk keeps, or which is gone if writing fails."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
-    try:
-        yield file
-        os.fsync(file)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(file)
 
 
 def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:
