@@ -158,7 +158,7 @@ def prepare(
         upscaler=Upscaler(network, radiometry, scene.exact),
         workers=workers or _cores(),
         overwrite=overwrite,
-        notes=(*(notes if card.conditioned else ()), *scene.sensor.notes, *network.notes),
+        notes=(*card.notes, *(notes if card.conditioned else ()), *scene.sensor.notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
 
@@ -300,7 +300,7 @@ class Run:
         fine = metadata.zoom(self.plan.scale)
         return {
             "path": str(self.dst),
-            "model": self.card.name,
+            "model": self.card.title,
             "grid_in": _grid(self.plan.height, self.plan.width, metadata.transform),
             "grid_out": _grid(self.layout.height, self.layout.width, fine.transform),
             "bands": list(self.scene.names),

@@ -20,7 +20,7 @@ def provenance(
     """Tags that a result carries: version, model, how the scene was observed, and what the run is known by."""
     tags = {
         "GEOSR_VERSION": __version__,
-        "GEOSR_MODEL": card.name,
+        "GEOSR_MODEL": card.title,
         "GEOSR_SCALE": str(network.scale),
         "GEOSR_RUN": _run_name(network, scene, radiometry, layout),
     }

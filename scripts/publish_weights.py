@@ -1,17 +1,24 @@
 """Writes trained weights with their card into the package.
 
-    python scripts/publish_weights.py WEIGHTS[,WEIGHTS...] CARD.toml SCALE OUT [QUALITY.json]
+    python scripts/publish_weights.py WEIGHTS[,WEIGHTS...] CARD.toml SCALE OUT [QUALITY.json] [options]
 
 Several checkpoints of one training are averaged, and the noise that the network is told is multiplied by the card's
-`noise_trust`. OUT is a safetensors file whose metadata `geosr_card` is the card as JSON: the TOML's keys, the scale,
-and for every case of QUALITY.json (`benchmarks/quality.py --json`) the gain in dB over bicubic and back-projection.
+`noise_trust`. OUT is a safetensors file whose metadata `geosr_card` is the card as JSON: the TOML's keys (fields of
+`geosr.models.card.Card`), the scale, parameters, halo and multiple of the network as it is loaded, and the figures of
+QUALITY.json, a report of `benchmarks/quality.py --json`. Published once without figures, the file can be measured;
+published again from OUT itself, only the card changes, and what was measured stays unless it is given anew.
+
+--half stores float16, after it was measured to cost less than .02 dB: on the scenes of --planes, or by the difference
+of QUALITY.json to --half-report, the same of a file stored so.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+import tempfile
 import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +26,191 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from geosr.errors import ModelError
+from geosr.evaluation.methods import bicubic, of_model
+from geosr.evaluation.protocol import Case, load_scenes, score
+from geosr.evaluation.report import cost, described, figures, record
+from geosr.evaluation.speed import against_bicubic
+from geosr.models.card import KEY, Card
+from geosr.models.checkpoint import read_card, read_header, sha256
+from geosr.models.networks import NETWORKS
+from geosr.models.runtime import network_for
+from geosr.models.shelf import INDEX
+from geosr.sensors import Observation
 
-def main(weights: str, card_path: str, scale: str, out: str, quality: str = "") -> None:
-    """Writes `out`."""
-    card = tomllib.loads(Path(card_path).read_text(encoding="utf-8")) | {"scale": int(scale)}
-    if quality:
-        card["metrics"] = _metrics(json.loads(Path(quality).read_text(encoding="utf-8")))
-    tensors = _mean([load_file(path) for path in str(weights).split(",")])
-    tensors["head.weight"][:, 1] *= card.get("noise_trust", 1.0)
-    save_file(tensors, out, metadata={"geosr_card": json.dumps(card)})
-    Path(out).chmod(0o644)
+DEAREST_DB = 0.02
+"""What storing float16 may cost at most."""
+HALF_CASES = (Case("MTF 0.25", 0.25), Case("bicubic LR", None))
+
+
+def main(
+    weights: str | Path,
+    card_path: str | Path,
+    scale: str | int,
+    out: str | Path,
+    quality: str | Path | None = None,
+    *,
+    half: bool = False,
+    planes: str | Path | None = None,
+    half_report: str | Path | None = None,
+    hardware: str = "",
+    device: str = "cpu",
+    url: str = "",
+) -> None:
+    """Writes `out`; nothing, where something is wrong: then `ModelError` or `SystemExit` says what."""
+    sources = [Path(path) for path in str(weights).split(",")]
+    card, tensors = _card(Path(card_path), int(scale)), _mean([load_file(path) for path in sources])
+    if _published(sources):
+        card = _with_what_was_measured(card, read_card(sources[0]))
+    else:
+        _trust_noise(tensors, card)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "full.safetensors"
+        _write(trial, tensors, card)
+        network = network_for(str(trial), card.scales[0], Observation((0.25,), (0.0,)), device="cpu")
+        card = replace(card, halo=network.halo, multiple=network.multiple, framework_version=_torch_version())
+        report = None if quality is None else _read(quality)
+        if report is not None:
+            card = replace(card, metrics=figures(report), measured=described(report, card.scales[0]))
+        if half:
+            tensors = {name: value.half() for name, value in tensors.items()}
+            stored = Path(folder) / "half.safetensors"
+            _write(stored, tensors, card)
+            spent = _cost(trial, stored, card.scales[0], planes, report, half_report, device)
+            card = replace(card, stored="float16", half_cost_db=_affordable(spent))
+        if hardware:
+            card = replace(card, speed=(against_bicubic(str(trial), card.scales[0], hardware, device), *card.speed))
+    _write(Path(out), tensors, card)
+    print(f"{out}: {Path(out).stat().st_size / 1e6:.2f} MB, {card.stored}, halo {card.halo}")
+    if url:
+        _serve(Path(out), url)
+
+
+def _card(path: Path, scale: int) -> Card:
+    """The card that the TOML makes; by default the network has the model's name and is told blur and noise."""
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    if unknown := sorted(entries.keys() - {field.name for field in fields(Card)}):
+        raise SystemExit(f"{path} has the unknown key {unknown[0]}; keys are the fields of geosr.models.card.Card")
+    entries = {name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()}
+    card = Card(**{"network": entries["name"], "conditioned": True, **entries, "scales": (scale,)})
+    if card.network not in NETWORKS:
+        raise SystemExit(f"{path} names the network {card.network!r}; there are {', '.join(NETWORKS)}")
+    return card
+
+
+def _published(sources: list[Path]) -> bool:
+    """Whether these are weights that this script wrote, all or none."""
+    found = {KEY in read_header(path).metadata for path in sources}
+    if len(found) > 1:
+        raise SystemExit("give either checkpoints of a training or published weights, not both")
+    return found.pop()
+
+
+def _with_what_was_measured(card: Card, before: Card) -> Card:
+    if card.noise_trust != before.noise_trust:
+        raise SystemExit(f"these weights have noise_trust {before.noise_trust} in them; publish the checkpoints anew")
+    kept = ("measured", "metrics", "stored", "half_cost_db")
+    same = {name: getattr(before, name) for name in kept}
+    return replace(card, **same, speed=card.speed or before.speed)
+
+
+def _trust_noise(tensors: dict[str, Tensor], card: Card) -> None:
+    """The second input of the first convolution is the noise, see `geosr.models.networks.band.with_noise`."""
+    with torch.device("meta"):
+        layers = NETWORKS[card.network](card.scales[0], card.channels, card.blocks).state_dict()
+    first = next(name for name, value in layers.items() if value.ndim == 4)
+    if first not in tensors:
+        raise ModelError(f"the weights don't fit the network {card.network}: {first!r} is missing")
+    tensors[first][:, 1] *= card.noise_trust
 
 
 def _mean(checkpoints: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([each[name] for each in checkpoints]).mean(0) for name in checkpoints[0]}
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    return {name: torch.stack([each[name].float() for each in checkpoints]).mean(0) for name in checkpoints[0]}
 
 
-def _metrics(report: list[dict[str, Any]]) -> dict[str, Any]:
-    """By case: gain in dB over each opponent as mean, low and high of its 95 % interval, and the worst band's."""
-    figures: dict[str, Any] = {}
-    for entry in report:
-        gains = {f"over_{name}": _rounded(each["gain"]) for name, each in entry["gain"].items()}
-        figures[entry["case"]["name"]] = gains | {"worst_band": round(entry["gain"]["bicubic"]["worst"], 2)}
-    return figures
+def _write(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
+    card = replace(card, parameters=sum(value.numel() for value in tensors.values()))
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata={KEY: card.to_json()})
+    partial.chmod(0o644)
+    partial.replace(path)
 
 
-def _rounded(interval: dict[str, float]) -> list[float]:
-    return [round(interval[key], 2) for key in ("mean", "low", "high")]
+def _cost(
+    full: Path,
+    half: Path,
+    scale: int,
+    planes: str | Path | None,
+    report: list[dict[str, Any]] | None,
+    half_report: str | Path | None,
+    device: str,
+) -> float:
+    """What float16 costs, dB of PSNR in the mean over scenes, in the worst case."""
+    if half_report is not None and report is not None:
+        return cost(report, _read(half_report))
+    if planes is None:
+        raise SystemExit("--half needs the scenes to measure its cost on (--planes), or QUALITY.json and --half-report")
+    return cost(*(_judged(path, scale, planes, device) for path in (full, half)))
+
+
+def _judged(path: Path, scale: int, planes: str | Path, device: str) -> list[dict[str, Any]]:
+    methods = {"bicubic": bicubic, "ibp": bicubic, "model": of_model(str(path), scale, device)}
+    scenes = load_scenes(planes)
+    return [
+        record(case, [(each.name, score(each, case, methods, scale)) for each in scenes], {}) for case in HALF_CASES
+    ]
+
+
+def _affordable(spent: float) -> float:
+    if not spent <= DEAREST_DB:
+        raise SystemExit(f"float16 costs {spent:.3f} dB, more than {DEAREST_DB}; publish without --half")
+    return round(spent, 4)
+
+
+def _serve(out: Path, url: str) -> None:
+    """Enters the file in the package's index of what can be fetched."""
+    card = read_card(out)
+    entry = {
+        "name": card.name,
+        "scale": card.scales[0],
+        "urls": [url],
+        "sha256": sha256(out),
+        "size": out.stat().st_size,
+        "summary": card.summary,
+        "parameters": card.parameters,
+        "generative": card.generative,
+    }
+    listed = [each for each in _read(INDEX)["files"] if (each["name"], each["scale"]) != (card.name, card.scales[0])]
+    INDEX.write_text(json.dumps({"files": [*listed, entry]}, indent=1) + "\n", encoding="utf-8")
+
+
+def _torch_version() -> str:
+    return str(torch.__version__).partition("+")[0]
+
+
+def _read(path: str | Path) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights")
+    parser.add_argument("card_path", metavar="CARD.toml")
+    parser.add_argument("scale", type=int)
+    parser.add_argument("out")
+    parser.add_argument("quality", nargs="?", metavar="QUALITY.json")
+    parser.add_argument("--half", action="store_true", help="store float16, if it costs next to nothing")
+    parser.add_argument("--planes", help="validation scenes (scripts/prepare_planes.py)")
+    parser.add_argument("--half-report", metavar="JSON", help="a report of weights stored as float16")
+    parser.add_argument("--hardware", default="", help="measure the speed here and now, and call the hardware this")
+    parser.add_argument("--device", default="cpu", help="cpu, on one core, or cuda")
+    parser.add_argument(
+        "--url", default="", help="OUT is not for the package: enter it in the index under this address"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(**vars(_options()))

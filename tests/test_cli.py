@@ -118,7 +118,7 @@ def test_models_are_listed_with_their_scales(run: Any) -> None:
     assert code == 0
     assert {"fast", "bicubic", "ibp"} <= {line.split()[0] for line in out.splitlines()}
     code, out, _ = run("models", "--json")
-    assert {"name", "scales", "limits"} <= set(json.loads(out)[0])
+    assert {"mlm:name", "geosr:scales", "geosr:limits"} <= set(json.loads(out)[0])
 
 
 def test_options_are_the_keywords_of_the_library_under_the_same_names() -> None:

@@ -1,23 +1,152 @@
-"""`geosr models`: the models that can be named."""
+"""`geosr models`: the models that can be named, their cards, and weights from elsewhere."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from geosr.models.card import Card
 
-@click.command("models", short_help="List the models.")
+
+@click.group("models", short_help="List the models, show a card, fetch weights.", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
-def command(as_json: bool) -> None:
-    """List the models with their scales and what they are for."""
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """List the models with their scales, parameters and what they are for; those marked generative may invent.
+
+    `geosr models show NAME` prints a card, `geosr models fetch NAME` gets weights that are not in the package.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from geosr.models import registry
 
     cards = [registry.card(name) for name in registry.names()]
     if as_json:
-        print(json.dumps([asdict(card) for card in cards], indent=2))
+        print(json.dumps([card.document() for card in cards], indent=2))
         return
     for card in cards:
-        scales = ",".join(map(str, card.scales))
-        print(f"{card.name:10} x{scales:14} {card.summary}")
+        print(_line(card.title, card.scales, card.parameters, card.summary))
+    _list_elsewhere({(card.name, scale) for card in cards for scale in card.scales})
+
+
+@command.command("show")
+@click.argument("name", metavar="NAME")
+@click.option("--scale", type=click.IntRange(1, 16), help="The card for this scale. [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON, in the terms of STAC's MLM extension.")
+def show(name: str, scale: int | None, as_json: bool) -> None:
+    """The card of the model NAME, or of a weights file: what it is, how good, how fast, where it fails."""
+    from geosr.models import registry
+
+    card = registry.card(name, scale)
+    weighty = bool(card.network) and registry.locate(name, scale or card.scales[0]) is not None
+    scales = card.scales if scale is None and weighty else (scale or card.scales[0],)
+    cards = [_alone(registry.card(name, each), each) if weighty else card for each in scales]
+    if as_json:
+        documents = [each.document() for each in cards]
+        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False))
+        return
+    for line in _shown(card, cards):
+        print(line)
+
+
+@command.command("fetch")
+@click.argument("name", metavar="NAME")
+@click.option("--scale", type=click.IntRange(1, 16), help="Only the weights for this scale. [default: all]")
+@click.option("--from", "source", metavar="URL_OR_FOLDER", help="Where the files lie, instead of the usual place.")
+def fetch(name: str, scale: int | None, source: str | None) -> None:
+    """Get the weights of NAME that are too large for the package, and check them; `--model NAME` then finds them.
+
+    They go to GEOSR_MODELS, by default ~/.cache/geosr/models. Nothing else that geosr does at run time needs a network.
+    """
+    from geosr.cli.progress import transfer
+    from geosr.models import shelf
+
+    entries = shelf.wanted(name, scale)
+    if not entries:
+        print(f"{name} is in the package: nothing to fetch")
+    for entry in entries:
+        with transfer(entry.file, entry.size) as progress:
+            print(shelf.fetch(entry, source, progress))
+
+
+def _line(title: str, scales: tuple[int, ...], parameters: int, summary: str) -> str:
+    size = f"{parameters / 1e6:.2f} M" if parameters else ""
+    return f"{title:10} x{','.join(map(str, scales)):14} {size:>7}  {summary}"
+
+
+def _list_elsewhere(here: set[tuple[str, int]]) -> None:
+    """What this release has, but not here."""
+    from geosr.models import shelf
+
+    for entry in shelf.index():
+        if (entry.name, entry.scale) not in here:
+            title = f"{entry.name} [generative]" if entry.generative else entry.name
+            print(
+                _line(title, (entry.scale,), entry.parameters, f"to fetch, {entry.size / 1e6:.0f} MB: {entry.summary}")
+            )
+
+
+def _alone(card: Card, scale: int) -> Card:
+    """The card for one scale of several."""
+    from dataclasses import replace
+
+    return replace(card, scales=(scale,))
+
+
+_SEPARATELY = ("name", "summary", "scales", "measured", "metrics", "speed", "generative")
+_UNITS = {"halo": " source pixels", "multiple": " source pixels", "half_cost_db": " dB"}
+
+
+def _shown(card: Card, cards: list[Card]) -> Iterator[str]:
+    """A card in words; figures of each scale."""
+    yield f"{card.title}: {card.summary}"
+    yield from card.notes
+    yield f"{'scales':16}  {', '.join(f'x{scale}' for scale in card.scales)}"
+    for entry in fields(card):
+        value = getattr(card, entry.name)
+        if (
+            entry.name in _SEPARATELY
+            or value in ("", "unknown", (), None, 0)
+            or (entry.name in ("bands", "multiple") and value == 1)
+        ):
+            continue
+        for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
+            yield f"{'' if number else entry.name.replace('_', ' '):16}  {_said(item)}{_UNITS.get(entry.name, '')}"
+    for each in cards:
+        if each.metrics or each.speed:
+            yield from _figures(each)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _figures(card: Card) -> Iterator[str]:
+    yield ""
+    yield f"x{card.scales[0]}: {card.measured}" if card.measured else f"x{card.scales[0]}"
+    for speed in card.speed:
+        yield "  " + speed_in_words(speed)
+    if card.metrics:
+        yield f"  {'gain in dB [95 % interval]':34} {'over bicubic':21} {'over back-projection':21} worst band"
+    for case, figures in card.metrics.items():
+        over = [_interval(figures.get(f"over_{name}")) for name in ("bicubic", "ibp")]
+        yield f"  {case:34} {over[0]:21} {over[1]:21} {figures.get('worst_band', float('nan')):+.2f}"
+
+
+def speed_in_words(speed: Mapping[str, Any]) -> str:
+    """A card's speed in a line."""
+    slower = speed["bicubic_mpx_per_s"] / speed["mpx_per_s"]
+    return (
+        f"{speed['mpx_per_s']:.3g} source Mpx/s on {speed['hardware']}; bicubic there takes 1/{slower:.0f} of the time"
+    )
+
+
+def _interval(values: list[float] | None) -> str:
+    return "" if values is None else f"{values[0]:+.2f} [{values[1]:+.2f}, {values[2]:+.2f}]"

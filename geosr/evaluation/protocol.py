@@ -34,6 +34,8 @@ class Scene:
     name: str
     bands: Floats
     """(bands, height, width), any unit."""
+    group: str = ""
+    """The kind of scene, a name of `recipes/data.toml`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,12 @@ Scores = dict[str, NDArray[np.float64]]
 def load_scenes(path: str | Path) -> list[Scene]:
     """The scenes of an archive that `scripts/prepare_planes.py` wrote, bands of one file and size together."""
     bands: dict[str, list[Floats]] = {}
+    groups: dict[str, str] = {}
     with np.load(path) as archive:
         for number, about in enumerate(json.loads(str(archive["index"]))):
             bands.setdefault(about["file"], []).append(archive[str(number)].astype(np.float32))
-    return [Scene(Path(name).stem, np.stack(planes)) for name, planes in bands.items()]
+            groups[about["file"]] = about.get("group", "")
+    return [Scene(Path(name).stem, np.stack(planes), groups[name]) for name, planes in bands.items()]
 
 
 def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observation:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
-
 from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.models.checkpoint import sha256
@@ -123,6 +121,7 @@ class OwnEngine:
 
     def _try_out(self, device: str) -> None:
         """The shape of a result, and that no more than the halo around it matters, with numbers as a scene has."""
+        import numpy as np
         import torch
 
         network = self.network

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from geosr.errors import ModelError
+from geosr.models import shelf
 from geosr.models.card import Card
 from geosr.models.checkpoint import read_card
 from geosr.models.own import TorchNetwork
 
 __all__ = ["Card", "TorchNetwork", "card", "locate", "names"]
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""Where the package keeps its weights, `NAME_xSCALE.safetensors`."""
+WEIGHTS = shelf.PACKAGED
+"""Where the package keeps its weights."""
 
 _ANY_SCALE = tuple(range(2, 9))
 
@@ -58,7 +58,7 @@ CLASSICAL = {
 
 def names() -> tuple[str, ...]:
     """Every model by name, those with weights first."""
-    return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
+    return (*sorted({name for name, _ in shelf.weights()}), *CLASSICAL)
 
 
 def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
@@ -71,6 +71,8 @@ def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
     if scale is not None and scale not in found.scales:
         can = _either(f"x{each}" for each in found.scales)
         anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
+        if _is_elsewhere(found.name, scale):
+            anything = f"; get it once with: geosr models fetch {found.name}"
         raise ModelError(f"{found.name} works at {can}, not x{scale}{anything}")
     return found
 
@@ -81,13 +83,13 @@ def locate(model: str | TorchNetwork, scale: int) -> Path | None:
         return model.file
     if model in CLASSICAL:
         return None
-    return _weights()[model, scale] if model in names() else Path(model)
+    return shelf.weights()[model, scale] if model in names() else Path(model)
 
 
 def _card(model: str, scale: int | None) -> Card:
     if model in CLASSICAL:
         return CLASSICAL[model]
-    files = {each: path for (name, each), path in _weights().items() if name == model}
+    files = {each: path for (name, each), path in shelf.weights().items() if name == model}
     if files:
         first = read_card(files.get(scale or 0) or files[max(files)])
         return replace(first, scales=tuple(sorted(files)))
@@ -96,15 +98,13 @@ def _card(model: str, scale: int | None) -> Card:
     raise ModelError(_unknown(model))
 
 
-def _weights() -> dict[tuple[str, int], Path]:
-    found = {}
-    for path in sorted(WEIGHTS.glob("*.safetensors")):
-        if match := re.fullmatch(r"(.+)_x(\d+)", path.stem):
-            found[match[1], int(match[2])] = path
-    return found
+def _is_elsewhere(model: str, scale: int | None = None) -> bool:
+    return any(entry.name == model and scale in (None, entry.scale) for entry in shelf.index())
 
 
 def _unknown(model: str) -> str:
+    if _is_elsewhere(model):
+        return f"the weights of {model} are not in the package; get them once with: geosr models fetch {model}"
     close = get_close_matches(model.lower(), names(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"no model is called {model!r}; {hint}there are {', '.join(names())}, or a .safetensors file with a card"

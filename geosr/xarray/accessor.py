@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from geosr import __version__
 from geosr.errors import InputError
 from geosr.models.own import TorchNetwork
+from geosr.models.registry import card
 from geosr.tiling import TilePlan
 from geosr.xarray.cf import grid_of, spatial_dims, with_grid
 from geosr.xarray.export import Progress, to_geotiff
@@ -70,7 +71,8 @@ class DataArrayGeosr:
         result = with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(scale))
         if dtype is not None:
             result.encoding.pop("dtype", None)
-        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": str(model), "GEOSR_SCALE": str(scale)}
+        title = card(model, scale).title
+        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
         return result
 
     def plan(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> TilePlan:

@@ -1,0 +1,57 @@
+"""What the protocol compares: bicubic, back-projection with the true blur, and any model that the runtime runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geosr.evaluation.protocol import Floats, Method, Observation
+from geosr.models import registry
+from geosr.models.backprojection import backproject
+from geosr.models.classical import upsample
+from geosr.models.runtime import network_for
+from geosr.sensors import Observation as Seen
+
+
+def bicubic(seen: Observation) -> Floats:
+    """Cubic convolution with a = -1/2."""
+    return _on_tensors(seen, lambda x: upsample(x, seen.scale))
+
+
+def back_projection(seen: Observation) -> Floats:
+    """Bicubic and ten steps of back-projection (Irani and Peleg 1991) with the true blur; told it, for bicubic LR."""
+    mtf = seen.mtf if seen.true_mtf is None else seen.true_mtf
+    return _on_tensors(seen, lambda x: backproject(x, upsample(x, seen.scale), mtf, seen.scale))
+
+
+def of_model(model: str, scale: int, device: str = "auto") -> Method:
+    """A model by name or path, in float32, with a mirrored halo: the scene's edge is treated as in use.
+
+    Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit.
+    """
+    registry.card(model, scale)
+
+    def run(seen: Observation) -> Floats:
+        told = Seen((seen.mtf,) * len(seen.bands), tuple(map(float, seen.noise)))
+        network = network_for(model, scale, told, device=device, precision="float32")
+        step = network.multiple
+        halo = _up(network.halo, step)
+        height, width = seen.bands.shape[1:]
+        after = [halo + _up(side, step) - side for side in (height, width)]
+        block = np.pad(seen.bands, ((0, 0), (halo, after[0]), (halo, after[1])), mode="symmetric")
+        rim = halo * scale
+        return network(block, tuple(range(len(block))))[:, rim : rim + height * scale, rim : rim + width * scale]
+
+    return run
+
+
+def _on_tensors(seen: Observation, run: Callable[[Tensor], Tensor]) -> Floats:
+    with torch.inference_mode():
+        return run(torch.from_numpy(seen.bands)[:, None])[:, 0].numpy()
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple

@@ -1,0 +1,201 @@
+"""Writes MODELS.md from the cards in the package's weights: `python scripts/write_models_md.py`.
+
+Prose that belongs to no card stands in `recipes/MODELS.md.in`, what is said of one model besides its card in
+`recipes/NAME.md`. To be run after weights were published; a test fails where it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from geosr.evaluation.report import KINDS
+from geosr.models.card import Card
+from geosr.models.checkpoint import read_card
+from geosr.models.registry import WEIGHTS
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "recipes"
+MODELS = ROOT / "MODELS.md"
+FIRST_KIND = next(iter(KINDS))
+HEADLINE = (("MTF 0.25", "ibp"), ("bicubic LR", "bicubic"), ("MTF 0.25, SNR 100", "ibp"))
+"""The cases of the first table, and over what the gain is told."""
+ABSENT = "not measured"
+
+
+def main() -> None:
+    """Writes the file."""
+    MODELS.write_text(text(), encoding="utf-8")
+
+
+def text() -> str:
+    """MODELS.md as the packaged weights, the template and the notes make it."""
+    models = by_model(list(map(read_card, WEIGHTS.glob("*.safetensors"))))
+    cards = [card for each in models.values() for card in each]
+    hardware = "; ".join(dict.fromkeys(speed["hardware"] for card in cards for speed in card.speed))
+    parts = {
+        "{comparison}": table(COMPARED, map(compared, cards)),
+        "{hardware}": hardware or ABSENT,
+        "{models}": "\n\n".join("\n".join(about(name, each)).strip() for name, each in models.items()),
+        "{data}": "\n\n".join(data(models)),
+    }
+    result = (RECIPES / "MODELS.md.in").read_text(encoding="utf-8")
+    for mark, part in parts.items():
+        result = result.replace(mark, part)
+    return result
+
+
+def by_model(cards: list[Card]) -> dict[str, list[Card]]:
+    """Cards by model, the smallest model first, each with its scales in order."""
+    models = {name: [card for card in cards if card.name == name] for name in {card.name for card in cards}}
+    ordered = {name: sorted(each, key=lambda card: card.scales) for name, each in models.items()}
+    return dict(sorted(ordered.items(), key=lambda item: (max(card.parameters for card in item[1]), item[0])))
+
+
+def data(models: dict[str, list[Card]]) -> Iterator[str]:
+    """What models were trained on, those together that share it."""
+    sets = {name: each[-1].training_data for name, each in models.items()}
+    for some in dict.fromkeys(sets.values()):
+        names = ", ".join(name for name, each in sets.items() if each == some)
+        yield "\n".join((f"{names}:\n", *(f"- {item}" for item in some or (ABSENT,))))
+
+
+COMPARED = (
+    "model",
+    "scale",
+    "MTF .25: over IBP, dB",
+    "bicubic LR: over bicubic",
+    "SNR 100, MTF .25: over IBP",
+    "worst band against bicubic in these cases",
+    "parameters",
+    "speed (bicubic's N)",
+)
+
+
+def compared(card: Card) -> list[str]:
+    """A row of the first table."""
+    known = [card.metrics[case] for case, _ in HEADLINE if case in card.metrics]
+    worst = f"{min(figures['worst_band'] for figures in known):+.2f}" if known else ABSENT
+    gains = [_gain(card.metrics.get(case), f"over_{against}") for case, against in HEADLINE]
+    name = (
+        f"[{card.title}](#{anchor(card.title)})"
+        if not card.generative
+        else f"[{card.name}](#{anchor(card.title)}) *generative*"
+    )
+    return [name, f"x{card.scales[0]}", *gains, worst, f"{card.parameters / 1e6:.2f} M", _speeds(card)]
+
+
+def anchor(title: str) -> str:
+    """Where a heading is found on the page."""
+    return "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -_").replace(" ", "-")
+
+
+def about(name: str, cards: list[Card]) -> Iterator[str]:
+    """The section of a model, from its cards and `recipes/NAME.md`."""
+    card = cards[-1]
+    yield f"## {card.title}\n"
+    yield f"{card.summary}\n"
+    yield from (f"**{note}.**\n" for note in card.notes)
+    yield from (f"- {fact}" for fact in facts(cards))
+    notes = RECIPES / f"{name}.md"
+    if notes.exists():
+        yield "\n" + notes.read_text(encoding="utf-8").strip()
+    for each in sorted(cards, key=lambda each: -each.scales[0]):
+        yield from measured(each)
+
+
+def facts(cards: list[Card]) -> Iterator[str]:
+    """What a model's cards say in words, an item each."""
+    card = cards[-1]
+    yield f"{card.architecture}. {card.paper}".rstrip(". ") + "."
+    sizes = ", ".join(f"x{each.scales[0]}: {each.parameters:,}, halo {each.halo}" for each in cards)
+    yield f"Parameters, and source pixels that a pixel depends on each way: {sizes}." + (
+        f" Blocks lie on a grid of {card.multiple} pixels." if card.multiple > 1 else ""
+    )
+    for each in cards:
+        if each.stored != "float32":
+            cost = "" if each.half_cost_db is None else f", which was measured to cost {each.half_cost_db:.3f} dB"
+            yield f"Weights for x{each.scales[0]} are stored as {each.stored}{cost}."
+    words = {
+        "Degradation in training": card.degradation,
+        "Training": card.training,
+        "Training against validation": card.training_gap,
+        "What longer training is expected to give": card.longer_training,
+        "Limits": " ".join(card.limits),
+        "Licence of the weights": card.licence,
+    }
+    yield from (f"{what}: {said.rstrip('.')}." for what, said in words.items() if said)
+
+
+def measured(card: Card) -> Iterator[str]:
+    """The tables of one scale."""
+    if not card.metrics:
+        yield f"\nx{card.scales[0]}: {ABSENT}."
+        return
+    told = {case: figures for case, figures in card.metrics.items() if "told" not in case}
+    misled = {case: figures for case, figures in card.metrics.items() if "told" in case}
+    columns = (
+        "case",
+        "bicubic dB",
+        "IBP dB",
+        f"{card.name} dB",
+        "over bicubic",
+        "over IBP",
+        "worst band against bicubic",
+        "bands below bicubic",
+    )
+    yield f"\nx{card.scales[0]}, told the truth (of a bicubic reduction: MTF .50, which its kernel has):\n"
+    yield table(columns, (case_row(*item) for item in told.items()))
+    if misled:
+        yield f"\nx{card.scales[0]}, told nothing (the default of an unknown sensor, MTF .45) or something wrong:\n"
+        yield table(columns, (case_row(*item) for item in misled.items()))
+    shown = [(case, against) for case, against in (("MTF 0.25", "bicubic"), *HEADLINE) if case in card.metrics]
+    kinds = {kind: each for case, _ in shown for kind, each in card.metrics[case]["kinds"].items()}
+    if kinds:
+        yield f"\nx{card.scales[0]}, by kind of scene, in dB:\n"
+        heads = [f"{case}: over {'IBP' if against == 'ibp' else against}" for case, against in shown]
+        rows = ([f"{kind} ({each['scenes']})", *_of_kind(card, kind, shown)] for kind, each in kinds.items())
+        yield table(("scenes", *heads), rows)
+
+
+def case_row(case: str, figures: dict[str, Any]) -> list[str]:
+    """A case with its intervals."""
+    levels = [f"{figures['psnr'][name]:.2f}" for name in ("bicubic", "ibp", "model")]
+    gains = [interval(figures[f"over_{name}"]) for name in ("bicubic", "ibp")]
+    below = f"{figures['bands_below_bicubic']} of {figures['bands_in_all']}"
+    return [case, *levels, *gains, f"{figures['worst_band']:+.2f} ({figures['worst_where']})", below]
+
+
+def interval(values: list[float]) -> str:
+    """A gain with its 95 % interval."""
+    return f"{values[0]:+.2f} [{values[1]:+.2f}, {values[2]:+.2f}]"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of Markdown."""
+    names = list(columns)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *rows))
+
+
+def _of_kind(card: Card, kind: str, shown: list[tuple[str, str]]) -> Iterator[str]:
+    for case, against in shown:
+        each = card.metrics[case]["kinds"].get(kind)
+        yield f"{each[f'over_{against}'][0]:+.2f}" if each else ABSENT
+
+
+def _gain(figures: dict[str, Any] | None, over: str) -> str:
+    """Of all scenes, and of the kind that the aims were set on."""
+    if figures is None:
+        return ABSENT
+    few = figures["kinds"].get(FIRST_KIND)
+    return f"{figures[over][0]:+.2f}" + (f" / {few[over][0]:+.2f}" if few else "")
+
+
+def _speeds(card: Card) -> str:
+    speeds = (f"{each['mpx_per_s']:.2g} ({each['bicubic_mpx_per_s'] / each['mpx_per_s']:.0f})" for each in card.speed)
+    return "; ".join(speeds) or ABSENT
+
+
+if __name__ == "__main__":
+    main()
