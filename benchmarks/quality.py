@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from geosr.errors import GeosrError
 from geosr.evaluation.methods import back_projection, bicubic, of_model
 from geosr.evaluation.protocol import Case, load_scenes, score
 from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record
@@ -45,19 +49,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--cases", "--only", nargs="+", metavar="CASE", default=["all"], help="all, main, or names such as 'MTF 0.25'"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, on one core, or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="scenes at a time")
     options = parser.parse_args(arguments)
     scenes = load_scenes(options.planes)
     kinds = {scene.name: kind_of(scene) for scene in scenes}
-    model = of_model(options.model, options.scale, options.device)
+    try:
+        model = of_model(options.model, options.scale, options.device)
+    except GeosrError as error:
+        raise SystemExit(f"{error}; scripts/publish_weights.py makes a model of trained weights") from None
     methods = {"bicubic": bicubic, "ibp": back_projection, "model": model}
     cases = chosen(options.cases)
     print(f"{len(scenes)} scenes, {sum(len(each.bands) for each in scenes)} bands, x{options.scale}, {options.model}")
     print(header())
     report = []
-    with prepare_process(threads=1):
+    with prepare_process(threads=1), ThreadPoolExecutor(options.workers) as pool:
         for case in cases:
-            scores = [(scene.name, score(scene, case, methods, options.scale)) for scene in scenes]
+            judge = partial(score, case=case, methods=methods, scale=options.scale)
+            scores = list(zip([scene.name for scene in scenes], pool.map(judge, scenes), strict=True))
             report.append(record(case, scores, kinds))
             print(row(report[-1]), flush=True)
             if options.json:  # after each case: a long run that is cut off leaves what it has

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import settings
 
 settings.register_profile("geosr", deadline=None)  # a busy machine is no failure
 settings.load_profile("geosr")
+
+os.environ["GEOSR_MODELS"] = str(Path(__file__).parent / "nowhere")  # what its owner fetched is not for tests
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

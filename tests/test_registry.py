@@ -31,7 +31,7 @@ def test_every_name_has_a_card_that_can_be_printed() -> None:
         card = registry.card(name)
         assert card.name == name
         assert card.summary
-        assert json.loads(json.dumps(asdict(card)))["scales"]
+        assert json.loads(card.to_json())["geosr:scales"]
 
 
 def test_the_trained_network_comes_with_its_card() -> None:
@@ -102,11 +102,13 @@ def test_a_damaged_file_is_read_whole_or_refused_in_one_line(
         "",
         "[]",
         "{}",
-        '{"name": "x", "summary": "y", "scales": [0]}',
-        '{"name": 3, "summary": "y", "scales": [2]}',
+        '{"mlm:name": "x", "description": "y", "geosr:scales": [0]}',
+        '{"mlm:name": 3, "description": "y", "geosr:scales": [2]}',
         "[" * 9999,
-        '{"name": "x", "summary": "y", "scales": 4}',
-        '{"name": "x", "summary": "y", "scales": [2], "blocks": 1000000000}',
+        '{"mlm:name": "x", "description": "y", "geosr:scales": 4}',
+        '{"mlm:name": "x", "description": "y", "geosr:scales": [2], "geosr:blocks": 1000000000}',
+        '{"mlm:name": "x", "description": "y", "geosr:scales": [2], "geosr:generative": "a little"}',
+        '{"name": "x", "summary": "y", "scales": [2]}',
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path, text: str) -> None:

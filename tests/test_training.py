@@ -17,7 +17,8 @@ from affine import Affine
 from safetensors.torch import load_file, save_file
 
 from geosr.errors import GeosrError
-from geosr.evaluation.protocol import load_scenes
+from geosr.evaluation.protocol import Case, load_scenes
+from geosr.evaluation.report import record
 from geosr.models.checkpoint import read_card
 from geosr.models.networks import fast
 from geosr.training.loop import MARGIN, Progress, Trainer, adopt, decibels, learning_rate, train
@@ -187,17 +188,15 @@ def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
 def test_published_weights_carry_their_card_and_trust_the_noise_a_little_less(tmp_path: Path) -> None:
     network = fast(4)
     save_file(network.state_dict(), tmp_path / "trained.safetensors")
-    gain = {"mean": 1.234, "low": 1.0, "high": 1.5, "worst": 0.1}
-    report = [
-        {"case": {"name": "MTF 0.25"}, "gain": {name: {"gain": gain, "worst": 0.1} for name in ("bicubic", "ibp")}}
-    ]
+    levels = {"model": np.array([31.234]), "bicubic": np.array([29.0]), "ibp": np.array([30.0])}
+    report = [record(Case("MTF 0.25", 0.25), [("scene", levels)], {})]
     (tmp_path / "quality.json").write_text(json.dumps(report))
     publish = runpy.run_path(str(ROOT / "scripts" / "publish_weights.py"))["main"]
     out = tmp_path / "out.safetensors"
     publish(tmp_path / "trained.safetensors", ROOT / "recipes" / "fast.card.toml", "4", out, tmp_path / "quality.json")
     card = read_card(out)
     assert (card.name, card.scales, card.blocks) == ("fast", (4,), 8)
-    assert card.metrics["MTF 0.25"]["over_ibp"] == [1.23, 1.0, 1.5]
+    assert card.metrics["MTF 0.25"]["over_ibp"] == [1.23, 1.23, 1.23]
     written = load_file(out)["head.weight"]
     assert torch.equal(written[:, 0], network.head.weight[:, 0])
     assert torch.allclose(written[:, 1], 0.88 * network.head.weight[:, 1])

@@ -1,0 +1,197 @@
+"""From trained weights to a shipped file, its figures and MODELS.md."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from geosr.evaluation import speed
+from geosr.evaluation.protocol import Case, Scene, compare
+from geosr.evaluation.report import cost, described, figures, kind_of, record
+from geosr.models import shelf
+from geosr.models.card import Card
+from geosr.models.checkpoint import read_card
+from geosr.models.networks import NETWORKS
+from geosr.models.runtime import network_for
+from geosr.sensors import Observation
+from tests.test_engines import SMALL, shaken
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "publish_weights.py"))
+publish = SCRIPT["main"]
+write = runpy.run_path(str(ROOT / "scripts" / "write_models_md.py"))
+CARD = 'name = "mine"\nsummary = "a test"\nnoise_trust = 0.5\nlimits = ["few"]\n'
+
+
+def card_file(folder: Path, name: str = "edsr", more: str = "") -> Path:
+    channels, blocks = SMALL[name]
+    path = folder / "mine.card.toml"
+    path.write_text(f'{CARD}network = "{name}"\nchannels = {channels}\nblocks = {blocks}\n{more}')
+    return path
+
+
+def trained(folder: Path, name: str = "edsr") -> Path:
+    save_file(dict(shaken(name).state_dict()), folder / "trained.safetensors")
+    return folder / "trained.safetensors"
+
+
+def planes(folder: Path, side: int = 96) -> Path:
+    """Two scenes of two kinds."""
+    random = np.random.default_rng(1)
+    groups = ("terramind", "terramind", "aerial")
+    index = [{"file": f"{group}.tif", "group": group, "band": 1} for group in groups]
+    ground = np.cumsum(random.normal(0, 20, (3, side, side)), axis=2) + 1000
+    np.savez(folder / "v.npz", index=np.array(json.dumps(index)), **{str(i): band for i, band in enumerate(ground)})
+    return folder / "v.npz"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_network_is_published_with_what_was_measured_of_it(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "mine_x2.safetensors"
+    publish(trained(tmp_path, name), card_file(tmp_path, name), 2, out)
+    card, before, after = read_card(out), shaken(name).state_dict(), load_file(out)
+    assert (card.network, card.multiple) == (name, 8 if name == "swin" else 1)
+    assert 6 < card.halo < 100
+    assert card.parameters == sum(value.numel() for value in after.values())
+    first = next(key for key, value in before.items() if value.ndim == 4)
+    assert torch.equal(after[first][:, 1], 0.5 * before[first][:, 1])
+    assert torch.equal(after[first][:, 0], before[first][:, 0])
+
+
+def test_half_the_bytes_are_stored_after_their_cost_was_measured(tmp_path: Path) -> None:
+    out = tmp_path / "mine_x2.safetensors"
+    publish(trained(tmp_path), card_file(tmp_path), 2, out, half=True, planes=planes(tmp_path))
+    card = read_card(out)
+    assert card.stored == "float16"
+    assert card.half_cost_db is not None
+    assert card.half_cost_db < 0.02
+    assert {value.dtype for value in load_file(out).values()} == {torch.float16}
+    network = network_for(str(out), 2, Observation((0.25,), (0.0,)), device="cpu")
+    assert card.halo == network.halo
+
+
+def test_published_again_only_the_card_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "CORE", 32)
+    monkeypatch.setattr(speed, "_LEAST_S", 0.01)
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps([made_record()]))
+    publish(trained(tmp_path), card_file(tmp_path), 2, first, report, hardware="a test's")
+    publish(first, card_file(tmp_path, more='paper = "found later"\n'), "2", second)
+    one, other = read_card(first), read_card(second)
+    assert other == replace(one, paper="found later")
+    assert other.metrics["MTF 0.25"]["kinds"]
+    assert other.speed[0]["hardware"] == "a test's"
+    assert other.speed[0]["bicubic_mpx_per_s"] > other.speed[0]["mpx_per_s"] > 0
+    assert all(torch.equal(value, load_file(second)[key]) for key, value in load_file(first).items())
+
+
+@pytest.mark.parametrize(
+    ("more", "says"), [("colour = 3\n", "unknown key colour"), ('licence = "x"\n', "publish without --half")]
+)
+def test_what_can_not_be_published_leaves_nothing(tmp_path: Path, more: str, says: str) -> None:
+    out = tmp_path / "mine_x2.safetensors"
+    full, half = made_record(), made_record(lost=0.03)
+    for name, entry in (("full", full), ("half", half)):
+        (tmp_path / f"{name}.json").write_text(json.dumps([entry]))
+    arguments = trained(tmp_path), card_file(tmp_path, more=more), 2, out, tmp_path / "full.json"
+    with pytest.raises(SystemExit, match=says):
+        publish(*arguments, half=True, half_report=tmp_path / "half.json")
+    assert not out.exists()
+
+
+def test_checkpoints_and_published_weights_are_not_mixed(tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    publish(trained(tmp_path), card_file(tmp_path), 2, out)
+    with pytest.raises(SystemExit, match="not both"):
+        publish(f"{out},{trained(tmp_path)}", card_file(tmp_path), 2, tmp_path / "other.safetensors")
+
+
+def test_weights_for_elsewhere_are_entered_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "index.json"
+    index.write_text('{"files": []}')
+    monkeypatch.setitem(publish.__globals__, "INDEX", index)
+    monkeypatch.setattr(shelf, "INDEX", index)
+    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path / "mine"))
+    out = tmp_path / "mine_x2.safetensors"
+    for _ in range(2):
+        publish(trained(tmp_path), card_file(tmp_path), 2, out, url=out.as_uri())
+    [entry] = shelf.index()
+    assert (entry.name, entry.scale, entry.size) == ("mine", 2, out.stat().st_size)
+    assert shelf.fetch(entry).read_bytes() == out.read_bytes()
+
+
+def made_record(lost: float = 0.0) -> dict[str, Any]:
+    scores = [
+        (name, {"model": levels + 1 - lost, "bicubic": levels, "ibp": levels + 0.5})
+        for name, levels in (("a", np.array([30.0, 31.0])), ("b", np.array([20.0])))
+    ]
+    scores[1][1]["bicubic"] = np.array([22.0])
+    return record(Case("MTF 0.25", 0.25), scores, {"a": kind_of(Scene("a", np.zeros((1, 2, 2)), "terramind")), "b": ""})
+
+
+def test_a_report_tells_gains_of_all_scenes_and_of_each_kind() -> None:
+    entry = made_record()
+    told = figures([entry])["MTF 0.25"]
+    assert told["over_ibp"][0] == 0.5
+    assert told["over_bicubic"][0] == 0.0
+    assert (told["worst_band"], told["worst_where"], told["bands_below_bicubic"]) == (-1.0, "b band 1", 1)
+    [(kind, few)] = told["kinds"].items()
+    assert kind.startswith("Sentinel-2 L1C")
+    assert few == {"scenes": 1, "over_bicubic": [1.0, 1.0, 1.0], "over_ibp": [0.5, 0.5, 0.5]}
+    assert "2 scenes (3 bands)" in described([entry], 4)
+    assert (
+        entry["gain"]["ibp"]["gain"]["mean"]
+        == compare(
+            [(name, {key: np.array(value) for key, value in each.items()}) for name, each in entry["bands"].items()],
+            "model",
+            "ibp",
+        ).gain.mean
+    )
+
+
+def test_the_cost_of_another_report_is_its_worst_case() -> None:
+    assert cost([made_record()], [made_record(lost=0.1)]) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="no case in common"):
+        cost([made_record()], [])
+
+
+def test_quality_judges_any_model_on_chosen_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quality = runpy.run_path(str(ROOT / "benchmarks" / "quality.py"))["main"]
+    out, path = tmp_path / "q.json", str(planes(tmp_path))
+    quality([path, "--model", "ibp", "--scale", "2", "--cases", "main", "--json", str(out)])
+    report = json.loads(out.read_text())
+    assert [entry["case"]["name"] for entry in report] == ["MTF 0.25", "bicubic LR", "MTF 0.25, SNR 100"]
+    assert report[0]["gain"]["ibp"]["gain"]["mean"] == pytest.approx(0.0, abs=1e-4), "the same model on both sides"
+    assert len(report[0]["kinds"]) == 2
+    with pytest.raises(SystemExit, match="no case is called"):
+        quality([path, "--cases", "MTF 7"])
+    assert "over IBP" in capsys.readouterr().out
+
+
+def test_models_md_is_what_the_cards_say() -> None:
+    assert (ROOT / "MODELS.md").read_text(encoding="utf-8") == write["text"](), "run scripts/write_models_md.py"
+
+
+def test_a_model_without_figures_has_a_section_that_says_so() -> None:
+    card = Card("dreamer", "a test", (2,), network="rrdb", parameters=7_000_000, halo=9, generative=True)
+    section = "\n".join(write["about"]("dreamer", [card]))
+    assert "dreamer [generative]" in section
+    assert "never there" in section
+    assert "not measured" in section
+    row = " ".join(write["compared"](card))
+    assert "*generative*" in row
+    assert "7.00 M" in row
+    assert write["by_model"]([card, *[replace(card, name="a", parameters=5)] * 2]).keys() == {"a", "dreamer"}
+
+
+def test_every_network_has_a_small_form_that_is_tried_here() -> None:
+    assert set(SMALL) | {"fast"} == set(NETWORKS)
