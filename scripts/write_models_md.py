@@ -108,7 +108,7 @@ def about(name: str, cards: list[Card]) -> Iterator[str]:
 def facts(cards: list[Card]) -> Iterator[str]:
     """What a model's cards say in words, an item each."""
     card = cards[-1]
-    yield f"{card.architecture}. {card.paper}".rstrip(". ") + "."
+    yield ". ".join(said.rstrip(".") for said in (card.architecture, card.design, card.paper) if said) + "."
     sizes = ", ".join(f"x{each.scales[0]}: {each.parameters:,}, halo {each.halo}" for each in cards)
     yield f"Parameters, and source pixels that a pixel depends on each way: {sizes}." + (
         f" Blocks lie on a grid of {card.multiple} pixels." if card.multiple > 1 else ""

@@ -127,6 +127,8 @@ def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
 
 def test_looking_models_up_does_not_import_torch() -> None:
     code = (
-        "import sys; from geosr.models import registry as r, runtime; r.card('fast'); sys.exit('torch' in sys.modules)"
+        "import sys; from geosr.cli import cli; cli(['models', 'show', 'fast'], standalone_mode=False); "
+        "cli(['models'], standalone_mode=False); from geosr.models import runtime; "
+        "sys.exit(bool({'torch', 'rasterio'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

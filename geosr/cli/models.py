@@ -109,11 +109,7 @@ def _shown(card: Card, cards: list[Card]) -> Iterator[str]:
     yield f"{'scales':16}  {', '.join(f'x{scale}' for scale in card.scales)}"
     for entry in fields(card):
         value = getattr(card, entry.name)
-        if (
-            entry.name in _SEPARATELY
-            or value in ("", "unknown", (), None, 0)
-            or (entry.name in ("bands", "multiple") and value == 1)
-        ):
+        if entry.name in _SEPARATELY or (value == entry.default and entry.name != "licence"):
             continue
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             yield f"{'' if number else entry.name.replace('_', ' '):16}  {_said(item)}{_UNITS.get(entry.name, '')}"

@@ -69,7 +69,7 @@ def cost(full: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) 
     shared = means[0].keys() & means[1].keys()
     if not shared:
         raise ValueError("the reports have no case in common")
-    return max(means[0][name] - means[1][name] for name in shared)
+    return max(float(means[0][name] - means[1][name]) for name in shared)
 
 
 def _gains(scores: Sequence[tuple[str, Scores]]) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class Card:
     bands: int = 1
     """Bands that the network is given together."""
     architecture: str = "unknown"
+    """As the literature calls it, such as EDSR."""
+    design: str = ""
+    """What is particular to this one."""
     paper: str = ""
     parameters: int = 0
     halo: int = 0
