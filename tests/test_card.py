@@ -16,6 +16,8 @@ from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
 from geosr.models.networks import fast
+from geosr.models.runtime import network_for
+from geosr.sensors import Observation
 from tests import scenes
 
 CARDS = [read_card(path) for path in sorted(registry.WEIGHTS.glob("*.safetensors"))]
@@ -55,6 +57,15 @@ def test_a_card_that_is_shipped_tells_all_that_a_user_asks(card: Card) -> None:
     assert figures["over_ibp"][1] <= figures["over_ibp"][0] <= figures["over_ibp"][2]
     assert figures["scenes"] == sum(kind["scenes"] for kind in figures["kinds"].values())
     assert {"hardware", "mpx_per_s", "bicubic_mpx_per_s"} <= card.speed[0].keys()
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: f"{card.name}_x{card.scales[0]}")
+def test_the_halo_that_a_card_tells_is_that_of_the_network(card: Card) -> None:
+    if card.parameters > 2e6 or card.multiple > 1:
+        pytest.skip("measuring it takes a minute, and was done when it was published")
+    path = registry.WEIGHTS / f"{card.name}_x{card.scales[0]}.safetensors"
+    network = network_for(str(path), card.scales[0], Observation((0.25,), (0.0,)), device="cpu")
+    assert card.halo == network.halo
 
 
 def test_the_weights_in_the_package_are_small() -> None:

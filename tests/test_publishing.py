@@ -19,6 +19,7 @@ from geosr.evaluation.report import cost, described, figures, kind_of, record
 from geosr.models import shelf
 from geosr.models.card import Card
 from geosr.models.checkpoint import read_card
+from geosr.models.engines import Padded
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
 from geosr.sensors import Observation
@@ -74,8 +75,19 @@ def test_half_the_bytes_are_stored_after_their_cost_was_measured(tmp_path: Path)
     assert card.half_cost_db is not None
     assert card.half_cost_db < 0.02
     assert {value.dtype for value in load_file(out).values()} == {torch.float16}
-    network = network_for(str(out), 2, Observation((0.25,), (0.0,)), device="cpu")
-    assert card.halo == network.halo
+
+
+def test_a_published_network_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "mine_x2.safetensors"
+    publish(trained(tmp_path, "span"), card_file(tmp_path, "span"), 2, out)
+    seen = Observation((0.25,), (0.0,))
+    measured = network_for(str(out), 2, seen, device="cpu")
+    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path))
+    monkeypatch.delattr(Padded, "_rim")
+    named = network_for("mine", 2, seen, device="cpu")
+    assert named.halo == measured.halo == read_card(out).halo
+    block = np.random.default_rng(2).random((1, 90, 90)).astype(np.float32)
+    assert np.array_equal(named(block, (0,)), measured(block, (0,)))
 
 
 def test_published_again_only_the_card_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

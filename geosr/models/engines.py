@@ -171,14 +171,15 @@ class Residual:
 class Padded:
     """Any other network for one band, as it was trained: convolutions padded, and the rim that this spoils cut off."""
 
-    def __init__(self, module: BandNetwork, dtype: torch.dtype) -> None:
+    def __init__(self, module: BandNetwork, dtype: torch.dtype, reach: int = 0) -> None:
+        """`reach` is what was measured of the same network before, 0 to measure it now: a minute for large ones."""
         self.scale = module.scale
         self.dtype = dtype
         self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
         self.module = module.to(dtype)
         self.multiple = module.multiple
         self.at_rest = lru_cache(maxsize=512)(self._at_rest)
-        self.rim = self._rim()
+        self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
 
     def reach(self, mtf: float) -> int:
         """Measured: how far one changed pixel shows, and the low-pass before it."""
@@ -247,9 +248,17 @@ _LARGEST_PROBE = 768
 
 
 def build(
-    network: str, settings: dict[str, int], tensors: dict[str, Tensor], device: str, dtype: torch.dtype
+    network: str,
+    settings: dict[str, int],
+    tensors: dict[str, Tensor],
+    device: str,
+    dtype: torch.dtype,
+    reach: int = 0,
 ) -> Engine:
-    """An engine with trained weights. Raises `ModelError` where the weights don't fit the network."""
+    """An engine with trained weights; `reach` as `Padded` takes it.
+
+    Raises `ModelError` where the weights don't fit the network.
+    """
     if network not in NETWORKS:
         raise ModelError(f"the model card asks for the network {network!r}; this geosr has {', '.join(NETWORKS)}")
     with torch.device("meta"):
@@ -263,7 +272,7 @@ def build(
     module = NETWORKS[network](**settings)
     module.load_state_dict(tensors)
     module = module.eval().requires_grad_(False).to(device)
-    return Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype)
+    return Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype, reach)
 
 
 @contextmanager

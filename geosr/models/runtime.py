@@ -255,5 +255,7 @@ def _on_device(model: str | TorchNetwork, scale: int, precision: Precision, devi
         plain = engines.BackProjection(scale) if model == "ibp" else Interpolation(str(model), scale)
         return engines.OnDevice(plain, device)
     settings = {"scale": scale, "channels": card.channels, "blocks": card.blocks}
-    trained = engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision))
+    # Only of weights that were published is it known that the card's halo was measured on them.
+    reach = card.halo if model in registry.names() else 0
+    trained = engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision), reach)
     return engines.OnDevice(trained, device)
