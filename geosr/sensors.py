@@ -1,8 +1,8 @@
 """How scenes were observed: a table of sensors, and what a file's own words say about which of them it was.
 
 The modulation transfer function (MTF) is quoted at the Nyquist frequency of the band's native pixels. Each sensor says
-where its values come from, or why it has none; then the safe default stands in: assuming too sharp a sensor costs little,
-too blurred a one costs much.
+where its values come from, or why it has none; then the safe default stands in: assuming too sharp a sensor costs
+little, too blurred a one costs much.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ SENTINEL_2 = Sensor(
         ("B12", "swir22", 2190, 20, 0.235),
     ),
     "Ciotola, Guarino, Mazza, Poggi, Scarpa: A Comprehensive Benchmarking Framework for Sentinel-2 Sharpening, Remote "
-    "Sensing 17(12), 2025, doi 10.3390/rs17121983: the filters of its toolbox. One table for 2A, 2B and 2C, of which no "
-    "separate values were found; none for B10, which holds no image of the ground",
+    "Sensing 17(12), 2025, doi 10.3390/rs17121983: the filters of its toolbox. One table for 2A, 2B and 2C, of which "
+    "no separate values were found; none for B10, which holds no image of the ground",
 )
 LANDSAT_8 = Sensor(
     "Landsat 8/9 OLI",
@@ -104,8 +104,8 @@ LANDSAT_8 = Sensor(
         ("B8", "pan", 590, 15, None),
         ("B9", "cirrus", 1373, 30, None),
     ),
-    "No MTF per band was found: the design paper (Knight and Kvaran, Remote Sensing 6, 2014, doi 10.3390/rs61110286) and "
-    "the calibration reports specify the slope of edges. Level 1 and 2 products were resampled by cubic convolution",
+    "No MTF per band was found. What to look at: Knight and Kvaran, Landsat-8 Operational Land Imager Design, "
+    "Characterization and Performance, Remote Sensing 6, 2014, doi 10.3390/rs61110286",
 )
 LANDSAT_7 = Sensor(
     "Landsat 7 ETM+",
@@ -118,8 +118,8 @@ LANDSAT_7 = Sensor(
         ("B7", "swir22", 2220, 30, None),
         ("B8", "pan", 710, 15, None),
     ),
-    "No MTF per band that holds: it was watched over a bridge and fell in orbit, most in the panchromatic band (Storey, "
-    "Proc. SPIE 4540, 2001, doi 10.1117/12.450647)",
+    "No MTF per band that holds: it was watched over a bridge and fell in orbit, most in the panchromatic band "
+    "(Storey, Proc. SPIE 4540, 2001, doi 10.1117/12.450647)",
 )
 PLANETSCOPE = Sensor(
     "PlanetScope",
@@ -133,8 +133,8 @@ PLANETSCOPE = Sensor(
         ("rededge", "rededge1", 705, 3.7, None),
         ("nir", "nir", 865, 3.7, None),
     ),
-    "No MTF per band that holds for every satellite of the fleet was found; measured for some in USGS Open-File Reports "
-    "2021-1030-D (Dove-R) and 2021-1030-F (SuperDove). Products are resampled to 3 m",
+    "No MTF per band was found that holds for the whole fleet. What to look at: the system characterization reports on "
+    "Dove-R and SuperDove, USGS Open-File Reports 2021-1030-D and 2021-1030-F. Products are resampled to 3 m",
 )
 AERIAL = Sensor(
     "NAIP aerial camera",
@@ -227,24 +227,39 @@ def observation(
     mtf: float | Sequence[float] | None = None,
     snr: float | Sequence[float] | None = None,
     noise: Sequence[float] | None = None,
+    blur: Sequence[tuple[float | None, str]] | None = None,
 ) -> tuple[Observation, tuple[str, ...]]:
     """The observation of a scene, and one line each on how MTF and noise were decided.
 
     `means` are mean levels per band, stored numbers. What is given (`mtf`, `snr`) wins over the table and over
-    `noise`, an estimate per band in stored numbers. Raises `InputError` for values out of range or of the wrong count.
+    `noise`, an estimate per band in stored numbers. `blur` is what the pixels of each band tell of its MTF, and how, or
+    None and why they don't; it wins over the table where they do. Raises `InputError` for values out of range or of the
+    wrong count.
     """
     count = len(guess.bands)
+    if isinstance(mtf, str):
+        raise InputError(f"--mtf {mtf}: expected 'scene', or numbers between 0 and 1, such as 0.25")
     if mtf is not None:
         levels = _each(mtf, count, "--mtf")
         if not all(0 < level < 1 for level in levels):
             raise InputError(f"--mtf {_listed(levels)}: expected numbers between 0 and 1, such as 0.25")
         lines = [f"MTF {_listed(levels)} (given)"]
     else:
-        decided = guess.mtf()
+        decided = guess.mtf() if blur is None else tuple(map(_seen, blur, guess.mtf()))
         levels = tuple(level for level, _ in decided)
         lines = [f"MTF {_listed(levels)} ({_joined(why for _, why in decided)})"]
     spread, line = _noise(guess, means, snr, noise)
     return Observation(levels, spread), (*lines, line)
+
+
+def _seen(told: tuple[float | None, str], otherwise: tuple[float, str]) -> tuple[float, str]:
+    """What the pixels tell of a band, or what is assumed where they don't."""
+    level, why = told
+    return (
+        (level, f"scene: {why}")
+        if level is not None
+        else (otherwise[0], f"{otherwise[1]}; the scene can't tell: {why}")
+    )
 
 
 def _noise(

@@ -162,8 +162,8 @@ def test_the_grid_is_displaced_only_where_it_is_asked_for_and_by_no_more(bicubic
     hr = (columns + 3 * columns[:, None]).expand(200, 1, -1, -1)
     none = torch.zeros(200)
     places = []
-    for shift in (0.0, 0.4):
-        model = Degradation(noisy=0.0, shift=shift, bicubic=bicubic)
+    for largest in (0.0, 0.4):
+        model = Degradation(noisy=0.0, shift=largest, bicubic=bicubic)
         lr, _, _ = model(hr, none, none, scale, torch.Generator().manual_seed(0))
         places.append(lr[:, 0, 20, 20] - 80.0)
     assert places[0].abs().max() < 1e-3

@@ -9,7 +9,7 @@ import rasterio
 
 from geosr.errors import InputError
 from geosr.io.scene import open_scene
-from geosr.sensors import DEFAULT_MTF, SENSORS, SENTINEL_2, SensorGuess, identify, observation
+from geosr.sensors import DEFAULT_MTF, SENSORS, SensorGuess, identify, observation
 from tests import scenes
 
 

@@ -166,9 +166,11 @@ class Degradation:
             shift = self.shift * scale * (2.0 * torch.rand(2, len(mtf), generator=generator) - 1.0)
         radius = (1.1 * REACH * gaussian_sigma(self.mtf[0]) + self.shift) * scale
         offsets = _offsets(radius, scale) - shift[:, :, None]
-        cubic = _normalised(_keys(offsets.abs().flatten(0, 1) / scale)).unflatten(0, shift.shape)
-        blurs = zip(offsets, stretch, cubic, strict=True)
-        vertical, horizontal = (torch.where(is_bicubic[:, None], c, _gaussian(o, sigma * s)) for o, s, c in blurs)
+        chosen = is_bicubic[:, None]
+        vertical, horizontal = (
+            torch.where(chosen, _normalised(_keys(axis.abs() / scale)), _gaussian(axis, sigma * wider))
+            for axis, wider in zip(offsets, stretch, strict=True)
+        )
         return vertical, horizontal
 
 
