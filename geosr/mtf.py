@@ -24,6 +24,8 @@ SIDE = 32
 """Side of a block, pixels."""
 FEWEST_BLOCKS = 49
 """Blocks, overlapping by half, that an answer needs: those of a square of 128 pixels."""
+_MOST_BLOCKS = 400
+"""More than these, as the fit has seen, don't make an answer surer: what is left to err is the nature of the scene."""
 _STEP = SIDE // 2
 _CLIPPED = 0.1
 """Share of pixels at the band's smallest or largest number beyond which a block is left out."""
@@ -148,7 +150,7 @@ def _spectrum_features(rings: Floats) -> Floats:
     alike = rings / coarse
     together = rings.mean(0) / coarse.mean()
     typical = np.quantile(alike, [0.5, 0.9], axis=0)
-    return np.concatenate([*np.log([together, alike.mean(0), *typical]), [np.log(len(rings))]])
+    return np.concatenate([*np.log([together, alike.mean(0), *typical]), [np.log(min(len(rings), _MOST_BLOCKS))]])
 
 
 def _edges(blocks: Floats) -> Floats:

@@ -34,6 +34,8 @@ UNKNOWN = 0.30
 GOAL = 0.05
 DRAWN = 0.12
 """Share of the samples that are no photographs."""
+POOLED = 120
+"""Side of pictures that are too small to tell alone."""
 FOLDS = 5
 HIDDEN = 16
 MTF = (0.03, 0.62)
@@ -63,7 +65,7 @@ def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
     random = np.random.default_rng(seed)
     groups: dict[str, list[Plane]] = {}
     for plane in planes:
-        if min(plane.values.shape) >= 2 * 88:
+        if min(plane.values.shape) >= 2 * 88 or min(plane.values.shape) == POOLED:
             groups.setdefault(plane.group, []).append(plane)
     names, rows = list(groups), []
     end = time.monotonic() + seconds
@@ -72,6 +74,9 @@ def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
             rows += _drawn(random)
             continue
         members = groups[names[int(random.integers(len(names)))]]
+        if min(members[0].values.shape) == POOLED:
+            rows += _pooled(members, random)
+            continue
         plane = _cut(members[int(random.integers(len(members)))], random)
         known = "sentinel2" in plane.file
         most = min(6, min(plane.values.shape) // 88)
@@ -83,6 +88,22 @@ def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
             rows.append((features, truth(plane, mtf, scale), plane.file))
     print(f"{len(rows)} samples")
     return Samples(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def _pooled(planes: list[Plane], random: np.random.Generator) -> list[tuple[Floats, float, str]]:
+    """A sample of one band of many small pictures, as if they were windows of one scene. Pictures fall into eight sets,
+    which count as places."""
+    part, band = int(random.integers(8)), int(random.integers(4))
+    chosen = [plane for i, plane in enumerate(planes) if i // 4 % 8 == part and i % 4 == band]
+    if len(chosen) < 6:
+        chosen = [plane for i, plane in enumerate(planes) if i % 2 == part % 2]
+    count = min(int(random.integers(6, 12)), len(chosen))
+    some = [chosen[i] for i in random.choice(len(chosen), count, replace=False)]
+    mtf = None if random.random() < 0.12 else float(random.uniform(*MTF))
+    snr = None if random.random() < 0.4 else float(np.exp(random.uniform(*np.log(SNR))))
+    features = measure([degraded(plane, mtf, 2, snr, random) for plane in some])
+    place = f"{planes[0].group} {part}"
+    return [] if features is None else [(features, truth(some[0], mtf, 2), place)]
 
 
 def _drawn(random: np.random.Generator) -> list[tuple[Floats, float, str]]:
