@@ -64,9 +64,9 @@ class _Fit:
     nets: list[list[Floats]]
     """Of each: weights and biases of a layer in turn, two hidden layers."""
     doubt: Floats
-    """Weights of the features, and last a constant, for the logarithm of the likely error."""
+    """Weights of the features, and last a constant, for the logarithm of the likely error over the typical one."""
     largest: float
-    """Likely error beyond which there is no answer."""
+    """Likely error over the typical one beyond which there is no answer."""
 
 
 def estimate_mtf(patches: Iterable[NDArray[np.floating]]) -> MtfEstimate:
@@ -85,12 +85,18 @@ def estimate_mtf(patches: Iterable[NDArray[np.floating]]) -> MtfEstimate:
         return MtfEstimate(None, math.nan, f"unlike the scenes that the estimate was fitted on ({far} features)")
     standard = np.clip(standard, -_LIMIT, _LIMIT)
     answer = float(np.mean([_answer(net, standard) for net in fit.nets]))
-    error = float(np.exp(standard @ fit.doubt[:-1] + fit.doubt[-1]))
-    if error > fit.largest:
+    doubt = float(np.exp(standard @ fit.doubt[:-1] + fit.doubt[-1]))
+    error = doubt * float(typical_error(np.float64(answer)))
+    if doubt > fit.largest:
         return MtfEstimate(
             None, math.nan, f"too uncertain: an error of {error:.2f} is likely (too little texture or too noisy)"
         )
     return MtfEstimate(min(max(answer, 0.03), 0.64), error, f"spectrum and edges, within {error:.2f}")
+
+
+def typical_error(mtf: Floats | np.float64) -> Floats | np.float64:
+    """How errors go with the MTF itself: a strong blur leaves little to be wrong about."""
+    return 0.015 + 0.1 * np.maximum(mtf, 0.0)
 
 
 def measure(patches: Iterable[NDArray[np.floating]]) -> Floats | None:
