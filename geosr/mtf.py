@@ -64,7 +64,8 @@ class _Fit:
     nets: list[list[Floats]]
     """Of each: weights and biases of a layer in turn, two hidden layers."""
     doubt: Floats
-    """Weights of the features, and last a constant, for the logarithm of the likely error over the typical one."""
+    """For the logarithm of the likely error over the typical one: weights of the features, of the networks'
+    disagreement, and a constant."""
     largest: float
     """Likely error over the typical one beyond which there is no answer."""
 
@@ -84,8 +85,10 @@ def estimate_mtf(patches: Iterable[NDArray[np.floating]]) -> MtfEstimate:
     if far:
         return MtfEstimate(None, math.nan, f"unlike the scenes that the estimate was fitted on ({far} features)")
     standard = np.clip(standard, -_LIMIT, _LIMIT)
-    answer = float(np.mean([_answer(net, standard) for net in fit.nets]))
-    doubt = float(np.exp(standard @ fit.doubt[:-1] + fit.doubt[-1]))
+    answers = np.array([_answer(net, standard) for net in fit.nets])
+    answer = float(answers.mean())
+    apart = disagreement(answers, np.float64(answer))
+    doubt = float(np.exp(standard @ fit.doubt[:-2] + apart * fit.doubt[-2] + fit.doubt[-1]))
     error = doubt * float(typical_error(np.float64(answer)))
     if doubt > fit.largest:
         return MtfEstimate(
@@ -97,6 +100,13 @@ def estimate_mtf(patches: Iterable[NDArray[np.floating]]) -> MtfEstimate:
 def typical_error(mtf: Floats | np.float64) -> Floats | np.float64:
     """How errors go with the MTF itself: a strong blur leaves little to be wrong about."""
     return 0.015 + 0.1 * np.maximum(mtf, 0.0)
+
+
+def disagreement(answers: Floats, mean: Floats | np.float64) -> Floats | np.float64:
+    """Logarithm of how far networks are apart, (networks,) or (networks, samples), over the typical error; NaN is left
+    out."""
+    apart: Floats | np.float64 = np.log(np.nanstd(answers, axis=0) / typical_error(mean) + 0.05)
+    return apart
 
 
 def measure(patches: Iterable[NDArray[np.floating]]) -> Floats | None:

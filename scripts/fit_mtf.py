@@ -4,10 +4,10 @@
 
 PLANES_FOLDER is what `scripts/prepare_planes.py` wrote. The truth of a sample is the blur that it was given times that
 of the imagery itself, whose MTF m at its own Nyquist frequency counts as m^(1/scale^2) at that of the coarse grid (a
-Gaussian falls so): the published one of Sentinel-2, else `UNKNOWN`. One network is fitted for each fold of places, and
-what it says of the places that it has not seen tells how large an error is likely; the largest one accepted is where
-nine in ten of the accepted errors are below `GOAL`. At the end the bands that are validated on are degraded, and errors
-counted.
+Gaussian falls so): the published one of Sentinel-2, else `UNKNOWN`. Each of some networks is fitted on a part of the
+places, and what they say of those that they have not seen tells how large an error is likely; the largest one accepted
+is where nine in ten of the accepted errors are below `GOAL`. At the end the bands that are validated on are degraded,
+and errors counted. Samples are drawn for SECONDS; about 9000 are enough.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from geosr.models.degradation import BICUBIC_MTF, observe
-from geosr.mtf import estimate_mtf, measure, typical_error
+from geosr.mtf import FEWEST_BLOCKS, disagreement, estimate_mtf, measure, typical_error
 from geosr.training.patches import Plane, load_planes
 
 Floats = NDArray[np.float64]
@@ -34,10 +34,12 @@ UNKNOWN = 0.30
 GOAL = 0.05
 DRAWN = 0.12
 """Share of the samples that are no photographs."""
-POOLED = 120
-"""Side of pictures that are too small to tell alone."""
-FOLDS = 5
-HIDDEN = 16
+POOLED = (64, 120)
+"""Sides of pictures that are too small to tell alone."""
+NETS = 10
+SHARE = 0.6
+"""Of the places, that a network is fitted on."""
+HIDDEN = 12
 MTF = (0.03, 0.62)
 SNR = (30.0, 400.0)
 
@@ -55,7 +57,6 @@ def main(folder: str, out: str, seconds: str = "240") -> None:
     """Fits, writes `out`, prints the errors on places that were not fitted on."""
     torch.set_num_threads(1)
     samples = draw(load_planes(Path(folder) / "train.npz"), float(seconds))
-    np.savez(Path(folder) / "mtf_samples.npz", features=samples.features, truth=samples.truth, place=samples.place)
     Path(out).write_text(json.dumps(fit(samples)))
     judge(load_planes(Path(folder) / "validate.npz"))
 
@@ -65,7 +66,7 @@ def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
     random = np.random.default_rng(seed)
     groups: dict[str, list[Plane]] = {}
     for plane in planes:
-        if min(plane.values.shape) >= 2 * 88 or min(plane.values.shape) == POOLED:
+        if min(plane.values.shape) >= 2 * 88 or min(plane.values.shape) in POOLED:
             groups.setdefault(plane.group, []).append(plane)
     names, rows = list(groups), []
     end = time.monotonic() + seconds
@@ -74,7 +75,7 @@ def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
             rows += _drawn(random)
             continue
         members = groups[names[int(random.integers(len(names)))]]
-        if min(members[0].values.shape) == POOLED:
+        if min(members[0].values.shape) in POOLED:
             rows += _pooled(members, random)
             continue
         plane = _cut(members[int(random.integers(len(members)))], random)
@@ -91,19 +92,22 @@ def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
 
 
 def _pooled(planes: list[Plane], random: np.random.Generator) -> list[tuple[Floats, float, str]]:
-    """A sample of one band of many small pictures, as if they were windows of one scene. Pictures fall into four sets,
-    which count as places."""
-    part, band = int(random.integers(4)), int(random.integers(4))
-    chosen = [plane for i, plane in enumerate(planes) if i // 4 % 4 == part and i % 4 == band]
-    if len(chosen) < 13:
-        chosen = [plane for i, plane in enumerate(planes) if i // 4 % 2 == part % 2]
-    count = min(int(random.integers(13, 22)), len(chosen))
+    """A sample of one band of many small pictures, as if they were windows of one scene. Those of a group fall into two
+    sets, which count as places."""
+    side = min(planes[0].values.shape)
+    scale = int(random.integers(2, side // 32 + 1))
+    part, band = int(random.integers(2)), int(random.integers(4))
+    chosen = [plane for i, plane in enumerate(planes) if i // 4 % 2 == part and i % 4 == band]
+    fewest = math.ceil(FEWEST_BLOCKS / ((side // scale - 32) // 16 + 1) ** 2)
+    if len(chosen) < fewest:
+        chosen = [plane for i, plane in enumerate(planes) if i % 4 == band]
+    count = min(int(fewest * random.uniform(1.0, 1.8)), len(chosen))
     some = [chosen[i] for i in random.choice(len(chosen), count, replace=False)]
     mtf = None if random.random() < 0.12 else float(random.uniform(*MTF))
     snr = None if random.random() < 0.4 else float(np.exp(random.uniform(*np.log(SNR))))
-    features = measure([degraded(plane, mtf, 2, snr, random) for plane in some])
+    features = measure([degraded(plane, mtf, scale, snr, random) for plane in some])
     place = f"{planes[0].group} {part}"
-    return [] if features is None else [(features, truth(some[0], mtf, 2), place)]
+    return [] if features is None else [(features, truth(some[0], mtf, scale), place)]
 
 
 def _drawn(random: np.random.Generator) -> list[tuple[Floats, float, str]]:
@@ -153,17 +157,20 @@ def fit(samples: Samples) -> dict[str, object]:
     standard = np.clip((samples.features - mean) / scale, -4, 4)
     places, place = np.unique(samples.place, return_inverse=True)
     weight = 1 / np.sqrt(np.bincount(place)[place])
-    fold = np.random.default_rng(0).integers(0, FOLDS, len(places))[place]
-    nets, unseen = [], np.empty(len(place))
-    for left_out in range(FOLDS):
-        kept = fold != left_out
-        net = _network(standard[kept], samples.truth[kept], weight[kept], left_out)
+    random = np.random.default_rng(0)
+    nets, unseen = [], np.full((NETS, len(place)), np.nan)
+    for number in range(NETS):
+        kept = (random.permutation(len(places)) < SHARE * len(places))[place]
+        net = _network(standard[kept], samples.truth[kept], weight[kept], number)
         with torch.no_grad():
-            unseen[~kept] = net(_tensor(standard[~kept])).numpy()[:, 0]
+            unseen[number, ~kept] = net(_tensor(standard[~kept])).numpy()[:, 0]
         nets.append([_plain(values) for values in net.parameters()])
-    error = np.abs(unseen - samples.truth)
-    doubt, likely = _doubt(standard, error / typical_error(samples.truth))
-    largest = _largest(likely, error, samples.truth)
+    told_by = np.isfinite(unseen).sum(0) >= 3
+    standard, truths, unseen = standard[told_by], samples.truth[told_by], unseen[:, told_by]
+    answer = np.nanmean(unseen, 0)
+    error = np.abs(answer - truths)
+    doubt, likely = _doubt(standard, disagreement(unseen, answer), error / typical_error(truths))
+    largest = _largest(likely, error, truths)
     answered = likely <= largest
     print(f"{len(error)} samples of {len(places)} places; unseen ones: {told(error)}")
     print(f"answered {answered.mean():.0%}: {told(error[answered])}; likely error at most {largest:.2f} of the typical")
@@ -192,25 +199,25 @@ def _network(features: Floats, truth: Floats, weight: Floats, seed: int) -> torc
     return net
 
 
-def _doubt(standard: Floats, error: Floats) -> tuple[Floats, Floats]:
+def _doubt(standard: Floats, apart: Floats, error: Floats) -> tuple[Floats, Floats]:
     """Weights for the logarithm of the error, relative to the typical one, that nine in ten stay below; and that error
     of each sample.
 
     Only what does not depend on the blur has a weight, else a sharp scene that looks blurred would count as a blurred
-    one, of which errors are small: the coarse rings, how the finest ones end (that is noise), the number of blocks, and
-    how edges stand out.
+    one, of which errors are small: the coarse rings, how the finest ones end (that is noise), the number of blocks, how
+    edges stand out, and `apart`, how far networks that have not seen the place disagree.
     """
     count = standard.shape[1]
     nature = [13 * kind + ring for kind in range(4) for ring in range(5)] + [52, count - 3, count - 2, count - 1]
     terms = np.zeros((len(nature) + 1, count))
     terms[np.arange(len(nature)), nature] = 1.0
     terms[-1, [12, 9]] = 1.0, -1.0
-    columns = np.column_stack([standard @ terms.T, np.ones(len(error))])
+    columns = np.column_stack([standard @ terms.T, apart, np.ones(len(error))])
     level = np.log(np.maximum(error, 0.1))
-    ridge = np.diag([0.02 * len(error)] * len(terms) + [0.0])
+    ridge = np.diag([0.02 * len(error)] * len(terms) + [0.0, 0.0])
     weights = np.linalg.solve(columns.T @ columns + ridge, columns.T @ level)
     weights[-1] += np.quantile(level - columns @ weights, 0.9)
-    return np.append(weights[:-1] @ terms, weights[-1]), np.exp(columns @ weights)
+    return np.concatenate([weights[:-2] @ terms, weights[-2:]]), np.exp(columns @ weights)
 
 
 def _largest(likely: Floats, error: Floats, truth: Floats) -> float:
@@ -277,7 +284,7 @@ def _tensor(values: Floats) -> torch.Tensor:
 
 def _plain(values: Floats | torch.Tensor) -> object:
     numbers = np.asarray(values.detach() if isinstance(values, torch.Tensor) else values, np.float64)
-    return json.loads(json.dumps(np.vectorize(lambda v: float(f"{v:.5g}"))(numbers).tolist()))
+    return json.loads(json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(numbers).tolist()))
 
 
 if __name__ == "__main__":

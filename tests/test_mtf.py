@@ -139,3 +139,11 @@ def test_where_the_scene_cannot_tell_what_would_be_assumed_is_and_is_said(tmp_pa
     assert any("the scene can't tell: too few blocks" in line for line in out["notes"])
     with pytest.raises(InputError, match="expected 'scene'"):
         geosr.upscale(path, tmp_path / "other.tif", scale=2, mtf="edges")
+
+
+def test_an_array_is_planned_before_its_pixels_are_known() -> None:
+    xr = pytest.importorskip("xarray", reason="xarray is not installed")
+    import geosr.xarray  # noqa: F401  the accessor
+
+    with pytest.raises(InputError, match="planned before a pixel"):
+        xr.DataArray(np.zeros((1, 64, 64), np.float32), dims=("band", "y", "x")).geosr.upscale("fast", mtf="scene")

@@ -127,7 +127,5 @@ def _pixel_size(grid: Grid) -> float | None:
 
 def _level(value: Any) -> Level:
     if isinstance(value, str):
-        raise InputError(
-            f"mtf={value!r}: tiles of an array are planned before a pixel is read; give numbers, such as 0.25"
-        )
+        raise InputError(f"{value!r}: expected numbers; tiles of an array are planned before a pixel of it is read")
     return value if value is None or isinstance(value, int | float) else tuple(float(each) for each in value)
