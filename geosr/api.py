@@ -81,7 +81,7 @@ def prepare(
     bands: Sequence[int | str] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
-    mtf: float | Sequence[float] | None = None,
+    mtf: float | Sequence[float] | Literal["scene"] | None = None,
     snr: float | Sequence[float] | None = None,
     nodata: float | str | None = None,
     scale_offset: tuple[float, float] | None = None,
@@ -114,8 +114,8 @@ def prepare(
     aoi
         GeoJSON file with polygons in any CRS; what lies outside is neither computed nor written.
     mtf
-        The sensor's modulation transfer at the source's Nyquist frequency, in (0, 1), one or one per band; from the
-        sensor table, else a safe default, if None.
+        The sensor's modulation transfer at the source's Nyquist frequency, in (0, 1), one or one per band; "scene" to
+        estimate it from the pixels where they tell; from the sensor table, else a safe default, if None.
     snr
         Signal-to-noise ratio, above 0, one or one per band; the noise is estimated from the scene if None.
     nodata, scale_offset

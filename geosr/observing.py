@@ -4,48 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import Scene, sample_windows
+from geosr.mtf import MtfEstimate, estimate_mtf
 from geosr.noise import estimate_noise
 from geosr.radiometry import Pixels, Radiometry
 from geosr.sensors import Observation, SensorGuess, observation
 from geosr.window import Window
 
+Blur = float | Sequence[float] | Literal["scene"] | None
+"""The MTF at Nyquist: one number, one per band, from the pixels, or from the sensor table."""
+
 
 def observe(
-    scene: Scene, mtf: float | Sequence[float] | None, snr: float | Sequence[float] | None, *, sample: bool
+    scene: Scene, mtf: Blur, snr: float | Sequence[float] | None, *, sample: bool
 ) -> tuple[Observation, tuple[str, ...]]:
     """Blur and noise of a scene, and one line each on how they were decided.
 
-    Options win over the sensor table and over what the pixels tell. Noise and mean levels come from a few windows
-    spread over the whole file, the same ones whatever part of it is wanted and however that is tiled. With `sample`
-    False no pixel is read, for models that make no use of them. Raises `InputError` for options out of range, and what
-    reading the scene raises.
+    Options win over the sensor table and over what the pixels tell. Noise and mean levels, and the blur where `mtf` is
+    "scene", come from a few windows spread over the whole file, the same ones whatever part of it is wanted and however
+    that is tiled. With `sample` False no pixel is read, for models that make no use of them. Raises `InputError` for
+    options out of range, and what reading the scene raises.
     """
     if not sample:
         levels = (1.0,) * len(scene.bands)
-        return observation(scene.sensor, levels, mtf=mtf, snr=snr, noise=(0.0,) * len(scene.bands))
-    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
+        given = None if mtf == "scene" else mtf
+        return observation(scene.sensor, levels, mtf=given, snr=snr, noise=(0.0,) * len(scene.bands))
+    return observe_pixels(_samples(scene), _radiometry(scene), scene.sensor, mtf, snr)
+
+
+def blur_of(scene: Scene) -> list[MtfEstimate]:
+    """What the pixels of each band tell of its blur: what `observe` takes where `mtf` is "scene"."""
+    return [estimate_mtf(band) for band in _patches(_samples(scene), _radiometry(scene))]
+
+
+def _samples(scene: Scene) -> Iterable[Pixels]:
+    """A few windows spread over the whole file."""
     whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
     windows = (window.shift(-scene.window.row, -scene.window.col) for window in sample_windows(whole))
-    return observe_pixels(map(scene.source.pixels, windows), radiometry, scene.sensor, mtf, snr)
+    return map(scene.source.pixels, windows)
+
+
+def _radiometry(scene: Scene) -> Radiometry:
+    return Radiometry(scene.dtype, scene.dtype, scene.nodata)
 
 
 def observe_pixels(
     pieces: Iterable[Pixels],
     radiometry: Radiometry,
     sensor: SensorGuess,
-    mtf: float | Sequence[float] | None,
+    mtf: Blur,
     snr: float | Sequence[float] | None,
 ) -> tuple[Observation, tuple[str, ...]]:
     """Blur and noise from pieces of a scene, those of `sample_windows`; see `observe`."""
     patches = _patches(pieces, radiometry)
     means = [float(np.mean([np.nanmean(patch) for patch in band])) if band else 0.0 for band in patches]
     noise = None if snr is not None else [estimate_noise(band) if band else 0.0 for band in patches]
-    return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
+    if mtf != "scene":
+        return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
+    told = [(found.mtf, found.why) for found in map(estimate_mtf, patches)]
+    return observation(sensor, means, snr=snr, noise=noise, blur=told)
 
 
 def _patches(pieces: Iterable[Pixels], radiometry: Radiometry) -> list[list[NDArray[np.float64]]]:

@@ -1,8 +1,8 @@
 """How scenes were observed: a table of sensors, and what a file's own words say about which of them it was.
 
-The modulation transfer function (MTF) is quoted at the Nyquist frequency of the band's native pixels. For Landsat,
-PlanetScope and aerial cameras no value per band was found whose source can be named, so the safe default stands in:
-assuming too sharp a sensor costs little, too blurred a one costs much.
+The modulation transfer function (MTF) is quoted at the Nyquist frequency of the band's native pixels. Each sensor says
+where its values come from, or why it has none; then the safe default stands in: assuming too sharp a sensor costs
+little, too blurred a one costs much.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Sensor:
 
     name: str
     bands: tuple[Band, ...]
-    source: str = ""
-    """Where the MTF values come from."""
+    source: str
+    """Where the MTF values come from; where there are none, what is known instead."""
 
     def band(self, name: str) -> Band | None:
         """The band of that name or colour, however it is zero-padded; None where there is none."""
@@ -87,7 +87,9 @@ SENTINEL_2 = Sensor(
         ("B11", "swir16", 1610, 20, 0.205),
         ("B12", "swir22", 2190, 20, 0.235),
     ),
-    "MTF at Nyquist as published for Sentinel-2 degradation models",
+    "Ciotola, Guarino, Mazza, Poggi, Scarpa: A Comprehensive Benchmarking Framework for Sentinel-2 Sharpening, Remote "
+    "Sensing 17(12), 2025, doi 10.3390/rs17121983: the filters of its toolbox. One table for 2A, 2B and 2C, of which "
+    "no separate values were found; none for B10, which holds no image of the ground",
 )
 LANDSAT_8 = Sensor(
     "Landsat 8/9 OLI",
@@ -102,6 +104,8 @@ LANDSAT_8 = Sensor(
         ("B8", "pan", 590, 15, None),
         ("B9", "cirrus", 1373, 30, None),
     ),
+    "No MTF per band was found. What to look at: Knight and Kvaran, Landsat-8 Operational Land Imager Design, "
+    "Characterization and Performance, Remote Sensing 6, 2014, doi 10.3390/rs61110286",
 )
 LANDSAT_7 = Sensor(
     "Landsat 7 ETM+",
@@ -114,15 +118,23 @@ LANDSAT_7 = Sensor(
         ("B7", "swir22", 2220, 30, None),
         ("B8", "pan", 710, 15, None),
     ),
+    "No MTF per band that holds: it was watched over a bridge and fell in orbit, most in the panchromatic band "
+    "(Storey, Proc. SPIE 4540, 2001, doi 10.1117/12.450647)",
 )
 PLANETSCOPE = Sensor(
     "PlanetScope",
     _bands(
+        ("coastal_blue", "coastal", 443, 3.7, None),
         ("blue", "blue", 490, 3.7, None),
+        ("green_i", "green1", 531, 3.7, None),
         ("green", "green", 565, 3.7, None),
+        ("yellow", "yellow", 610, 3.7, None),
         ("red", "red", 665, 3.7, None),
+        ("rededge", "rededge1", 705, 3.7, None),
         ("nir", "nir", 865, 3.7, None),
     ),
+    "No MTF per band was found that holds for the whole fleet. What to look at: the system characterization reports on "
+    "Dove-R and SuperDove, USGS Open-File Reports 2021-1030-D and 2021-1030-F. Products are resampled to 3 m",
 )
 AERIAL = Sensor(
     "NAIP aerial camera",
@@ -132,6 +144,7 @@ AERIAL = Sensor(
         ("blue", "blue", 470, 1, None),
         ("nir", "nir", 830, 1, None),
     ),
+    "None can be given: cameras, heights and processing differ by state and year",
 )
 SENSORS = (SENTINEL_2, LANDSAT_8, LANDSAT_7, PLANETSCOPE, AERIAL)
 
@@ -214,24 +227,39 @@ def observation(
     mtf: float | Sequence[float] | None = None,
     snr: float | Sequence[float] | None = None,
     noise: Sequence[float] | None = None,
+    blur: Sequence[tuple[float | None, str]] | None = None,
 ) -> tuple[Observation, tuple[str, ...]]:
     """The observation of a scene, and one line each on how MTF and noise were decided.
 
     `means` are mean levels per band, stored numbers. What is given (`mtf`, `snr`) wins over the table and over
-    `noise`, an estimate per band in stored numbers. Raises `InputError` for values out of range or of the wrong count.
+    `noise`, an estimate per band in stored numbers. `blur` is what the pixels of each band tell of its MTF, and how, or
+    None and why they don't; it wins over the table where they do. Raises `InputError` for values out of range or of the
+    wrong count.
     """
     count = len(guess.bands)
+    if isinstance(mtf, str):
+        raise InputError(f"--mtf {mtf}: expected 'scene', or numbers between 0 and 1, such as 0.25")
     if mtf is not None:
         levels = _each(mtf, count, "--mtf")
         if not all(0 < level < 1 for level in levels):
             raise InputError(f"--mtf {_listed(levels)}: expected numbers between 0 and 1, such as 0.25")
         lines = [f"MTF {_listed(levels)} (given)"]
     else:
-        decided = guess.mtf()
+        decided = guess.mtf() if blur is None else tuple(map(_seen, blur, guess.mtf()))
         levels = tuple(level for level, _ in decided)
         lines = [f"MTF {_listed(levels)} ({_joined(why for _, why in decided)})"]
     spread, line = _noise(guess, means, snr, noise)
     return Observation(levels, spread), (*lines, line)
+
+
+def _seen(told: tuple[float | None, str], otherwise: tuple[float, str]) -> tuple[float, str]:
+    """What the pixels tell of a band, or what is assumed where they don't."""
+    level, why = told
+    return (
+        (level, f"scene: {why}")
+        if level is not None
+        else (otherwise[0], f"{otherwise[1]}; the scene can't tell: {why}")
+    )
 
 
 def _noise(
@@ -270,7 +298,7 @@ _WORDS = (
     (LANDSAT_8, re.compile(r"landsat[-_ ]?[89]\b|\bL[CO]0?[89]_?(L[12]|\d{6})", re.IGNORECASE)),
     (LANDSAT_7, re.compile(r"landsat[-_ ]?7\b|\bLE0?7_?(L[12]|\d{6})", re.IGNORECASE)),
     (PLANETSCOPE, re.compile(r"planetscope|\bPS(2|B)(\.SD)?\b", re.IGNORECASE)),
-    (AERIAL, re.compile(r"\bNAIP\b")),
+    (AERIAL, re.compile(r"\bNAIP\b", re.IGNORECASE)),
 )
 _KEYS = re.compile(
     r"PRODUCT_URI|SPACECRAFT|SATELLITE|SENSOR|PLATFORM|CONSTELLATION|MISSION|INSTRUMENT|LANDSAT_\w*ID|PRODUCT_ID|PRODUCT_TYPE"
@@ -287,6 +315,9 @@ _NAMES = (
     (PLANETSCOPE, re.compile(r"(?<!\d)\d{8}_\d{6}_(\d{2}_)?\w{4}_(1B|3A|3B)_\w+")),
     (AERIAL, re.compile(r"(?<![A-Za-z0-9])m_\d{7}_(ne|nw|se|sw)_\d{1,2}_\w+")),
 )
+
+_TELLING = ((PLANETSCOPE, "green_i"), (LANDSAT_8, "SR_B6"))
+"""Names that no other sensor's bands have: thermal is ST_B6 of earlier Landsats, in the same product."""
 
 
 def _from_tags(tags: Mapping[str, str]) -> tuple[Sensor, str] | None:
@@ -308,7 +339,10 @@ def _from_path(path: str) -> tuple[Sensor, str] | None:
 
 
 def _from_bands(descriptions: Sequence[str], pixel_size: float | None) -> tuple[Sensor, str] | None:
-    """Band names that only Sentinel-2 has; or names that it shares, with a pixel that others don't have."""
+    """Band names that only one sensor has; or names that Sentinel-2 shares, with a pixel that others don't have."""
+    for sensor, name in _TELLING:
+        if name in descriptions:
+            return sensor, f"band name {name}"
     names = {match[1].upper() for text in descriptions if (match := re.match(r"(B\d{1,2}A?)\b", text, re.IGNORECASE))}
     if len(names) < len(descriptions) or not names or any(SENTINEL_2.band(name) is None for name in names):
         return None

@@ -131,5 +131,44 @@ def test_half_of_the_samples_are_rounded_to_the_step_of_the_numbers() -> None:
     assert 0.4 < float(rounded) < 0.6
 
 
+def test_noise_grows_with_the_signal_and_has_the_told_level_at_the_mean() -> None:
+    hr = torch.full((400, 1, 32, 32), 50.0)
+    hr[..., 16:] = 150.0
+    model = Degradation(noisy=1.0, noise_jitter=0.0, bicubic=0.0, shot=1.0)
+    clean, _, _ = model(hr, torch.zeros(400), torch.zeros(400), 2, torch.Generator().manual_seed(0))
+    lr, _, told = model(hr, torch.full((400,), 2.0), torch.zeros(400), 2, torch.Generator().manual_seed(0))
+    power = ((lr - clean) ** 2).mean((0, 1, 2))
+    dark, bright = float(power[:5].mean()), float(power[-5:].mean())
+    assert (dark + bright) / 2 == pytest.approx(4.0, rel=0.03)
+    assert bright / dark == pytest.approx(5 / 3, rel=0.05)  # a share of half on average: (1 + .5 / 2) / (1 - .5 / 2)
+    assert torch.equal(told, torch.full((400,), 2.0))
+
+
+def test_values_around_zero_count_no_photons() -> None:
+    hr = texture(50, 32)
+    outs = [
+        Degradation(noisy=1.0, shot=shot, bicubic=0.0)(
+            hr, torch.ones(50), torch.zeros(50), 2, torch.Generator().manual_seed(0)
+        )[0]
+        for shot in (1e-9, 1.0)
+    ]
+    assert torch.allclose(*outs, atol=1e-5)
+
+
+@pytest.mark.parametrize("bicubic", [0.0, 1.0])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_the_grid_is_displaced_only_where_it_is_asked_for_and_by_no_more(bicubic: float, scale: int) -> None:
+    columns = (torch.arange(40.0 * scale) + 0.5) / scale - 0.5
+    hr = (columns + 3 * columns[:, None]).expand(200, 1, -1, -1)
+    none = torch.zeros(200)
+    places = []
+    for largest in (0.0, 0.4):
+        model = Degradation(noisy=0.0, shift=largest, bicubic=bicubic)
+        lr, _, _ = model(hr, none, none, scale, torch.Generator().manual_seed(0))
+        places.append(lr[:, 0, 20, 20] - 80.0)
+    assert places[0].abs().max() < 1e-3
+    assert 1.0 < float(places[1].abs().max()) <= 0.4 * 4 + 1e-3
+
+
 def texture(n: int, side: int) -> Tensor:
     return torch.randn(n, 1, side, side, generator=torch.Generator().manual_seed(2))

@@ -9,7 +9,7 @@ import rasterio
 
 from geosr.errors import InputError
 from geosr.io.scene import open_scene
-from geosr.sensors import DEFAULT_MTF, SENSORS, SENTINEL_2, SensorGuess, identify, observation
+from geosr.sensors import DEFAULT_MTF, SENSORS, SensorGuess, identify, observation
 from tests import scenes
 
 
@@ -37,10 +37,15 @@ def guess(
         ),
         ("LC08_L1TP_204023_20200927_20201006_02_T1_B8.TIF", "Landsat 8/9 OLI", "B8"),
         ("LC09_L2SP_231062_20230723_20230802_02_T1_SR_B4.TIF", "Landsat 8/9 OLI", "B4"),
+        ("S2C_MSIL2A_20250301T101751_N0511_R065_T33UUU_20250301T152054_B8A.tif", "Sentinel-2 MSI", "B8A"),
+        ("L2A_T33UUU_20250301T101751_B12_20m.jp2", "Sentinel-2 MSI", "B12"),
+        ("LC09_044034_20240318.tif", "Landsat 8/9 OLI", None),
         ("LE07_L1TP_204023_20000927_20201006_02_T1_B3.TIF", "Landsat 7 ETM+", "B3"),
         ("L8_224078_3band.tif", "Landsat 8/9 OLI", None),
         ("20230815_101112_45_2438_3B_AnalyticMS_SR.tif", "PlanetScope", None),
+        ("20240415_184321_07_24b2_3B_AnalyticMS_SR_8b_clip.tif", "PlanetScope", None),
         ("m_4709963_se_14_1_20120731.tif", "NAIP aerial camera", None),
+        ("m_3812261_nw_10_060_20220521_20220810.tif", "NAIP aerial camera", None),
         ("holiday_B02.tif", None, None),
         ("XS2A_photo.tif", None, None),
         ("L8.tif", None, None),
@@ -58,6 +63,10 @@ def test_file_names_of_products_tell_sensor_and_band(name: str, sensor: str | No
         ({"PRODUCT_URI": "S2A_MSIL2A_20200101T100401_N0500_R122_T33UUU_20200101T120000.SAFE"}, "Sentinel-2 MSI"),
         ({"DATATAKE_1_SPACECRAFT_NAME": "Sentinel-2B"}, "Sentinel-2 MSI"),
         ({"SPACECRAFT_ID": "LANDSAT_8"}, "Landsat 8/9 OLI"),
+        ({"DATATAKE_1_SPACECRAFT_NAME": "Sentinel-2C"}, "Sentinel-2 MSI"),
+        ({"SPACECRAFT_ID": "LANDSAT_9", "SENSOR_ID": "OLI_TIRS"}, "Landsat 8/9 OLI"),
+        ({"instrument": "PSB.SD"}, "PlanetScope"),
+        ({"platform": "naip"}, "NAIP aerial camera"),
         ({"LANDSAT_SCENE_ID": "LC82040232020271LGN00"}, "Landsat 8/9 OLI"),
         ({"platform": "landsat-7"}, "Landsat 7 ETM+"),
         ({"COMMENT": "to be compared with Sentinel-2"}, None),
@@ -75,6 +84,9 @@ def test_tags_that_name_the_spacecraft_tell_the_sensor(tags: dict[str, str], sen
         (("B4", "B3", "B2"), 10, "Sentinel-2 MSI"),
         (("B4", "B3", "B2"), 30, None),
         (("B4", "B3", "B2"), None, None),
+        (("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir"), 3, "PlanetScope"),
+        (("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), 30, "Landsat 8/9 OLI"),
+        (("SR_B2", "SR_B3", "SR_B4"), 30, None),
         (("red", "green", "blue"), 10, None),
         (("",), 10, None),
         (("B8A", "clouds"), 20, None),
@@ -106,7 +118,15 @@ def test_the_table_is_sound() -> None:
             assert band.mtf is None or 0 < band.mtf < 1
             assert 400 < band.wavelength_nm < 2500
             assert sensor.band(band.name) == band
-    assert SENTINEL_2.source
+        assert sensor.source
+
+
+def test_the_eight_bands_of_planets_newer_satellites_are_known_by_their_names() -> None:
+    names = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
+    found = guess("20240415_184321_07_24b2_3B_AnalyticMS_SR_8b.tif", names, 3)
+    assert [band.name if band else None for band in found.bands] == list(names)
+    assert {level for level, _ in found.mtf()} == {DEFAULT_MTF}
+    assert all("no published MTF for PlanetScope" in why for _, why in found.mtf())
 
 
 def test_the_offset_of_new_sentinel_products_is_told_from_metadata_and_never_guessed() -> None:

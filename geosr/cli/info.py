@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 
 @click.command("info", short_help="What geosr sees in a raster.")
 @click.argument("file")
+@click.option(
+    "--mtf", is_flag=True, help="Estimate the blur of each band from the pixels, beside what would be assumed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def command(file: str, as_json: bool) -> None:
+def command(file: str, mtf: bool, as_json: bool) -> None:
     """Size, grid, bands, radiometry, sensor and warnings of FILE, and what `geosr upscale` would assume."""
     from geosr.cli.talk import shown
     from geosr.io.describe import describe
 
-    facts = describe(file)
+    facts = describe(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
     if as_json:
         print(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
         if not value or (isinstance(value, list) and all(item is None for item in value)):
             continue  # nothing to say; JSON has it
+        if key == "mtf_at_nyquist":
+            value = "\n".ljust(19).join(_in_words(band) for band in value)
         print(f"{key.replace('_', ' '):16}  {shown(value)}")
+
+
+def _blur(file: str) -> list[dict[str, Any]]:
+    """Of each band whose pixels are numbers: what the scene tells of its MTF, and what is assumed."""
+    from geosr.io.scene import open_scene
+    from geosr.observing import blur_of
+
+    scene = open_scene(file)
+    bands = zip(scene.names, blur_of(scene), scene.sensor.mtf(), scene.exact, strict=True)
+    return [
+        {
+            "band": name,
+            "scene": None if found.mtf is None else round(found.mtf, 3),
+            "likely_error": None if found.mtf is None else round(found.error, 3),
+            "scene_why": found.why,
+            "assumed": level,
+            "assumed_why": why,
+        }
+        for name, found, (level, why), exact in bands
+        if not exact
+    ]
+
+
+def _in_words(band: dict[str, Any]) -> str:
+    told = f"can't tell: {band['scene_why']}"
+    if band["scene"] is not None:
+        told = f"{band['scene']:.2f} from {band['scene_why']}"
+    return f"{band['band']}: {told}; assumed {band['assumed']:g} ({band['assumed_why']})"

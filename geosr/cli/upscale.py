@@ -22,6 +22,10 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> l
         raise click.BadParameter(f"{value!r} is not a number or a list of numbers such as 0.25,0.28") from None
 
 
+def _blur(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | str | None:
+    return value if value == "scene" else _numbers(ctx, param, value)
+
+
 def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
     """Numbers from 1, ranges, upwards or downwards, or names: `4,3,2`, `1-4`, `4-2`, `B04,B03`."""
     if value is None:
@@ -84,7 +88,11 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 )
 @click.option("--bounds", callback=_bounds, help="left,bottom,right,top in the scene's CRS. [default: all of it]")
 @click.option("--aoi", type=click.Path(), help="GeoJSON polygon in any CRS; nothing outside it is computed.")
-@click.option("--mtf", callback=_numbers, help="The sensor's MTF at Nyquist, one or per band. [default: sensor table]")
+@click.option(
+    "--mtf",
+    callback=_blur,
+    help="The sensor's MTF at Nyquist, one or per band, or 'scene' to estimate it. [default: sensor table]",
+)
 @click.option("--snr", callback=_numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
 @click.option("--nodata", metavar="NUMBER", help="The number that means 'no data', nan or none. [default: the file's]")
 @click.option("--scale-offset", callback=_scale_offset, help="scale,offset of stored numbers. [default: the file's]")

@@ -113,6 +113,13 @@ class Degradation:
     """Share of samples with noise."""
     noise_jitter: float = 0.10
     """Standard deviation of the logarithm of the told over the true noise."""
+    shot: float = 0.5
+    """Largest share of the noise's power that grows with the signal, as the noise of photons does; uniform from 0."""
+    shift: float = 0.0
+    """Largest displacement of the coarse grid along either axis, coarse pixels, uniform. Off unless truth and input are
+    known to be displaced: a shift that the network is not told of can't be undone, only averaged over, which is a blur;
+    and a result is promised to lie where its input does. The phase of detail within a pixel varies without it, since
+    patches start anywhere."""
 
     def __call__(
         self, hr: Tensor, noise: Tensor, step: Tensor, scale: int, generator: torch.Generator
@@ -124,7 +131,8 @@ class Degradation:
         hr
             (n, 1, H, W) float32 in any unit.
         noise
-            (n,) standard deviation that the noise has where a sample is drawn to be noisy, in the unit of `hr`.
+            (n,) standard deviation that the noise has where a sample is drawn to be noisy, in the unit of `hr`. Where
+            it depends on the signal, this is the level at the sample's mean, and so is what is told.
         step
             (n,) the step of stored numbers in the unit of `hr`: half the samples are rounded to it; 0 leaves it.
         """
@@ -133,20 +141,37 @@ class Degradation:
         mtf = _uniform(n, self.mtf, generator)
         lr = reduce(hr, *self._taps(mtf, is_bicubic, scale, generator), scale)
         noise = noise * (torch.rand(n, generator=generator) < self.noisy)
-        lr = lr + noise.view(-1, 1, 1, 1) * torch.randn(lr.shape, generator=generator)
+        lr = lr + noise.view(-1, 1, 1, 1) * self._grain(lr, generator)
         lr = _rounded(lr, step * (torch.rand(n, generator=generator) < 0.5))
         told = mtf + self.jitter * torch.randn(n, generator=generator)
         told = torch.where(is_bicubic, _uniform(n, self.bicubic_told, generator), told).clamp(0.05, 0.60)
         return lr, told, noise * torch.exp(self.noise_jitter * torch.randn(n, generator=generator))
 
+    def _grain(self, lr: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise of power 1 at a sample's mean. Its power goes linearly with the signal (Poisson's law) in a share drawn
+        for each sample; not where values spread around zero, as those of an index do: they count no photons."""
+        mean, spread = lr.mean((1, 2, 3), keepdim=True), lr.std((1, 2, 3), keepdim=True)
+        white = torch.randn(lr.shape, generator=generator)
+        if self.shot == 0:
+            return white
+        share = self.shot * torch.rand(len(lr), 1, 1, 1, generator=generator) * (mean > spread)
+        signal = (lr / torch.where(mean > spread, mean, 1.0)).clamp_min(0.0)
+        return white * (1.0 + share * (signal - 1.0)).sqrt()
+
     def _taps(self, mtf: Tensor, is_bicubic: Tensor, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         sigma = torch.sqrt(-2.0 * torch.log(mtf.double())) / math.pi * scale
         stretch = 1.0 + self.anisotropy * (2.0 * torch.rand(2, len(mtf), generator=generator) - 1.0)
-        radius = 1.1 * REACH * gaussian_sigma(self.mtf[0]) * scale
-        cubic = _centred(bicubic_kernel(scale), len(_offsets(radius, scale)))
-        vertical, horizontal = (_gaussian_taps(sigma * s, scale, radius=radius) for s in stretch)
+        shift = torch.zeros(2, len(mtf))
+        if self.shift > 0:
+            shift = self.shift * scale * (2.0 * torch.rand(2, len(mtf), generator=generator) - 1.0)
+        radius = (1.1 * REACH * gaussian_sigma(self.mtf[0]) + self.shift) * scale
+        offsets = _offsets(radius, scale) - shift[:, :, None]
         chosen = is_bicubic[:, None]
-        return torch.where(chosen, cubic, vertical), torch.where(chosen, cubic, horizontal)
+        vertical, horizontal = (
+            torch.where(chosen, _normalised(_keys(axis.abs() / scale)), _gaussian(axis, sigma * wider))
+            for axis, wider in zip(offsets, stretch, strict=True)
+        )
+        return vertical, horizontal
 
 
 def _uniform(n: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
@@ -166,19 +191,16 @@ def _offsets(radius: float, scale: int) -> Tensor:
     return torch.arange(-count, count + 0.5, 1.0, dtype=torch.float64)
 
 
-def _gaussian_taps(sigmas: Tensor, scale: int, *, radius: float | None = None) -> Tensor:
-    offsets = _offsets(REACH * float(sigmas.max()) if radius is None else radius, scale)
-    return _normalised(torch.exp(-0.5 * (offsets[None] / sigmas[:, None].double()) ** 2))
+def _gaussian_taps(sigmas: Tensor, scale: int) -> Tensor:
+    return _gaussian(_offsets(REACH * float(sigmas.max()), scale)[None], sigmas)
+
+
+def _gaussian(offsets: Tensor, sigmas: Tensor) -> Tensor:
+    return _normalised(torch.exp(-0.5 * (offsets / sigmas[:, None].double()) ** 2))
 
 
 def _normalised(taps: Tensor) -> Tensor:
     return (taps / taps.sum(1, keepdim=True)).float()
-
-
-def _centred(taps: Tensor, length: int) -> Tensor:
-    """`taps` cut or filled with zeros on both sides to `length`; both lengths have the same parity."""
-    side = (length - len(taps)) // 2
-    return F.pad(taps, (side, side))
 
 
 def _keys(d: Tensor) -> Tensor:

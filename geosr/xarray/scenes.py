@@ -126,4 +126,6 @@ def _pixel_size(grid: Grid) -> float | None:
 
 
 def _level(value: Any) -> Level:
+    if isinstance(value, str):
+        raise InputError(f"{value!r}: expected numbers; tiles of an array are planned before a pixel of it is read")
     return value if value is None or isinstance(value, int | float) else tuple(float(each) for each in value)
