@@ -39,7 +39,11 @@ def main(list_path: str, root: str, out: str) -> None:
                 raise SystemExit(f"group {group.name} of {list_path} has no file under {root}")
             for raster in open_rasters(paths, group, notes):
                 file = str(Path(raster.file).relative_to(Path(root).absolute()))
-                pixels = read_pixels(raster, raster.part) if part == "train" else raster.scene.source.pixels(raster.part).stored
+                pixels = (
+                    read_pixels(raster, raster.part)
+                    if part == "train"
+                    else raster.scene.source.pixels(raster.part).stored
+                )
                 for band, plane in zip(raster.scene.bands, pixels, strict=True):
                     if is_degenerate(plane):
                         notes.add("left out, half of it is one value", f"{file} band {band}")

@@ -34,7 +34,7 @@ def command(recipes: tuple[str, ...], plot: str | None, quiet: bool) -> None:
     Rasters of any kind that GDAL reads will do; some places are kept apart to validate on. The model is a file that
     `geosr upscale --model` takes; runs/NAME/log.jsonl holds what was seen on the way. Ctrl-C keeps everything, and the
     same command goes on. Several graphics cards: torchrun --nproc-per-node 2 -m geosr.cli train RECIPE.toml
-    """  # noqa: D301
+    """
     if plot is not None:
         from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ MTFS = tuple(np.round(np.arange(0.06, 0.56, 0.04), 2).tolist())
 """Blurs that are tried, of which the one that explains a pair best is told to the network."""
 FEWEST = 32
 """Side that a pair has at least, input pixels."""
-TURNS = 4
-"""Times that shift and gain are found anew, each from what the last left."""
+TURNS = 3
+"""Times that shift and blur are found anew, each from what the last left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,9 @@ def harmonise(lr: Floats, hr: Floats, scale: int, files: PairFiles) -> tuple[Flo
             down, right = total / scale
             raise InputError(f"{down:+.1f} down and {right:+.1f} right out of register, in input pixels")
         moved = _shifted(hr, total)
-        mtf = min(MTFS, key=lambda value: _misfit(lr, _degraded(moved, value, scale)))
-    gain, offset = _regression(_degraded(moved, mtf, scale), lr)
-    known = np.isfinite(lr) & np.isfinite(_degraded(moved, mtf, scale))
-    alike = float(np.corrcoef(lr[known], _degraded(moved, mtf, scale)[known])[0, 1]) if known.sum() > FEWEST else 0.0
+        mtf = min(MTFS, key=lambda value: _regression(_degraded(moved, value, scale), lr).misfit)
+    fit = _regression(_degraded(moved, mtf, scale), lr)
+    gain, offset, alike = fit.gain, fit.offset, fit.correlation
     if not alike >= files.correlation:
         raise InputError(f"correlation {alike:.2f} once in register, below {files.correlation:g}")
     return (moved * np.float32(gain) + np.float32(offset)).astype(np.float32), mtf
@@ -125,7 +125,7 @@ def _matched(files: PairFiles, root: str, notes: Notes) -> list[tuple[str, Path,
 def _named(pattern: str, root: str) -> dict[str, Path]:
     """Files by what the pattern's wildcards stand for in their paths."""
     if "*" not in pattern:
-        raise InputError(f"[pairs] {pattern!r} has no *, by which pairs are matched; such as \"lr/*.tif\"")
+        raise InputError(f'[pairs] {pattern!r} has no *, by which pairs are matched; such as "lr/*.tif"')
     parts = re.split(r"(\*\*/|\*|\?)", pattern)
     texts = {"**/": "((?:.*/)?)", "*": "([^/]*)", "?": "([^/])"}
     expression = re.compile("".join(texts.get(part, re.escape(part)) for part in parts) + "$")
@@ -177,26 +177,35 @@ def _shifted(hr: Floats, by: NDArray[np.float64]) -> Floats:
     return np.where(there > 0.999, moved, np.nan).astype(np.float32)
 
 
-def _regression(x: Floats, y: Floats) -> tuple[float, float]:
-    """Gain and offset with y = gain x + offset, by least squares weighted again and again (Huber 1964)."""
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """y = gain x + offset."""
+
+    gain: float
+    offset: float
+    correlation: float
+    """Of both, outliers weighing less; 0 where next to nothing is known."""
+    misfit: float
+    """Median absolute difference."""
+
+
+def _regression(x: Floats, y: Floats) -> _Fit:
+    """Least squares weighted again and again, so that outliers weigh less (Huber 1964)."""
     known = np.isfinite(x) & np.isfinite(y)
     a, b = x[known].astype(np.float64), y[known].astype(np.float64)
+    if len(a) < FEWEST:
+        return _Fit(0.0, 0.0, 0.0, math.inf)
     weight = np.ones_like(a)
-    gain, offset = 1.0, 0.0
-    for _ in range(20):
+    for _ in range(8):
         mean_a, mean_b = np.average(a, weights=weight), np.average(b, weights=weight)
-        spread = float((weight * (a - mean_a) ** 2).sum())
-        gain = float((weight * (a - mean_a) * (b - mean_b)).sum()) / spread if spread > 0 else 0.0
+        powers = [float((weight * p * q).sum()) for p, q in ((a - mean_a, a - mean_a), (a - mean_a, b - mean_b))]
+        gain = powers[1] / powers[0] if powers[0] > 0 else 0.0
         offset = float(mean_b - gain * mean_a)
         error = np.abs(b - gain * a - offset)
-        limit = 1.345 * 1.4826 * float(np.median(error)) + 1e-12
-        weight = np.minimum(1.0, limit / np.maximum(error, 1e-12))
-    return gain, offset
-
-
-def _misfit(lr: Floats, coarse: Floats) -> float:
-    gain, offset = _regression(coarse, lr)
-    return float(np.nanmedian(np.abs(lr - gain * coarse - offset)))
+        middle = float(np.median(error))
+        weight = np.minimum(1.0, 1.345 * 1.4826 * middle / np.maximum(error, 1e-12) + 1e-12)
+    size = math.sqrt(powers[0] * float((weight * (b - mean_b) ** 2).sum()))
+    return _Fit(gain, offset, min(1.0, powers[1] / size) if size > 0 else 0.0, middle)
 
 
 def _filled(image: Floats) -> NDArray[np.float64]:

@@ -100,9 +100,7 @@ def _box(raster: Raster) -> tuple[float, float, float, float]:
     if metadata.crs is None or metadata.gcps or metadata.transform.is_identity:
         return nowhere
     part = raster.part
-    corners = [
-        metadata.transform * (col, row) for row in (part.row, part.stop[0]) for col in (part.col, part.stop[1])
-    ]
+    corners = [metadata.transform @ (col, row) for row in (part.row, part.stop[0]) for col in (part.col, part.stop[1])]
     xs, ys = zip(*corners, strict=True)
     try:
         west, south, east, north = transform_bounds(metadata.crs, "EPSG:4326", min(xs), min(ys), max(xs), max(ys))

@@ -181,9 +181,7 @@ def _planes(raster: Raster, windows: Iterable[Window], notes: Notes) -> Iterator
         contrast = float(np.sqrt(np.mean([contrast_of(image) ** 2 for image in images])))
         step = step_of(images[0])
         group = raster.group
-        planes += [
-            Plane(image, group.name, raster.file, group.weight, group.snr, contrast, step) for image in images
-        ]
+        planes += [Plane(image, group.name, raster.file, group.weight, group.snr, contrast, step) for image in images]
     return planes
 
 
@@ -194,9 +192,7 @@ def _chips(part: Window, share: float, random: np.random.Generator) -> list[Wind
     count = max(1, round(share * cells))
     chosen = sorted(random.choice(cells, size=min(count, cells), replace=False).tolist())
     height, width = part.height // rows, part.width // cols
-    return [
-        Window(part.row + cell // cols * height, part.col + cell % cols * width, height, width) for cell in chosen
-    ]
+    return [Window(part.row + cell // cols * height, part.col + cell % cols * width, height, width) for cell in chosen]
 
 
 def _archived(values: NDArray[Any], about: dict[str, Any]) -> Plane:

@@ -153,7 +153,7 @@ def read_groups(entries: Any, where: str) -> tuple[Group, ...]:
     if isinstance(entries, str):
         entries = [entries]
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{where} names no files; give a pattern such as train = \"folder/**/*.tif\"")
+        raise InputError(f'{where} names no files; give a pattern such as train = "folder/**/*.tif"')
     if all(isinstance(entry, str) for entry in entries):
         return (Group(tuple(entries)),)
     return tuple(_group(entry, where) for entry in entries)
@@ -170,7 +170,7 @@ def _group(entry: Any, where: str) -> Group:
 
 def _data(values: Any, path: str) -> Data:
     if not isinstance(values, dict):
-        raise InputError(f"{path}: data is a section, [data] with train = \"folder/**/*.tif\"")
+        raise InputError(f'{path}: data is a section, [data] with train = "folder/**/*.tif"')
     parts = {
         part: read_groups(values[part], f"{part} in [data] of {path}")
         for part in ("train", "validate", "unlabelled")
@@ -191,12 +191,14 @@ def _check(recipe: Recipe, path: str) -> None:
     }
     for key, known in choices.items():
         if getattr(recipe, key) not in known:
-            raise InputError(f"{path} asks for the {key} {getattr(recipe, key)!r}; choose {' or '.join(map(str, known))}")
+            raise InputError(
+                f"{path} asks for the {key} {getattr(recipe, key)!r}; choose {' or '.join(map(str, known))}"
+            )
     for key in ("patch", "batch", "steps", "minutes", "rate", "channels", "blocks", "save_every"):
         if not getattr(recipe, key) > 0:
             raise InputError(f"{path}: {key} is {getattr(recipe, key)}; it must be above 0")
     if not (recipe.data.train or recipe.pairs):
-        raise InputError(f"{path} names nothing to train on; add [data] with train = \"folder/**/*.tif\", or [pairs]")
+        raise InputError(f'{path} names nothing to train on; add [data] with train = "folder/**/*.tif", or [pairs]')
     check_losses(recipe.loss, path, unlabelled=bool(recipe.data.unlabelled))
 
 
@@ -210,7 +212,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def _made(kind: type[T], values: Any, where: str) -> T:
-    """`kind` with these values. Raises `InputError` for a key that it doesn't know or lacks, and a value of another type."""
+    """`kind` with these values. Raises `InputError` for a key that is unknown or missing, or a wrong type."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected keys and values, found {values!r}")
     known = {each.name: str(each.type) for each in fields(kind)}  # type: ignore[arg-type]

@@ -143,7 +143,8 @@ class Paired:
             if np.isfinite(lr).all() and np.isfinite(hr).all() and np.ptp(hr) > 0:
                 break
         turns, flip = int(self.random.integers(4)), self.random.random() < 0.5
-        return *(_turned(image / pair.contrast, turns, flip) for image in (lr, hr)), pair.mtf, pair.noise / pair.contrast  # type: ignore[return-value]
+        coarse, sharp = (_turned(image / pair.contrast, turns, flip) for image in (lr, hr))
+        return coarse, sharp, pair.mtf, pair.noise / pair.contrast
 
 
 def sharp_side(patch: int, scale: int) -> int:
@@ -159,7 +160,7 @@ def _sample(lr: Tensor, truth: Tensor | None, mtf: Tensor, noise: Tensor, scale:
 def joined(samples: list[Sample]) -> Sample:
     """Samples that all have a truth, as one."""
     columns = zip(*((s.lr, s.base, s.truth, s.mtf, s.noise) for s in samples), strict=True)
-    return Sample(*(torch.cat(column) for column in columns))  # type: ignore[arg-type]
+    return Sample(*(torch.cat(column) for column in columns))
 
 
 def _turned(image: Any, turns: int, flip: bool) -> Any:

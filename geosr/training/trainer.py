@@ -86,7 +86,13 @@ class Trainer:
     """A network, its running average and its optimiser, one step at a time."""
 
     def __init__(
-        self, recipe: Recipe, material: Material, *, device: str = "cpu", bfloat16: bool = False, team: Team | None = None
+        self,
+        recipe: Recipe,
+        material: Material,
+        *,
+        device: str = "cpu",
+        bfloat16: bool = False,
+        team: Team | None = None,
     ) -> None:
         self.recipe, self.material, self.device, self.bfloat16 = recipe, material, device, bfloat16
         self.team = team or Team()
@@ -197,7 +203,9 @@ class Trainer:
         material, left = self.material, self.recipe.batch
         samples = []
         for number, (source, share) in enumerate(material.labelled, 1):
-            count = left if number == len(material.labelled) else min(left - 1, max(1, round(share * self.recipe.batch)))
+            count = (
+                left if number == len(material.labelled) else min(left - 1, max(1, round(share * self.recipe.batch)))
+            )
             samples.append(source.sample(count))
             left -= count
         loose = None if material.unlabelled is None else material.unlabelled.sample(max(1, self.recipe.batch // 2))
@@ -264,4 +272,5 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    """Copies: tensors in a file's buffer are aligned otherwise, and products of those are rounded otherwise."""
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

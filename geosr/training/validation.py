@@ -105,7 +105,7 @@ def estimate(network: BandNetwork, lr: torch.Tensor, mtf: torch.Tensor, noise: t
     padded = nn.functional.pad(lr, (0, right, 0, down), mode="replicate") if down or right else lr
     # The mean is taken off, so that float32 keeps the detail of large numbers.
     level = padded.mean((2, 3), keepdim=True)
-    made = network(padded - level, mtf.float(), noise.float()) + level
+    made: torch.Tensor = network(padded - level, mtf.float(), noise.float()) + level
     return made[..., : height * network.scale, : width * network.scale]
 
 
