@@ -53,7 +53,7 @@ def _train(path: str, quiet: bool) -> None:
 
     recipe = read_recipe(path)
     leads = os.environ.get("RANK", "0") == "0"
-    with _watching(quiet) as watch:
+    with watching(quiet) as watch:
         trained = train(recipe, watch)
     if not quiet and leads:
         tell(f"{trained.stopped}; {_told(trained.card)}")
@@ -103,7 +103,7 @@ class _Live(_Lines):
 
 
 @contextmanager
-def _watching(quiet: bool) -> Iterator[Watch | None]:
+def watching(quiet: bool) -> Iterator[Watch | None]:
     """Nobody where `quiet`; a bar on a terminal; in a pipe only what was found and left out."""
     if quiet or not sys.stderr.isatty():
         yield None if quiet else _Lines()

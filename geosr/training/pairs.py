@@ -153,7 +153,7 @@ def _offset(lr: Floats, coarse: Floats) -> tuple[float, float]:
     its peak refined by the slope of the phase (Stone et al. 2001)."""
     from geosr.evaluation.metrics import shift
 
-    one, other = _filled(lr), _filled(coarse)
+    one, other = _without_outliers(lr), _without_outliers(coarse)
     window = np.hanning(one.shape[0])[:, None] * np.hanning(one.shape[1])[None]
     spectrum = np.fft.fft2(one * window) * np.conj(np.fft.fft2(other * window))
     peak = np.fft.ifft2(spectrum / np.maximum(np.abs(spectrum), 1e-12)).real
@@ -213,6 +213,14 @@ def _filled(image: Floats) -> NDArray[np.float64]:
     values = image.astype(np.float64)
     values -= np.nanmean(values) if np.isfinite(values).any() else 0.0
     return np.nan_to_num(values, nan=0.0)
+
+
+def _without_outliers(image: Floats) -> NDArray[np.float64]:
+    """`_filled`, with clouds and glints cut to the median: else their edges would be what is registered."""
+    values = _filled(image)
+    values -= np.median(values)
+    limit = 4.0 * 1.4826 * float(np.median(np.abs(values)))
+    return np.where(np.abs(values) <= limit, values, 0.0) if limit > 0 else values
 
 
 def _size(shape: Sequence[int]) -> str:

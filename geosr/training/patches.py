@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geosr.errors import InputError
+
 Floats = NDArray[np.float32]
 Cut = Callable[[NDArray[Any]], Floats]
 """Takes the same square out of any band of a shape."""
@@ -21,7 +23,9 @@ SNR = (50.0, 200.0)
 NOISE_OVER_CONTRAST = (0.02, 1.0)
 """Noise of the other bands over their contrast, log-uniform: about what SNR makes of Sentinel-2."""
 ATTEMPTS = 20
-"""Crops that are tried in one band before another is drawn."""
+"""Crops that are tried in one band before another is drawn..."""
+PATIENCE = 500
+"""...and bands that are drawn before it is given up."""
 MIXED = 0.3
 """Share of the samples that are two bands of one scene, averaged: a band that no sensor has, and a plausible one."""
 
@@ -95,7 +99,7 @@ class Patches:
         return Batch(torch.from_numpy(hr)[:, None], noise, step)
 
     def _draw(self) -> tuple[Floats, float, float]:
-        while True:
+        for _ in range(PATIENCE):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             plane = self.planes[min(place, len(self.planes) - 1)]
             for _ in range(ATTEMPTS):
@@ -103,6 +107,10 @@ class Patches:
                 patch = cut(plane.values)
                 if _is_useful(patch, plane):
                     return self._sample(patch, cut, plane)
+        raise InputError(
+            f"no square of {self.size} x {self.size} pixels was found that is valid throughout and has detail; take a "
+            "smaller patch, or imagery with fewer gaps"
+        )
 
     def _place(self, shape: tuple[int, ...]) -> Cut:
         """A square at random, to be cut from bands of this shape. A band smaller than it is mirrored, by a random

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geosr.errors import InputError
 from geosr.models.classical import upsample
 from geosr.models.degradation import Degradation
 from geosr.training.pairs import Pair
-from geosr.training.patches import Patches
+from geosr.training.patches import ATTEMPTS, PATIENCE, Patches
 
 MARGIN = 3
 """Source pixels around a training patch that only the blur sees."""
@@ -133,7 +134,7 @@ class Paired:
         self.random.bit_generator.state = json.loads(state)
 
     def _draw(self) -> tuple[Any, Any, float, float]:
-        while True:
+        for _ in range(PATIENCE * ATTEMPTS):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             pair = self.pairs[min(place, len(self.pairs) - 1)]
             row, col = (int(self.random.integers(0, side - self.patch + 1)) for side in pair.lr.shape)
@@ -141,10 +142,10 @@ class Paired:
             first, last = (np.array([row, col]) * self.scale), (np.array([row, col]) + self.patch) * self.scale
             hr = pair.hr[first[0] : last[0], first[1] : last[1]]
             if np.isfinite(lr).all() and np.isfinite(hr).all() and np.ptp(hr) > 0:
-                break
-        turns, flip = int(self.random.integers(4)), self.random.random() < 0.5
-        coarse, sharp = (_turned(image / pair.contrast, turns, flip) for image in (lr, hr))
-        return coarse, sharp, pair.mtf, pair.noise / pair.contrast
+                turns, flip = int(self.random.integers(4)), self.random.random() < 0.5
+                coarse, sharp = (_turned(image / pair.contrast, turns, flip) for image in (lr, hr))
+                return coarse, sharp, pair.mtf, pair.noise / pair.contrast
+        raise InputError(f"no square of {self.patch} x {self.patch} pixels is valid in both scenes of a pair")
 
 
 def sharp_side(patch: int, scale: int) -> int:
