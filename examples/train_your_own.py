@@ -3,7 +3,7 @@
     python examples/train_your_own.py FOLDER [MINUTES]
 
 Some of the rasters are kept apart, and what is printed is how much better than bicubic the network is on those. The
-same without Python: `geosr train recipes/your_own.toml`, then `geosr upscale scene.tif --model runs/.../model.safetensors`.
+same without Python: `geosr train recipes/your_own.toml`, then `geosr upscale scene.tif --model RUN/model.safetensors`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def main(folder: str, minutes: float = 14.0, out: str = "runs/your_own") -> tupl
     recipe = Recipe(scale=2, out=out, minutes=minutes, steps=4000, data=Data(train=(Group(patterns),), root=folder))
     trained = train(recipe)
     gain, low, high = trained.card["validation"]["over_bicubic"]
-    print(f"{gain:+.2f} [{low:+.2f}, {high:+.2f}] dB over bicubic on {len(trained.card['validation']['places'])} places")
+    print(
+        f"{gain:+.2f} [{low:+.2f}, {high:+.2f}] dB over bicubic on {len(trained.card['validation']['places'])} places"
+    )
     scene = next(path for pattern in patterns for path in sorted(Path(folder).glob(pattern)))
     report = geosr.upscale(scene, Path(out) / "example_x2.tif", model=str(trained.model), scale=2, overwrite=True)
     print(report["path"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +214,18 @@ def test_pairs_and_unlabelled_scenes_train_together_and_come_out_better_than_bic
     assert trained.progress.loss < 0.97
     assert trained.card["validation"]["over_bicubic"][0] > 0
     assert len(trained.card["validation"]["places"]) == 1
+
+
+def test_the_example_trains_on_a_folder_and_uses_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    for number in range(3):
+        write(tmp_path / "mine", f"{number}.tif", number, number)
+    example = runpy.run_path(str(Path(__file__).resolve().parents[1] / "examples" / "train_your_own.py"))
+    monkeypatch.setitem(example["main"].__globals__, "Recipe", partial(Recipe, channels=8, blocks=1))
+    gain, result = example["main"](str(tmp_path / "mine"), 0.03, str(tmp_path / "run"))
+    assert "dB over bicubic on 1 places" in capsys.readouterr().out
+    assert np.isfinite(gain)
+    with rasterio.open(result) as dataset:
+        assert dataset.shape == (320, 320)
