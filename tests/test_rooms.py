@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
 
 ROOMS = [
     "errors", "window", "tiling", "radiometry", "sensors", "noise", "mtf", "upscaler", "pipeline", "io", "models",
-    "training", "evaluation", "observing", "dispatch", "xarray", "cluster", "provenance", "api", "archive", "cli",
+    "evaluation", "observing", "training", "dispatch", "xarray", "cluster", "provenance", "api", "archive", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""
 

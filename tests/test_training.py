@@ -1,13 +1,18 @@
-"""Training: patches, recipes and a loop that can be killed."""
+"""Training: recipes, patches and a loop that can be killed."""
 
 from __future__ import annotations
 
 import json
-import math
+import os
 import runpy
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +21,24 @@ import torch
 from affine import Affine
 from safetensors.torch import load_file, save_file
 
-from geosr.errors import GeosrError
+from geosr.errors import InputError
 from geosr.evaluation.protocol import Case, load_scenes
 from geosr.evaluation.report import record
+from geosr.models import registry
 from geosr.models.checkpoint import read_card
+from geosr.models.degradation import Degradation
 from geosr.models.networks import fast
-from geosr.training.loop import MARGIN, Progress, Trainer, adopt, decibels, learning_rate, train
-from geosr.training.patches import Patches, load_planes
-from geosr.training.recipe import Recipe, read_recipe
+from geosr.models.runtime import network_for
+from geosr.sensors import Observation
+from geosr.training import log
+from geosr.training.loop import train
+from geosr.training.patches import Patches
+from geosr.training.rasters import load_planes
+from geosr.training.recipe import Data, Group, Recipe, read_recipe
+from geosr.training.samples import Degraded, sharp_side
 from geosr.training.soap import Soap
+from geosr.training.trainer import Material, Progress, Trainer, adopt, learning_rate
+from tests.test_cli import geosr
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,29 +52,36 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def blocks(seed: int = 0, side: int = 128) -> Any:
+    """Squares with sharp edges, uint16."""
+    random = np.random.default_rng(seed)
+    return np.kron(random.integers(100, 900, (side // 8, side // 8)), np.ones((8, 8), int)).astype(np.uint16)
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """A recipe over two small bands of blocks with sharp edges, one with invalid pixels."""
-    random = np.random.default_rng(0)
-    blocks = np.kron(random.integers(100, 900, (16, 16)), np.ones((8, 8), int)).astype(np.uint16)
-    holed = blocks.astype(np.float32)
+    """A recipe over small bands of blocks with sharp edges, one with invalid pixels; one file is validated on."""
+    holed = blocks(0).astype(np.float32)
     holed[:20, :20] = np.nan
-    index = [{"group": group, "file": "scene.tif", "weight": 1, "snr": group == "a"} for group in ("a", "b")]
-    np.savez(tmp_path / "planes.npz", index=np.array(json.dumps(index)), **{"0": blocks, "1": holed})
+    groups = ("a", "b", "b")
+    index = [{"group": g, "file": f"{i}.tif", "weight": 1, "snr": g == "a"} for i, g in enumerate(groups)]
+    planes = {"0": blocks(0), "1": holed, "2": blocks(2)}
+    np.savez(tmp_path / "planes.npz", index=np.array(json.dumps(index)), **planes)
     return Recipe(
-        scale=2, planes=str(tmp_path / "planes.npz"), out=str(tmp_path / "run"), channels=8, blocks=1, patch=12,
-        batch=4, steps=40, minutes=1.0, warm_up=2, save_every=10,
+        scale=2, data=Data(train=(Group((str(tmp_path / "planes.npz"),)),)), out=str(tmp_path / "run"), channels=8,
+        blocks=1, patch=12, batch=4, steps=40, minutes=1.0, warm_up=2, save_every=10, check_every=20,
     )  # fmt: skip
 
 
 def trainer(recipe: Recipe) -> Trainer:
-    size = (recipe.patch + 2 * MARGIN) * recipe.scale
-    return Trainer(recipe, Patches(load_planes(recipe.planes), size, recipe.seed))
+    planes = load_planes(recipe.data.train[0].files[0])
+    patches = Patches(planes, sharp_side(recipe.patch, recipe.scale), recipe.seed)
+    return Trainer(recipe, Material(((Degraded(patches, Degradation(), recipe.scale, recipe.seed), 1.0),)))
 
 
 @pytest.mark.parametrize("loss", ["absolute", "decibels"])
 def test_forty_steps_bring_the_error_below_bicubics(recipe: Recipe, loss: str) -> None:
-    assert train(replace(recipe, loss=loss)).loss < 0.97
+    assert train(replace(recipe, loss={loss: 1.0})).progress.loss < 0.97
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "soap"])
@@ -104,8 +125,8 @@ def test_a_run_goes_on_where_it_was_cut_off(recipe: Recipe) -> None:
     assert again.progress.step == 10
     assert all(torch.equal(again.average[name], value) for name, value in first.items())
     assert again.step().step == 11
-    assert train(recipe).step == 40
-    assert train(recipe).step == 40
+    assert train(recipe).progress.step == 40
+    assert train(recipe).progress.step == 40
 
 
 def test_the_checkpoint_is_a_network(recipe: Recipe) -> None:
@@ -117,20 +138,14 @@ def test_the_checkpoint_is_a_network(recipe: Recipe) -> None:
 
 
 def test_training_ends_with_the_steps_or_the_time() -> None:
-    recipe = Recipe(scale=2, planes="", out="", steps=100, minutes=1.0)
+    recipe = Recipe(scale=2, steps=100, minutes=1.0)
     assert Progress(50, 6.0, 1.0).share(recipe) == 0.5
     assert Progress(10, 45.0, 1.0).share(recipe) == 0.75
     assert Progress(10, 99.0, 1.0).share(recipe) == 1.0
 
 
-def test_the_loss_in_decibels_is_the_logarithm_of_psnr() -> None:
-    error = torch.randn(3, 1, 40, 40, generator=torch.Generator().manual_seed(0)) * 4
-    fall = float(decibels(error) - decibels(error / 2)) * 10 / math.log(10)
-    assert fall == pytest.approx(20 * math.log10(2), abs=0.02)
-
-
 def test_the_learning_rate_rises_and_then_falls_to_a_hundredth() -> None:
-    recipe = Recipe(scale=2, planes="", out="", steps=1000, warm_up=100)
+    recipe = Recipe(scale=2, steps=1000, warm_up=100)
     rates = [learning_rate(recipe, Progress(step, 0.0, 1.0)) for step in (0, 99, 500, 1000)]
     assert rates[0] == pytest.approx(recipe.rate / 100, rel=0.01)
     assert rates[1] == pytest.approx(recipe.rate, rel=0.03)
@@ -146,7 +161,7 @@ def test_the_body_of_another_scale_is_taken_over() -> None:
 
 
 def test_patches_are_valid_and_of_one_contrast(recipe: Recipe) -> None:
-    batch = Patches(load_planes(recipe.planes), 24, seed=0).batch(32)
+    batch = Patches(load_planes(recipe.data.train[0].files[0]), 24, seed=0).batch(32)
     assert batch.hr.shape == (32, 1, 24, 24)
     assert bool(torch.isfinite(batch.hr).all())
     assert 0.3 < float(batch.hr.std(dim=(2, 3)).mean()) < 3.0
@@ -154,35 +169,56 @@ def test_patches_are_valid_and_of_one_contrast(recipe: Recipe) -> None:
 
 
 def test_a_band_smaller_than_a_patch_is_mirrored(recipe: Recipe) -> None:
-    patch = Patches(load_planes(recipe.planes)[:1], 160, seed=0).batch(1).hr[0, 0]
+    patch = Patches(load_planes(recipe.data.train[0].files[0])[:1], 160, seed=0).batch(1).hr[0, 0]
     assert patch.shape == (160, 160)
     assert any(torch.equal(patch[15], row) or torch.equal(patch[:, 15], row) for row in (patch[16], patch[:, 16]))
 
 
 def test_the_same_seed_gives_the_same_patches(recipe: Recipe) -> None:
-    planes = load_planes(recipe.planes)
+    planes = load_planes(recipe.data.train[0].files[0])
     first, second = (Patches(planes, 24, seed=9).batch(4) for _ in range(2))
     assert torch.equal(first.hr, second.hr)
 
 
-def test_a_recipe_is_read_and_a_wrong_key_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text('scale = 2\nplanes = "p"\nout = "o"\nsteps = 5\n')
-    assert read_recipe(path) == Recipe(scale=2, planes="p", out="o", steps=5)
-    path.write_text('scale = 2\nplanes = "p"\nout = "o"\nstep = 5\n')
-    with pytest.raises(GeosrError, match="unknown key step"):
-        read_recipe(path)
-    path.write_text('scale = 2\nplanes = "p"\nout = "o"\nloss = "ssim"\n')
-    with pytest.raises(GeosrError, match="'ssim'; choose absolute or decibels"):
-        read_recipe(path)
-    path.write_text("scale = 2\n")
-    with pytest.raises(GeosrError, match="lacks the key out"):
-        read_recipe(path)
+def test_the_smallest_recipe_has_a_default_for_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('scale = 2\n[data]\ntrain = "folder/**/*.tif"\n')
+    assert read_recipe(path) == Recipe(
+        scale=2, out="runs/mine", name="mine", data=Data(train=(Group(("folder/**/*.tif",)),))
+    )
+    path.write_text('scale = 2\nloss = "ssim"\ndata = {train = [{name = "n", files = "*.jpg", weight = 2}]}\n')
+    read = read_recipe(path)
+    assert (read.loss, read.data.train[0].weight) == ({"ssim": 1.0}, 2)
 
 
-@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x2.toml"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scale = 2", "names nothing to train on"),
+        ('[data]\ntrain = "*.tif"', "lacks the key scale"),
+        ('scale = 2\nstep = 5\n[data]\ntrain = "*.tif"', "unknown key step"),
+        ('scale = 2\n[data]\ntrian = "*.tif"', "unknown key trian"),
+        ('scale = "2"\n[data]\ntrain = "*.tif"', "scale is '2', expected int"),
+        ('scale = 9\n[data]\ntrain = "*.tif"', "the scale 9; choose 2 or 3"),
+        ('scale = 2\nnetwork = "slow"\n[data]\ntrain = "*.tif"', "the network 'slow'; choose fast"),
+        ('scale = 2\npatch = 0\n[data]\ntrain = "*.tif"', "patch is 0; it must be above 0"),
+        ('scale = 2\n[loss]\nl2 = 1\n[data]\ntrain = "*.tif"', "the loss 'l2'; choose of absolute"),
+        ('scale = 2\n[loss]\nssim = -1\n[data]\ntrain = "*.tif"', "the weight -1"),
+        ('scale = 2\n[loss]\nssim = 0\n[data]\ntrain = "*.tif"', "gives nothing a weight"),
+        ('scale = 2\n[data]\ntrain = "*.tif"\nunlabelled = "*.tif"', "go together"),
+        ('scale = 2\n[pairs]\nlr = "*.tif"', "lacks a key"),
+        ("scale = ", "is no TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_that_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_recipe(tmp_path / "r.toml")
+
+
+@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x2.toml", "your_own.toml"])
 def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
-    assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name
+    assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name.replace("your_own", "x2")
 
 
 def test_published_weights_carry_their_card_and_trust_the_noise_a_little_less(tmp_path: Path) -> None:
@@ -222,3 +258,181 @@ def test_a_band_is_trained_on_or_validated_on_and_never_both(tmp_path: Path) -> 
     assert np.isnan(planes[0].values[:5]).all()
     [scene] = load_scenes(tmp_path / "out" / "validate.npz")
     assert np.array_equal(scene.bands[0], numbers[2, 1])
+
+
+def test_a_killed_run_goes_on_to_the_same_curve_across_a_validation(recipe: Recipe, tmp_path: Path) -> None:
+    whole = replace(recipe, steps=30, check_every=10, out=str(tmp_path / "whole"))
+    train(whole)
+    killed = replace(whole, out=str(tmp_path / "killed"))
+
+    class Killed(BaseException):
+        pass
+
+    class Killer:
+        def note(self, line: str) -> None: ...
+
+        def step(self, progress: Progress, share: float) -> None:
+            if progress.step == 24:
+                raise Killed  # after the checkpoint of step 20, as a power cut would
+
+        def check(self, check: log.Check) -> None: ...
+
+    with pytest.raises(Killed):
+        train(killed, Killer())
+    log.append(Path(killed.out), log.Check(24, 0.0, 0.5, 0.1))  # logged, but not saved
+    train(killed)
+    curves = [[(check.step, check.loss, check.psnr) for check in log.read(Path(run.out))] for run in (whole, killed)]
+    assert [step for step, _, _ in curves[0]] == [10, 20, 30]
+    assert curves[0] == curves[1]
+    one, other = (load_file(Path(run.out) / "model.safetensors") for run in (whole, killed))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_the_model_can_be_used_at_once_and_its_card_states_the_gap(recipe: Recipe) -> None:
+    trained = train(recipe)
+    card = registry.card(str(trained.model), 2)
+    assert card.metrics["training"]["error_over_bicubic"] < 1
+    validation = card.metrics["validation"]
+    assert validation["over_bicubic"][0] == pytest.approx(validation["over_bicubic"][1])  # one place: no interval
+    gap = card.metrics["training"]["over_bicubic"][0] - validation["over_bicubic"][0]
+    assert card.metrics["gap_db"] == pytest.approx(gap, abs=0.011)
+    network = network_for(str(trained.model), 2, Observation((0.25,), (0.0,)))
+    assert network(blocks(5)[None, :40, :40].astype(np.float32), (0,)).shape == (1, 80, 80)
+
+
+def test_the_log_has_every_place_and_fixed_references(recipe: Recipe) -> None:
+    train(recipe)
+    first, last = log.read(Path(recipe.out))
+    assert (first.step, last.step) == (20, 40)
+    assert first.references == last.references
+    assert set(first.references) == {"bicubic", "fast"}
+    assert set(first.psnr) == set(first.references["fast"])
+    assert last.over("bicubic") > first.over("bicubic")
+
+
+def test_training_stops_when_validation_does_not_improve_and_keeps_the_best(recipe: Recipe) -> None:
+    settings = {"rate": 1e-12, "check_every": 5, "patience": 2, "steps": 400, "average": 0.0}
+    trained = train(replace(recipe, **settings))  # type: ignore[arg-type]
+    assert trained.progress.step == 15
+    assert trained.stopped == "no better validation in 2 checks"
+    assert (Path(recipe.out) / "best.safetensors").exists()
+
+
+def test_without_places_to_validate_on_the_card_says_so(recipe: Recipe, tmp_path: Path) -> None:
+    index = [{"group": "a", "file": "one.tif", "weight": 1, "snr": False}]
+    np.savez(tmp_path / "one.npz", index=np.array(json.dumps(index)), **{"0": blocks(1)})
+    trained = train(replace(recipe, steps=3, data=Data(train=(Group((str(tmp_path / "one.npz"),)),))))
+    assert "Never validated" in read_card(trained.model).limits[0]
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(recipe: Recipe) -> None:
+    train(replace(recipe, steps=2))
+    with pytest.raises(InputError, match="can't go on with"):
+        train(replace(recipe, channels=12))
+
+
+def test_an_interrupt_saves_and_says_how_to_go_on(recipe: Recipe) -> None:
+    class Impatient:
+        def note(self, line: str) -> None: ...
+
+        def step(self, progress: Progress, share: float) -> None:
+            if progress.step == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def check(self, check: log.Check) -> None: ...
+
+    with pytest.raises(KeyboardInterrupt, match="step 7 is kept"):
+        train(recipe, Impatient())
+    assert threading.current_thread() is threading.main_thread()
+    resumed = trainer(recipe)
+    resumed.load(Path(recipe.out))
+    assert resumed.progress.step == 7
+
+
+def test_a_run_starts_from_a_model_by_its_name(recipe: Recipe) -> None:
+    shipped = load_file(registry.locate("fast", 2) or "")
+    start = trainer(replace(recipe, start_from="fast", channels=32, blocks=8))
+    assert torch.equal(start.network.state_dict()["tail.weight"], shipped["tail.weight"])
+    with pytest.raises(InputError, match="no weights to start from"):
+        trainer(replace(recipe, start_from="bicubic"))
+
+
+def test_bfloat16_trains_about_as_float32_does(recipe: Recipe) -> None:
+    losses = []
+    for short in (False, True):
+        made = trainer(recipe)
+        made.bfloat16 = short
+        losses.append([made.step().loss for _ in range(12)][-1])
+    assert losses[1] == pytest.approx(losses[0], abs=0.01)
+    assert losses[0] != losses[1]
+
+
+RECIPE = """
+scale = 2
+out = {out!r}
+channels = 8
+blocks = 1
+patch = 12
+batch = 4
+steps = {steps}
+check_every = 5
+[data]
+train = {train!r}
+"""
+
+
+def test_the_command_trains_draws_and_is_quiet_in_a_pipe(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE.format(out=recipe.out, steps=10, train=recipe.data.train[0].files[0]))
+    code, out, err = geosr(capsys, monkeypatch, "train", path)
+    assert (code, out) == (0, f"{recipe.out}/model.safetensors\n")
+    assert "dB over bicubic" in err
+    assert "\r" not in err
+    assert geosr(capsys, monkeypatch, "train", path, "-q")[1:] == ("", "")
+    code, out, _ = geosr(capsys, monkeypatch, "train", "--plot", recipe.out)
+    assert (code, out) == (0, f"{recipe.out}/log.png\n")
+    assert (Path(recipe.out) / "log.png").stat().st_size > 10_000
+    assert geosr(capsys, monkeypatch, "train", "--plot", tmp_path)[0] == 2
+    assert geosr(capsys, monkeypatch, "train")[0] == 2
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = geosr(capsys, monkeypatch, "train", "--plot", recipe.out)
+    assert (code, err) == (2, "geosr: a picture of the log needs matplotlib: pip install matplotlib\n")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no torch.distributed")
+def test_two_processes_end_with_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "team.toml"
+    path.write_text(RECIPE.format(out=recipe.out, steps=3, train=recipe.data.train[0].files[0]))
+    code = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from geosr.training import loop; from geosr.training.recipe import read_recipe\n"
+        "from geosr.training.trainer import save_tensors; from pathlib import Path\n"
+        "kept = []\n"
+        "class Kept(loop.Trainer):\n"
+        "    def __init__(self, *a, **k):\n"
+        "        super().__init__(*a, **k); kept.append(self)\n"
+        "loop.Trainer = Kept\n"
+        "loop.train(read_recipe(sys.argv[1]))\n"
+        "[made] = kept\n"
+        "save_tensors(made.network.state_dict(), Path(sys.argv[2]) / f'rank{made.team.rank}.safetensors')\n"
+    )
+    team = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    there = {**os.environ, **team, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-c", code, str(path), str(tmp_path)]
+    ranks = [subprocess.Popen(command, env={**there, "RANK": str(rank)}) for rank in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    one, other = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    states = load_file(Path(recipe.out) / "state.safetensors")
+    assert not torch.equal(states["random.0.0"], states["random.1.0"])
+    assert read_card(Path(recipe.out) / "model.safetensors").metrics["training"]["steps"] == 3
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])

@@ -12,7 +12,7 @@ from geosr.cli.progress import bar
 from geosr.cli.talk import Talk, print_report, say
 
 
-def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
+def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
     """One number for all bands, or one per band."""
     if value is None:
         return None
@@ -23,7 +23,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> l
 
 
 def _blur(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | str | None:
-    return value if value == "scene" else _numbers(ctx, param, value)
+    return value if value == "scene" else numbers(ctx, param, value)
 
 
 def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
@@ -47,19 +47,19 @@ def _range(first: int, last: int) -> range:
 def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
     if value is None:
         return None
-    numbers = _numbers(ctx, param, value)
-    if numbers is None or len(numbers) != 4:
+    given = numbers(ctx, param, value)
+    if given is None or len(given) != 4:
         raise click.BadParameter("expected four numbers: left,bottom,right,top in the scene's CRS")
-    return tuple(numbers)
+    return tuple(given)
 
 
 def _scale_offset(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
     if value is None:
         return None
-    numbers = _numbers(ctx, param, value)
-    if numbers is None or len(numbers) != 2:
+    given = numbers(ctx, param, value)
+    if given is None or len(given) != 2:
         raise click.BadParameter("expected two numbers: scale,offset, such as 0.0001,-0.1")
-    return numbers[0], numbers[1]
+    return given[0], given[1]
 
 
 def _tile(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
@@ -93,7 +93,7 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
     callback=_blur,
     help="The sensor's MTF at Nyquist, one or per band, or 'scene' to estimate it. [default: sensor table]",
 )
-@click.option("--snr", callback=_numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
+@click.option("--snr", callback=numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
 @click.option("--nodata", metavar="NUMBER", help="The number that means 'no data', nan or none. [default: the file's]")
 @click.option("--scale-offset", callback=_scale_offset, help="scale,offset of stored numbers. [default: the file's]")
 @click.option("--dtype", help="Stored type of the result; must hold every input number. [default: the file's]")

@@ -1,193 +1,235 @@
-"""The training loop: resumable, capped by steps and by time, saving often."""
+"""A training from its recipe to a model: resumable, capped by steps and by time, watched by validation."""
 
 from __future__ import annotations
 
-import logging
-import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
-
+from geosr.errors import InputError, PlaceError
 from geosr.models.degradation import Degradation
-from geosr.models.networks import NETWORKS, BandNetwork
-from geosr.training.patches import Batch, Patches, load_planes
+from geosr.models.runtime import choose_device, choose_precision
+from geosr.training import log
+from geosr.training.collection import Collection, collect
+from geosr.training.log import Check
+from geosr.training.pairs import Pair, load_pairs
+from geosr.training.patches import Patches
+from geosr.training.places import held_out
+from geosr.training.publish import publish
 from geosr.training.recipe import Recipe
-from geosr.training.soap import Soap
+from geosr.training.samples import Degraded, Paired, Source, Unlabelled, sharp_side
+from geosr.training.team import Team, joined
+from geosr.training.trainer import STATE, Material, Progress, Trainer, learning_rate, save_tensors
+from geosr.training.validation import Validation, by_network, cases_of, cases_of_pairs
 
-log = logging.getLogger(__name__)
+BEST = "best.safetensors"
+MODEL = "model.safetensors"
+LEAST = 0.005
+"""dB by which a validation must be better to count."""
 
-MARGIN = 3
-"""Source pixels around a training patch that only the blur sees."""
-CROP = 2
-"""Source pixels at the rim of a training patch that the loss leaves out: their context is padding."""
+
+class Watch(Protocol):
+    """Somebody who looks on."""
+
+    def note(self, line: str) -> None:
+        """Something that was found or decided."""
+
+    def step(self, progress: Progress, share: float) -> None:
+        """A step is done; `share` of the training is."""
+
+    def check(self, check: Check) -> None:
+        """The network was looked at."""
+
+
+class Silent:
+    """Nobody looks on."""
+
+    def note(self, line: str) -> None:
+        """See `Watch`."""
+
+    def step(self, progress: Progress, share: float) -> None:
+        """See `Watch`."""
+
+    def check(self, check: Check) -> None:
+        """See `Watch`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a training has come."""
+class Trained:
+    """What came of it."""
 
-    step: int
-    seconds: float
-    """Time spent in steps, over all runs."""
-    loss: float
-    """Running mean of the absolute error over the bicubic estimate's."""
-
-    def share(self, recipe: Recipe) -> float:
-        """Part of the training that is done, 0 to 1: of the steps or of the time, whichever is further."""
-        return min(1.0, max(self.step / recipe.steps, self.seconds / (60.0 * recipe.minutes)))
+    progress: Progress
+    model: Path
+    """A safetensors file with a card, which `geosr upscale --model` takes."""
+    card: dict[str, Any]
+    """Its figures: training, validation and the gap between both."""
+    stopped: str
+    """Why it ended."""
 
 
-class Trainer:
-    """A network, its running average and its optimiser, one step at a time."""
+def train(recipe: Recipe, watch: Watch | None = None) -> Trained:
+    """Trains to the end of the recipe, going on from the checkpoint in its folder where there is one.
 
-    def __init__(self, recipe: Recipe, patches: Patches) -> None:
-        self.recipe = recipe
-        self.patches = patches
-        torch.manual_seed(recipe.seed)
-        self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.network = NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
-        self.degradation = Degradation(bicubic=recipe.bicubic, noisy=recipe.noisy)
-        self.progress = Progress(0, 0.0, 1.0)
-        if recipe.start_from:
-            adopt(self.network, load_file(recipe.start_from))
-        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimiser = OPTIMISERS[recipe.optimiser](self.network.parameters(), recipe.rate)
-
-    def step(self) -> Progress:
-        """One step on the next batch; returns and keeps how far the training has come."""
-        began = time.perf_counter()
-        loss, ratio = self._losses(self.patches.batch(self.recipe.batch))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.progress)
-        self.optimiser.step()
-        self._follow()
-        before = self.progress
-        mean = before.loss + (ratio - before.loss) * max(0.01, 1 / (before.step + 1))
-        self.progress = Progress(before.step + 1, before.seconds + time.perf_counter() - began, mean)
-        return self.progress
-
-    def save(self, folder: Path) -> None:
-        """Writes the averaged weights, `weights.safetensors`, and what a resumed run needs, `state.safetensors`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        _save(self.average, folder / "weights.safetensors")
-        _save(self._state(), folder / "state.safetensors")
-
-    def load(self, folder: Path) -> None:
-        """Goes on from what `save` wrote into `folder`."""
-        state = load_file(folder / "state.safetensors")
-        step, seconds, loss = state.pop("progress").tolist()
-        self.progress = Progress(int(step), seconds, loss)
-        self.network.load_state_dict(_part(state, "network."))
-        self.average = _part(state, "average.")
-        kept = self.optimiser.state_dict()
-        names = [name for name, _ in self.network.named_parameters()]
-        kept["state"] = {i: _part(state, f"optimiser.{name}.") for i, name in enumerate(names)}
-        self.optimiser.load_state_dict(kept)
-        self.generator.set_state(state["random.degradation"])
-        self.patches.set_state(state["random.patches"].numpy().tobytes())
-
-    def _losses(self, batch: Batch) -> tuple[Tensor, float]:
-        """The loss of the network, and its absolute error over the bicubic estimate's."""
-        scale, margin, crop = self.recipe.scale, MARGIN, CROP
-        with torch.no_grad():
-            lr, mtf, noise = self.degradation(batch.hr, batch.noise, batch.step, scale, self.generator)
-            lr = lr[..., margin:-margin, margin:-margin].contiguous()
-            inner = (margin + crop) * scale
-            truth = batch.hr[..., inner:-inner, inner:-inner]
-            rim = crop * scale
-            missing = truth - self.network.base(lr)[..., rim:-rim, rim:-rim]
-        detail = self.network.residual(self.network.high_pass(lr), mtf, noise)[..., rim:-rim, rim:-rim]
-        error = detail - missing
-        ratio = absolute(error.detach()) / absolute(missing)
-        return LOSSES[self.recipe.loss](error), float(ratio)
-
-    def _follow(self) -> None:
-        """Moves the running average towards the weights; faster in the beginning."""
-        decay = min(self.recipe.average, (1 + self.progress.step) / (10 + self.progress.step))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
-
-    def _state(self) -> dict[str, Tensor]:
-        now = self.progress
-        state = {"progress": torch.tensor([now.step, now.seconds, now.loss], dtype=torch.float64)}
-        state |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        state |= {f"average.{name}": value for name, value in self.average.items()}
-        for name, parameter in self.network.named_parameters():
-            state |= {f"optimiser.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
-        state["random.degradation"] = self.generator.get_state()
-        state["random.patches"] = torch.frombuffer(bytearray(self.patches.get_state()), dtype=torch.uint8)
-        return state
-
-
-def train(recipe: Recipe) -> Progress:
-    """Trains to the end of the recipe, going on from the checkpoint in `recipe.out` where there is one."""
-    size = (recipe.patch + 2 * MARGIN) * recipe.scale
-    trainer = Trainer(recipe, Patches(load_planes(recipe.planes), size, recipe.seed))
-    folder = Path(recipe.out)
-    if (folder / "state.safetensors").exists():
-        trainer.load(folder)
-    while trainer.progress.share(recipe) < 1.0:
-        now = trainer.step()
-        if now.step % recipe.save_every == 0:
-            trainer.save(folder)
-            log.info("step %d, %.1f min, error over bicubic's %.4f", now.step, now.seconds / 60, now.loss)
-    trainer.save(folder)
-    return trainer.progress
-
-
-def learning_rate(recipe: Recipe, progress: Progress) -> float:
-    """A linear rise over the first steps, then half a cosine down to a hundredth of the highest rate."""
-    rise = min(1.0, (progress.step + 1) / recipe.warm_up)
-    return recipe.rate * rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress.share(recipe))))
-
-
-def absolute(error: Tensor) -> Tensor:
-    """Charbonnier's smooth absolute error, mean."""
-    return torch.sqrt(error * error + 1e-4).mean()
-
-
-def decibels(error: Tensor) -> Tensor:
-    """Mean over samples of the logarithm of the squared error, which is PSNR but for a factor and an offset.
-
-    Every scene then counts alike, whether little or much of it can be restored. The constant keeps flat patches, of
-    which an image has many and whose error hardly matters to it, from counting most.
+    Raises `InputError` for a recipe that nothing comes of, `PlaceError` where the folder can't be written, and
+    `KeyboardInterrupt`, once everything is saved, where it is interrupted.
     """
-    return torch.log((error * error).mean(dim=(1, 2, 3)) + 5e-3).mean()
+    device, about = choose_device(recipe.device)
+    precision, why = choose_precision(recipe.precision, device)  # type: ignore[arg-type]
+    with joined(device) as team, _interruptions() as interrupted:
+        watch = watch if watch is not None and team.leads else Silent()
+        run = _Run(recipe, device, precision == "bfloat16", team, watch)
+        for line in (*run.notes, about, why):
+            if line:
+                watch.note(line)
+        return run.finish(run.steps(interrupted))
 
 
-def _adam(parameters: Iterable[Parameter], rate: float) -> Optimizer:
-    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99))
+class _Run:
+    """One recipe in its folder."""
+
+    def __init__(self, recipe: Recipe, device: str, bfloat16: bool, team: Team, watch: Watch) -> None:
+        self.recipe, self.device, self.team, self.watch = recipe, device, team, watch
+        self.folder = Path(recipe.out)
+        _make(self.folder)
+        collection = collect(recipe.data, recipe.scale, recipe.seed)
+        train, kept, lines = _pairs(recipe)
+        self.notes = (*collection.notes, *lines)
+        self.trainer = Trainer(
+            recipe, _material(recipe, collection, train, team), device=device, bfloat16=bfloat16, team=team
+        )
+        cases = [*cases_of(collection.validate, recipe.scale), *cases_of_pairs(kept, recipe.scale)]
+        if recipe.check_every and not cases:
+            self.notes += ("nothing to validate on: no part of the held-out places is whole and has detail",)
+        if not team.leads:
+            cases = []
+        self.validation = Validation(cases, recipe.scale) if recipe.check_every and cases else None
+        own = [*cases_of(collection.train, recipe.scale), *cases_of_pairs(train, recipe.scale)]
+        self.own = own if team.leads else []
+        self.files = tuple(pattern for group in recipe.data.train for pattern in group.files)
+        if (self.folder / STATE).exists():
+            self.trainer.load(self.folder)
+            self.notes += (f"goes on from step {self.trainer.progress.step} in {self.folder}",)
+        if team.leads:
+            log.cut_after(self.folder, self.trainer.progress.step)
+
+    def steps(self, interrupted: threading.Event) -> str:
+        """Step by step to the end; returns why that is the end."""
+        recipe, trainer = self.recipe, self.trainer
+        while trainer.progress.share(recipe) < 1.0:
+            if self._is_stale():
+                return f"no better validation in {recipe.patience} checks"
+            now = trainer.step()
+            self.watch.step(now, now.share(recipe))
+            checks = bool(recipe.check_every) and now.step % recipe.check_every == 0
+            if checks or now.share(recipe) >= 1.0:
+                self._check()
+            if checks or now.step % recipe.save_every == 0:
+                trainer.save(self.folder)
+            if self.team.agreed([float(interrupted.is_set())])[0]:
+                trainer.save(self.folder)
+                raise KeyboardInterrupt(f"step {now.step} is kept in {self.folder}; the same command goes on")
+        trainer.save(self.folder)
+        return "all steps done" if trainer.progress.step >= recipe.steps else "the time is up"
+
+    def finish(self, stopped: str) -> Trained:
+        """The best weights under their final name, with their card."""
+        best = self.folder / BEST
+        network = self.trainer.averaged()
+        if self.validation is not None and best.exists():
+            from safetensors.torch import load_file
+
+            network.load_state_dict(load_file(best, device=self.device))
+        path = self.folder / MODEL
+        card: dict[str, Any] = {}
+        if self.team.leads:
+            method = by_network(network, self.device)
+            card = publish(path, network, self.recipe, self.trainer.progress, self.validation, self.own, method)
+        return Trained(self.trainer.progress, path, card, stopped)
+
+    def _is_stale(self) -> bool:
+        patience = self.recipe.patience
+        return patience > 0 and self.trainer.progress.stale >= patience
+
+    def _check(self) -> None:
+        """Look at the averaged network, log it, and keep it where it is the best so far."""
+        began = time.perf_counter()
+        now = self.trainer.progress
+        check = Check(now.step, round(now.seconds, 2), round(now.loss, 6), learning_rate(self.recipe, now))
+        best, stale = now.best, now.stale
+        if self.validation is not None:
+            figures = self.validation.figures(by_network(self.trainer.averaged(), self.device))
+            check = replace(check, psnr=figures, references=self.validation.references)
+            better = check.mean > best + LEAST
+            best, stale = (check.mean, 0) if better else (best, stale + 1)
+            if better:
+                save_tensors(self.trainer.average, self.folder / BEST)
+        if self.team.leads:
+            log.append(self.folder, check)
+            self.watch.check(check)
+        spent = time.perf_counter() - began
+        seconds, best, stale_ = self.team.agreed([now.seconds + spent, best, stale])
+        self.trainer.progress = replace(now, seconds=seconds, best=best, stale=int(stale_))
 
 
-OPTIMISERS: dict[str, Callable[[Iterable[Parameter], float], Optimizer]] = {"adam": _adam, "soap": Soap}
-"""What a recipe can ask to be minimised with."""
-LOSSES = {"absolute": absolute, "decibels": decibels}
-"""What a recipe can ask to be minimised."""
+def _material(recipe: Recipe, collection: Collection, pairs: list[Pair], team: Team) -> Material:
+    """Every process of a team draws samples of its own."""
+    degradation = Degradation(bicubic=recipe.bicubic, noisy=recipe.noisy)
+    seed = recipe.seed + 1000 * team.rank
+    labelled: list[tuple[Source, float]] = []
+    if pairs:
+        share = recipe.pairs.share if recipe.pairs and collection.train else 1.0
+        labelled.append((Paired(pairs, recipe.patch, recipe.scale, seed), share))
+    if collection.train:
+        patches = Patches(list(collection.train), sharp_side(recipe.patch, recipe.scale), seed)
+        labelled.append((Degraded(patches, degradation, recipe.scale, seed), 1.0))
+    unlabelled = None
+    if collection.unlabelled:
+        patches = Patches(list(collection.unlabelled), recipe.patch, seed + 1)
+        unlabelled = Unlabelled(patches, degradation, recipe.scale, seed + 1)
+    return Material(tuple(labelled), unlabelled)
 
 
-def adopt(network: BandNetwork, weights: dict[str, Tensor]) -> None:
-    """Takes over each tensor of `weights` that has its shape in `network`: all but another scale's last convolution."""
-    own = network.state_dict()
-    network.load_state_dict(own | {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape})
+def _pairs(recipe: Recipe) -> tuple[list[Pair], list[Pair], tuple[str, ...]]:
+    """Pairs to train on, pairs to validate on, and what is to be said of them."""
+    if recipe.pairs is None:
+        return [], [], ()
+    pairs, lines = load_pairs(recipe.pairs, recipe.data.root, recipe.scale)
+    small = {pair.name for pair in pairs if min(pair.lr.shape) < recipe.patch}
+    if small:
+        raise InputError(f"pair {min(small)} is smaller than patch = {recipe.patch} input pixels; lower patch")
+    kept = held_out([pair.name for pair in pairs])
+    line = f"pairs kept for validation: {', '.join(sorted(kept)) or 'none, for there is only one'}"
+    return [p for p in pairs if p.name not in kept], [p for p in pairs if p.name in kept], (*lines, line)
 
 
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlaceError(f"can't make the run's folder {folder}: {error.strerror}") from None
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Under a partial name first, so that a killed run leaves the former checkpoint whole."""
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
-    partial.replace(path)
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that it is obeyed between two steps; a second one is obeyed at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

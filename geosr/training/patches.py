@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from geosr.errors import InputError
 
 Floats = NDArray[np.float32]
 Cut = Callable[[NDArray[Any]], Floats]
@@ -22,7 +23,9 @@ SNR = (50.0, 200.0)
 NOISE_OVER_CONTRAST = (0.02, 1.0)
 """Noise of the other bands over their contrast, log-uniform: about what SNR makes of Sentinel-2."""
 ATTEMPTS = 20
-"""Crops that are tried in one band before another is drawn."""
+"""Crops that are tried in one band before another is drawn..."""
+PATIENCE = 500
+"""...and bands that are drawn before it is given up."""
 MIXED = 0.3
 """Share of the samples that are two bands of one scene, averaged: a band that no sensor has, and a plausible one."""
 
@@ -45,6 +48,8 @@ class Plane:
     """Size of the detail: root mean square of the difference of pixels four apart, over the square root of two."""
     step: float
     """Step of the stored numbers: 1 for integers, 0 for floats."""
+    noise: float | None = None
+    """Standard deviation that the noise of coarse images is to have, where that is known; else it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,6 @@ class Batch:
     """(n,) standard deviation that noise would have."""
     step: Tensor
     """(n,) step of the stored numbers; 0 for floats."""
-
-
-def load_planes(path: str | Path) -> list[Plane]:
-    """The bands of an archive that `scripts/prepare_planes.py` wrote; bands without any detail are left out."""
-    with np.load(path) as archive:
-        index = json.loads(str(archive["index"]))
-        planes = [_plane(archive[str(number)], about) for number, about in enumerate(index)]
-    return [plane for plane in planes if plane.contrast > 0]
 
 
 class Patches:
@@ -102,7 +99,7 @@ class Patches:
         return Batch(torch.from_numpy(hr)[:, None], noise, step)
 
     def _draw(self) -> tuple[Floats, float, float]:
-        while True:
+        for _ in range(PATIENCE):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             plane = self.planes[min(place, len(self.planes) - 1)]
             for _ in range(ATTEMPTS):
@@ -110,6 +107,10 @@ class Patches:
                 patch = cut(plane.values)
                 if _is_useful(patch, plane):
                     return self._sample(patch, cut, plane)
+        raise InputError(
+            f"no square of {self.size} x {self.size} pixels was found that is valid throughout and has detail; take a "
+            "smaller patch, or imagery with fewer gaps"
+        )
 
     def _place(self, shape: tuple[int, ...]) -> Cut:
         """A square at random, to be cut from bands of this shape. A band smaller than it is mirrored, by a random
@@ -131,6 +132,8 @@ class Patches:
         low, high = np.log(SNR if plane.snr else NOISE_OVER_CONTRAST)
         level = float(np.exp(self.random.uniform(low, high)))
         noise = float(np.abs(scaled.mean())) / level if plane.snr else level
+        if plane.noise is not None:
+            noise = plane.noise / plane.contrast
         turned = np.rot90(scaled, int(self.random.integers(4)))
         flipped = turned[::-1] if self.random.random() < 0.5 else turned
         return np.ascontiguousarray(flipped), noise, step
@@ -149,11 +152,10 @@ class Patches:
         return scaled * (1 - share) + patch * (share / np.float32(other.contrast)), step
 
 
-def _plane(values: NDArray[Any], about: dict[str, Any]) -> Plane:
+def step_of(values: NDArray[Any]) -> float:
+    """The step of stored numbers: 1 where all are whole, else 0."""
     whole = np.issubdtype(values.dtype, np.integer) or bool(np.all(values[np.isfinite(values)] % 1 == 0))
-    step = 1.0 if whole else 0.0
-    weight, snr = float(about["weight"]), bool(about["snr"])
-    return Plane(values, str(about["group"]), str(about["file"]), weight, snr, contrast_of(values), step)
+    return 1.0 if whole else 0.0
 
 
 def contrast_of(values: NDArray[Any]) -> float:

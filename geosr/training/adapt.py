@@ -1,0 +1,314 @@
+"""A network fine-tuned on the scene itself, one scale below (Wald et al. 1997), and kept only if that is seen to help.
+
+The scene is degraded by its own sensor's blur and noise: what comes out is the input, the scene the truth. Blocks of
+the scene are kept from the training: some choose among the checkpoints, the others decide. Only where they improve by
+more than chance, the 95 % interval of a paired bootstrap over blocks lying above zero, is there a result. That detail
+at the scale above behaves as it does at the scale below is the assumption that no scene can prove.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geosr.errors import InputError, ModelError
+from geosr.evaluation.metrics import Interval, bootstrap
+from geosr.io.scene import Scene, open_scene, spread_windows
+from geosr.io.source import close
+from geosr.models import registry
+from geosr.models.card import KEY, Card
+from geosr.models.checkpoint import read_tensors, sha256
+from geosr.models.degradation import Degradation, observe
+from geosr.models.networks import NETWORKS, BandNetwork
+from geosr.models.runtime import choose_device
+from geosr.observing import observe as observed
+from geosr.radiometry import Radiometry, fill
+from geosr.sensors import Observation
+from geosr.training.patches import Patches, Plane, contrast_of, step_of
+from geosr.training.recipe import Recipe
+from geosr.training.samples import Degraded, sharp_side
+from geosr.training.trainer import Material, Progress, Trainer, save_tensors
+from geosr.training.validation import estimate
+from geosr.window import Window
+
+Floats = NDArray[np.float32]
+
+LEAST_BLOCKS = 8
+"""Blocks that decide, at least: fewer leave everything to chance."""
+BLOCKS = (16, 8)
+"""Sides of a block, pixels of the degraded scene: the larger where that leaves `ENOUGH` of them."""
+ENOUGH = 48
+STRIPE = 16
+"""Width of the stripes that blocks are cut from, pixels of the degraded scene..."""
+PERIOD = 52
+"""...and how far apart they lie, at least: training patches have to fit in between."""
+PARTS, PART = 9, 768
+"""Windows of a large scene that stand for it, and their side in pixels."""
+PATCH, BATCH, STEPS, RATE = 20, 8, 4000, 3e-4
+"""How the fine-tuning goes: Adam, small steps."""
+CHECKS = 8
+"""Times that the network is looked at."""
+
+
+class Watch(Protocol):
+    """Somebody who looks on."""
+
+    def note(self, line: str) -> None:
+        """Something that was found or decided."""
+
+    def step(self, progress: Progress, share: float) -> None:
+        """A step is done; `share` of the fine-tuning is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What came of it."""
+
+    gain: Interval
+    """Over the model as it was, dB at the scene's own lower scale: mean over the blocks that decide, 95 % interval."""
+    blocks: int
+    """How many decided."""
+    path: Path | None
+    """The model for this scene; None where it is not better for sure, and nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A window of the scene, one scale apart."""
+
+    truth: Floats
+    """(bands, H, W), gaps filled."""
+    valid: NDArray[np.bool_]
+    lr: Floats
+    """(bands, h, w), with the noise that the scene has."""
+    chooses: tuple[Window, ...]
+    """Blocks of `lr`."""
+    decides: tuple[Window, ...]
+
+
+def adapt(
+    src: str | Path,
+    dst: str | Path | None = None,
+    *,
+    model: str = "fast",
+    scale: int = 4,
+    mtf: float | Sequence[float] | None = None,
+    snr: float | Sequence[float] | None = None,
+    minutes: float = 5.0,
+    device: str = "auto",
+    watch: Watch | None = None,
+) -> Adapted:
+    """Fine-tune a model on a scene; writes a safetensors file with a card where the scene's held-out blocks improve.
+
+    Blur and noise are found, or told, as `geosr.upscale` does it. Raises `InputError` for a scene that is too small to
+    judge by, `ModelError` for a model without weights.
+
+    Parameters
+    ----------
+    dst
+        `scene_fast_x4.safetensors` beside `scene.tif` by default.
+    minutes
+        The most that the fine-tuning takes.
+    """
+    card, weights = _base(model, scale)
+    target = _target(src, dst, model, scale)
+    if not minutes > 0:
+        raise InputError(f"--minutes {minutes:g}: expected a number above 0")
+    scene = open_scene(src)
+    scene = open_scene(src, bands=[band for band, same in zip(scene.bands, scene.exact, strict=True) if not same])
+    observation, notes = observed(scene, mtf, snr, sample=True)
+    for line in notes if watch else ():
+        watch.note(line)  # type: ignore[union-attr]
+    parts = _parts(scene, observation, scale)
+    deciding = sum(len(part.decides) for part in parts)
+    if deciding < LEAST_BLOCKS or not any(part.chooses for part in parts):
+        raise InputError(
+            f"{scene.name} has {deciding} whole blocks to judge by at x{scale}, and {LEAST_BLOCKS} are needed: it is "
+            "too small, or has too many gaps, to adapt to"
+        )
+    trainer = _trainer(card, scale, weights, parts, observation, minutes, choose_device(device)[0])
+    before = _errors(trainer.averaged(), parts, observation, "decides")
+    best = _best(trainer, parts, observation, minutes, watch)
+    after = _errors(best, parts, observation, "decides")
+    gain = bootstrap(10.0 * np.log10(before / after))
+    if not gain.low > 0:
+        return Adapted(gain, deciding, None)
+    save_tensors(best.state_dict(), target, {KEY: _card(card, scene, scale, weights, gain, deciding).to_json()})
+    return Adapted(gain, deciding, target)
+
+
+def _base(model: str, scale: int) -> tuple[Card, Path]:
+    card = registry.card(model, scale)
+    path = registry.locate(model, scale)
+    if path is None or card.network not in NETWORKS:
+        raise ModelError(f"{model} has no weights to fine-tune; choose one with, such as fast")
+    return card, path
+
+
+def _target(src: str | Path, dst: str | Path | None, model: str, scale: int) -> Path:
+    beside = Path(src).with_name(f"{Path(src).stem}_{Path(model).stem}_x{scale}.safetensors")
+    target = beside if dst is None else Path(dst)
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: a model's name ends in .safetensors")
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"{target}: there is no folder {target.absolute().parent}")
+    return target
+
+
+def _parts(scene: Scene, observation: Observation, scale: int) -> list[_Part]:
+    """The scene, or windows spread over a large one, with their blocks."""
+    height, width = scene.shape
+    whole = height * width <= PARTS * PART**2
+    windows = [scene.window.shift(-scene.window.row, -scene.window.col)] if whole else []
+    windows = windows or spread_windows(scene.shape, 1, PARTS, PART)
+    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
+    random = np.random.default_rng(0)
+    blocks = [sum(len(_blocks(w.height // scale, w.width // scale, side)) for w in windows) for side in BLOCKS]
+    side = BLOCKS[0] if blocks[0] >= ENOUGH else BLOCKS[1]
+    try:
+        parts = [_part(scene, radiometry, window, observation, scale, side, random) for window in windows]
+    finally:
+        close()
+    return parts
+
+
+def _blocks(height: int, width: int, side: int) -> list[Window]:
+    """Blocks in stripes across the longer side of a degraded scene, evenly spread; what is between is trained on."""
+    if height > width:
+        return [Window(b.col, b.row, side, side) for b in _blocks(width, height, side)]
+    count = max(1, width // PERIOD)
+    ends = [width * (number + 1) // count for number in range(count)]
+    return [
+        Window(row, col, side, side)
+        for end in ends
+        for row in range(0, height - side + 1, side)
+        for col in range(max(end - STRIPE, 0), end - side + 1, side)
+    ]
+
+
+def _part(
+    scene: Scene,
+    radiometry: Radiometry,
+    window: Window,
+    observation: Observation,
+    scale: int,
+    side: int,
+    random: np.random.Generator,
+) -> _Part:
+    height, width = (length // scale * scale for length in (window.height, window.width))
+    pixels = scene.source.pixels(replace(window, height=height, width=width))
+    known = radiometry.valid(pixels)
+    valid = np.ones(pixels.stored.shape, bool) if known is None else known
+    values = pixels.stored.astype(np.float32)
+    truth = fill(values, valid).astype(np.float32) if not valid.all() else values
+    lr = np.concatenate([observe(truth[i : i + 1], level, scale) for i, level in enumerate(observation.mtf)])
+    # The blur takes the scene's noise away, and the network is to meet what it will meet at the scale above.
+    lr += random.standard_normal(lr.shape).astype(np.float32) * np.array(observation.noise, np.float32)[:, None, None]
+    blocks = _blocks(height // scale, width // scale, side)
+    blocks = [block for block in blocks if valid[:, *block.scale(scale).slices].all()]
+    return _Part(truth, valid, lr, tuple(blocks[::3]), tuple(block for i, block in enumerate(blocks) if i % 3))
+
+
+def _planes(parts: Sequence[_Part], observation: Observation, scale: int) -> list[Plane]:
+    """What may be trained on: the parts without the blocks that choose or decide."""
+    planes = []
+    for number, part in enumerate(parts):
+        allowed = part.valid.copy()
+        for block in (*part.chooses, *part.decides):
+            allowed[:, *block.scale(scale).slices] = False
+        for values, valid, free, noise in zip(part.truth, part.valid, allowed, observation.noise, strict=True):
+            contrast = contrast_of(np.where(valid, values, np.nan))
+            if contrast > 0:
+                known = np.where(free, values, np.float32(np.nan))
+                planes.append(Plane(known, "scene", str(number), 1.0, False, contrast, step_of(known), noise))
+    if not planes:
+        raise InputError("the scene has no detail to learn from")
+    return planes
+
+
+def _trainer(
+    card: Card,
+    scale: int,
+    weights: Path,
+    parts: Sequence[_Part],
+    observation: Observation,
+    minutes: float,
+    device: str,
+) -> Trainer:
+    recipe = Recipe(
+        scale, network=card.network, channels=card.channels, blocks=card.blocks, patch=PATCH, batch=BATCH, steps=STEPS,
+        minutes=minutes, rate=RATE, optimiser="adam", warm_up=50, average=0.99, start_from=str(weights),
+    )  # fmt: skip
+    low, high = min(observation.mtf), max(observation.mtf)
+    degradation = Degradation(mtf=(low, max(high, low + 1e-3)), bicubic=0.0, noisy=1.0, anisotropy=0.0, jitter=0.0)
+    patches = Patches(_planes(parts, observation, scale), sharp_side(PATCH, scale), 0)
+    trainer = Trainer(recipe, Material(((Degraded(patches, degradation, scale, 0), 1.0),)), device=device)
+    trainer.network.load_state_dict(read_tensors(weights))
+    return trainer
+
+
+def _best(
+    trainer: Trainer, parts: Sequence[_Part], observation: Observation, minutes: float, watch: Watch | None
+) -> BandNetwork:
+    """The checkpoint that the blocks that choose like best; the first is the model as it was."""
+    best = trainer.averaged()
+    least = float(np.log(_errors(best, parts, observation, "chooses")).mean())
+    began, seen = time.perf_counter(), 0
+    while (share := trainer.progress.share(trainer.recipe)) < 1.0 and time.perf_counter() - began < 60 * minutes:
+        now = trainer.step()
+        if watch:
+            watch.step(now, now.share(trainer.recipe))
+        if int(share * CHECKS) > seen or now.share(trainer.recipe) >= 1.0:
+            seen = int(share * CHECKS)
+            network = trainer.averaged()
+            found = float(np.log(_errors(network, parts, observation, "chooses")).mean())
+            if found < least:
+                best, least = network, found
+    return best
+
+
+def _errors(network: BandNetwork, parts: Sequence[_Part], observation: Observation, which: str) -> NDArray[np.float64]:
+    """Mean squared error of every block, in units of each band's contrast, mean over bands: (blocks,)."""
+    errors = []
+    device = next(network.parameters()).device
+    for part in parts:
+        blocks: tuple[Window, ...] = getattr(part, which)
+        if not blocks:
+            continue
+        bands = zip(part.truth, part.lr, observation.mtf, observation.noise, strict=True)
+        squares = np.mean([_squares(network, *band, device) for band in bands], axis=0)
+        errors += [float(squares[block.scale(network.scale).slices].mean()) for block in blocks]
+    return np.array(errors) + 1e-9
+
+
+def _squares(network: BandNetwork, truth: Floats, lr: Floats, mtf: float, noise: float, device: torch.device) -> Floats:
+    contrast = max(contrast_of(truth), 1e-12)
+    made: Tensor = estimate(
+        network,
+        torch.from_numpy(lr)[None, None].to(device),
+        torch.tensor([mtf], device=device),
+        torch.tensor([noise], device=device),
+    )
+    squares: Floats = ((made[0, 0].cpu().numpy() - truth) / np.float32(contrast)) ** 2
+    return squares
+
+
+def _card(card: Card, scene: Scene, scale: int, weights: Path, gain: Interval, blocks: int) -> Card:
+    figures = [round(value, 2) for value in (gain.mean, gain.low, gain.high)]
+    return replace(
+        card,
+        name=f"{card.name}@{Path(scene.name).stem}",
+        summary=f"{card.name}, fine-tuned on {scene.name} at its own lower scale",
+        scales=(scale,),
+        metrics={"adapted": {"over_base": figures, "blocks": blocks, "base_sha256": sha256(weights)}},
+        training_data=(*card.training_data, f"{scene.name}, without a reference"),
+        limits=(f"Made for {scene.name}: nothing is known of how it does on other scenes.", *card.limits),
+    )

@@ -1,0 +1,154 @@
+"""What can be minimised, each a small function of an `Outcome`; a recipe adds them up with weights.
+
+All are in units of a patch's contrast, so that scenes of any gain weigh alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geosr.errors import InputError
+from geosr.models.degradation import degrade
+
+SMOOTH = 1e-4
+"""Squared error below which the absolute error counts as a square, so that it has a gradient everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a network made of a batch, without the rim where it saw padding."""
+
+    error: Tensor
+    """(n, bands, h * scale, w * scale): estimate minus truth, taken where neither is rounded by a large mean."""
+    estimate: Tensor
+    """(n, bands, h * scale, w * scale)."""
+    truth: Tensor
+    lr: Tensor
+    """(n, bands, h, w), what the network was given of the same ground."""
+    mtf: Tensor
+    """(n,) what the network was told."""
+    noise: Tensor
+    """(n,) standard deviation that the network was told."""
+    scale: int
+
+
+Loss = Callable[[Outcome], Tensor]
+
+
+def absolute(o: Outcome) -> Tensor:
+    """Charbonnier's smooth absolute error, mean (Charbonnier et al. 1994)."""
+    return charbonnier(o.error)
+
+
+def decibels(o: Outcome) -> Tensor:
+    """Mean over samples of the logarithm of the squared error, which is PSNR but for a factor and an offset.
+
+    Every scene then counts alike, whether little or much of it can be restored. The constant keeps flat patches, of
+    which an image has many and whose error hardly matters to it, from counting most.
+    """
+    return torch.log((o.error * o.error).mean(dim=(1, 2, 3)) + 5e-3).mean()
+
+
+def ssim(o: Outcome) -> Tensor:
+    """One minus the contrast and structure terms of SSIM (Wang et al. 2004), windows of 11 pixels, mean.
+
+    The luminance term, which compares means, is left out: a mean passes through every network here. The constant is
+    (.03 range)^2, with the range that the truth has in each patch.
+    """
+    peak = o.truth.amax((1, 2, 3), keepdim=True) - o.truth.amin((1, 2, 3), keepdim=True)
+    middle = o.truth.mean((1, 2, 3), keepdim=True)  # taken off, for squares of large numbers cancel badly
+    x, y = o.estimate - middle, o.truth - middle
+    x_mean, y_mean = _blurred(x), _blurred(y)
+    x_power, y_power = _blurred(x * x) - x_mean**2, _blurred(y * y) - y_mean**2
+    both = _blurred(x * y) - x_mean * y_mean
+    small = (0.03 * peak) ** 2 + 1e-6
+    return 1.0 - ((2.0 * both + small) / (x_power + y_power + small)).mean()
+
+
+def gradient(o: Outcome) -> Tensor:
+    """Smooth absolute error of the differences between neighbours, both ways: edges that are soft or double cost."""
+    return charbonnier(o.error.diff(dim=2)) + charbonnier(o.error.diff(dim=3))
+
+
+def spectral(o: Outcome) -> Tensor:
+    """Mean angle in radians between the spectra of estimate and truth (Kruse et al. 1993).
+
+    Only for networks that take several bands together: of one band the angle is always 0, so it raises `InputError`.
+    """
+    if o.truth.shape[1] < 2:
+        raise InputError("the loss spectral compares bands, and this network takes one band; leave it out of [loss]")
+    apart = F.normalize(o.estimate, dim=1) - F.normalize(o.truth, dim=1)
+    return (2.0 * torch.asin((torch.sqrt((apart * apart).sum(1) + 1e-12) / 2.0).clamp(max=1.0))).mean()
+
+
+def consistency(o: Outcome) -> Tensor:
+    """Smooth absolute difference between the degraded estimate and what the sensor saw, over samples without noise.
+
+    The blur is the one that the network was told. Where there is noise the network is right not to give it back.
+    """
+    clean = o.noise == 0
+    if not bool(clean.any()):
+        return o.estimate.sum() * 0.0
+    seen = degrade(o.estimate[clean], o.mtf[clean].clamp(0.05, 0.60), o.scale)
+    rim = 2  # source pixels next to the border, of which the sensor saw more than the estimate shows
+    return charbonnier((seen - o.lr[clean])[..., rim:-rim, rim:-rim])
+
+
+def charbonnier(error: Tensor) -> Tensor:
+    """The mean of sqrt(error^2 + a little)."""
+    return torch.sqrt(error * error + SMOOTH).mean()
+
+
+LOSSES: dict[str, Loss] = {
+    "absolute": absolute,
+    "decibels": decibels,
+    "ssim": ssim,
+    "gradient": gradient,
+    "spectral": spectral,
+    "consistency": consistency,
+}
+"""What a recipe can ask to be minimised. One with a state of its own, such as an adversary, goes in here as an object
+that is called with an `Outcome`; its own parameters are its own affair."""
+
+UNLABELLED = "unlabelled"
+"""The name under which a recipe weighs `consistency` on scenes that have no truth."""
+
+
+def check_losses(weights: Mapping[str, float], where: str, *, unlabelled: bool) -> None:
+    """Raise `InputError` for a loss that there isn't, or weights that leave nothing to minimise."""
+    known = (*LOSSES, UNLABELLED)
+    for name, weight in weights.items():
+        if name not in known:
+            raise InputError(f"{where} asks for the loss {name!r}; choose of {', '.join(known)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise InputError(f"{where}: the loss {name} has the weight {weight!r}, expected a number from 0")
+    if not any(weight > 0 for name, weight in weights.items() if name != UNLABELLED):
+        raise InputError(f"{where}: [loss] gives nothing a weight; such as decibels = 1")
+    if (weights.get(UNLABELLED, 0) > 0) != unlabelled:
+        raise InputError(
+            f"{where}: unlabelled scenes and the loss {UNLABELLED} go together; name scenes in [data] unlabelled and "
+            f"give [loss] {UNLABELLED} a weight such as .1, or leave both out"
+        )
+
+
+def total(outcome: Outcome, weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the losses named."""
+    terms = [weight * LOSSES[name](outcome) for name, weight in weights.items() if name in LOSSES and weight > 0]
+    return torch.stack(terms).sum()
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Every band filtered with SSIM's Gaussian of 11 taps, sigma 1.5; no pixel beyond the border is made up."""
+    n, bands, height, width = x.shape
+    offsets = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
+    taps = torch.exp(-0.5 * (offsets / 1.5) ** 2)
+    taps = taps / taps.sum()
+    flat = x.reshape(n * bands, 1, height, width)
+    flat = F.conv2d(F.conv2d(flat, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
+    return flat.view(n, bands, *flat.shape[2:])

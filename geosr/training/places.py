@@ -1,0 +1,137 @@
+"""Places: what is trained on and what is validated on never show the same ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.warp import transform_bounds
+
+from geosr.errors import InputError
+from geosr.io.environment import GdalError
+from geosr.training.rasters import Raster
+from geosr.window import Window
+
+HELD_OUT = 0.1
+"""Share of the places that is kept for validation."""
+MOST = 16
+"""Places of validation: more would take time and tell no more."""
+REGION = 0.2
+"""Share of a lone place that is kept for validation."""
+GAP = 12
+"""Input pixels left unused between both parts of a lone place: what is seen across the cut."""
+_TOUCHING = 0.01
+"""Rasters that share less of the smaller one's area than this are neighbours, not one place."""
+
+
+def split(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Raster], str]:
+    """Rasters to train on, rasters to validate on, and a line that says how they were told apart.
+
+    Rasters of the same ground (bands in files of their own, dates) are one place and stay together. A tenth of the
+    places, at least one, is held out; of a lone place its far end is. Raises `InputError` where that end is too small.
+    """
+    places = _places(rasters)
+    if len(places) == 1:
+        train, validate = _cut(rasters, scale)
+        return train, validate, f"validated on the far {REGION:.0%} of the only place, which is not trained on"
+    held = _held_out(places, rasters)
+    train = [raster for index, raster in enumerate(rasters) if index not in held]
+    validate = [raster for index, raster in enumerate(rasters) if index in held]
+    names = ", ".join(raster.scene.name for raster in validate[:4]) + (" ..." if len(validate) > 4 else "")
+    return train, validate, f"{len(places)} places by file and ground; kept for validation: {names}"
+
+
+def held_out(names: Sequence[str]) -> set[str]:
+    """Of the names of places, those kept for validation; none where there is only one. The same every time."""
+    unique = sorted(set(names))
+    if len(unique) < 2:
+        return set()
+    count = min(MOST, max(1, round(HELD_OUT * len(unique))))
+    return {unique[index] for index in np.random.default_rng(0).permutation(len(unique))[:count]}
+
+
+def _held_out(places: list[list[int]], rasters: Sequence[Raster]) -> set[int]:
+    if len(places) >= 10:
+        keys = {min(rasters[index].file for index in place): place for place in places}
+        chosen = [keys[name] for name in held_out(list(keys))]
+    else:  # few: one of middling size, so that neither part is starved
+        by_size = sorted(places, key=lambda place: (sum(rasters[i].bytes for i in place), rasters[place[0]].file))
+        chosen = [by_size[(len(by_size) - 1) // 2]]
+    return {index for place in chosen for index in place}
+
+
+def _places(rasters: Sequence[Raster]) -> list[list[int]]:
+    """Indices of rasters, those of a place together."""
+    boxes = np.array([_box(raster) for raster in rasters], np.float64)
+    place = list(range(len(rasters)))
+
+    def root(index: int) -> int:
+        while place[index] != index:
+            place[index] = place[place[index]]
+            index = place[index]
+        return index
+
+    files: dict[str, int] = {}
+    for index, raster in enumerate(rasters):
+        place[root(index)] = root(files.setdefault(raster.file, index))
+        for other in np.flatnonzero(_overlap(boxes[:index], boxes[index])):
+            place[root(index)] = root(int(other))
+    members: dict[int, list[int]] = {}
+    for index in range(len(rasters)):
+        members.setdefault(root(index), []).append(index)
+    return list(members.values())
+
+
+def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which boxes (n, 4) share ground with one (4,); NaN shares none."""
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    smaller = np.minimum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(box[2:] - box[:2]))
+    result: NDArray[np.bool_] = shared > _TOUCHING * smaller
+    return result
+
+
+def _box(raster: Raster) -> tuple[float, float, float, float]:
+    """West, south, east and north in degrees; NaN where it isn't known."""
+    metadata = raster.scene.metadata
+    nowhere = (np.nan,) * 4
+    if metadata.crs is None or metadata.gcps or metadata.transform.is_identity:
+        return nowhere
+    part = raster.part
+    corners = [metadata.transform @ (col, row) for row in (part.row, part.stop[0]) for col in (part.col, part.stop[1])]
+    xs, ys = zip(*corners, strict=True)
+    try:
+        west, south, east, north = transform_bounds(metadata.crs, "EPSG:4326", min(xs), min(ys), max(xs), max(ys))
+    except GdalError:
+        return nowhere
+    return (west, south, east, north) if west <= east else nowhere
+
+
+def _cut(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Raster]]:
+    """Every raster's near and far part along its longer side, with a gap between them."""
+    first = rasters[0]
+    grids = {(raster.part, raster.scene.transform) for raster in rasters}
+    if len(grids) > 1:
+        raise InputError(
+            f"the {len(rasters)} rasters show one place on {len(grids)} grids, so geosr can't keep a part of it for "
+            "validation; name other places in [data] validate"
+        )
+    near, far = _halves(first.part, scale)
+    if min(near.height, near.width, far.height, far.width) < 24 * scale:
+        raise InputError(
+            f"{first.scene.name} ({first.part.height} x {first.part.width} pixels) is too small to keep a part for "
+            f"validation at x{scale}; add rasters, or name other places in [data] validate"
+        )
+    return [replace(raster, part=near) for raster in rasters], [replace(raster, part=far) for raster in rasters]
+
+
+def _halves(part: Window, scale: int) -> tuple[Window, Window]:
+    tall = part.height >= part.width
+    length = part.height if tall else part.width
+    kept = max(round(REGION * length), 24 * scale)
+    near = length - kept - GAP * scale
+    if tall:
+        return replace(part, height=max(near, 0)), Window(part.stop[0] - kept, part.col, kept, part.width)
+    return replace(part, width=max(near, 0)), Window(part.row, part.stop[1] - kept, part.height, kept)

@@ -1,0 +1,276 @@
+"""A network in training: one step after another, kept and taken up again without a difference."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from geosr.errors import InputError
+from geosr.models import registry
+from geosr.models.checkpoint import read_tensors
+from geosr.models.networks import NETWORKS, BandNetwork
+from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
+from geosr.training.recipe import Recipe
+from geosr.training.samples import CROP, Sample, Source, joined
+from geosr.training.soap import Soap
+from geosr.training.team import Team
+
+STATE = "state.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training has come."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Time spent on it, over all runs."""
+    loss: float = 1.0
+    """Running mean of the absolute error over the bicubic estimate's."""
+    best: float = -math.inf
+    """Best validation so far, dB."""
+    stale: int = 0
+    """Validations since then."""
+
+    def share(self, recipe: Recipe) -> float:
+        """Part of the training that is done, 0 to 1: of the steps or of the time, whichever is further."""
+        return min(1.0, max(self.step / recipe.steps, self.seconds / (60.0 * recipe.minutes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Where samples come from, each kind with its share."""
+
+    labelled: tuple[tuple[Source, float], ...]
+    unlabelled: Source | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All of them, in a fixed order."""
+        return (*(source for source, _ in self.labelled), *(() if self.unlabelled is None else (self.unlabelled,)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Material of one step, and where the sources stood after it."""
+
+    labelled: Sample
+    unlabelled: Sample | None
+    states: tuple[bytes, ...]
+
+
+class _Detail(nn.Module):
+    """A network's residual as a module's `forward`, which is what torch can distribute."""
+
+    def __init__(self, network: BandNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+        return self.network.residual(high, mtf, noise)
+
+
+class Trainer:
+    """A network, its running average and its optimiser, one step at a time."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        material: Material,
+        *,
+        device: str = "cpu",
+        bfloat16: bool = False,
+        team: Team | None = None,
+    ) -> None:
+        self.recipe, self.material, self.device, self.bfloat16 = recipe, material, device, bfloat16
+        self.team = team or Team()
+        torch.manual_seed(recipe.seed)
+        self.network = NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
+        if recipe.start_from:
+            adopt(self.network, starting_weights(recipe.start_from, recipe.scale))
+        self.network.to(device)
+        self.detail = self.team.wrapped(_Detail(self.network))
+        self.progress = Progress()
+        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.optimiser = OPTIMISERS[recipe.optimiser](self.network.parameters(), recipe.rate)
+        self._states = tuple(source.get_state() for source in material.sources)
+        # On a card a step waits for its samples, which the processor makes meanwhile.
+        self._maker = ThreadPoolExecutor(1) if device != "cpu" else None
+        self._ahead: Future[_Drawn] | None = None
+
+    def step(self) -> Progress:
+        """One step on the next samples; returns and keeps how far the training has come."""
+        began = time.perf_counter()
+        drawn = self._next()
+        outcome, missing = self._outcome(drawn.labelled.to(self.device))
+        loss = total(outcome, self.recipe.loss)
+        if drawn.unlabelled is not None:
+            guess, _ = self._outcome(drawn.unlabelled.to(self.device))
+            loss = loss + self.recipe.loss[UNLABELLED] * consistency(guess)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.progress)
+        self.optimiser.step()
+        self._follow()
+        ratio = float(charbonnier(outcome.error.detach()) / charbonnier(missing))
+        before = self.progress
+        mean = before.loss + (ratio - before.loss) * max(0.01, 1 / (before.step + 1))
+        # Rates follow the time, and so the leader's clock counts for all.
+        [seconds] = self.team.agreed([before.seconds + time.perf_counter() - began])
+        self.progress = Progress(before.step + 1, seconds, mean, before.best, before.stale)
+        return self.progress
+
+    def averaged(self) -> BandNetwork:
+        """The network with the averaged weights, which is what is judged and kept; on the CPU."""
+        recipe = self.recipe
+        network = NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
+        network.load_state_dict(self.average)
+        return network.to(self.device).eval().requires_grad_(False)
+
+    def save(self, folder: Path) -> None:
+        """Writes the averaged weights, `weights.safetensors`, and what a resumed run needs, `state.safetensors`."""
+        states = self.team.gathered({str(i): state for i, state in enumerate(self._states)})
+        if self.team.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_tensors(self.average, folder / WEIGHTS)
+            save_tensors(self._state(states), folder / STATE)
+
+    def load(self, folder: Path) -> None:
+        """Goes on from what `save` wrote into `folder`. Raises `InputError` where that was another network."""
+        try:
+            state = load_file(folder / STATE)
+            step, seconds, loss, best, stale = state.pop("progress").tolist()
+            self.network.load_state_dict(_part(state, "network."))
+        except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+            line = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{folder} holds a run that this recipe can't go on with ({line}); name another out, or remove it"
+            ) from None
+        self.progress = Progress(int(step), seconds, loss, best, int(stale))
+        self.average = {name: value.to(self.device) for name, value in _part(state, "average.").items()}
+        kept = self.optimiser.state_dict()
+        names = [name for name, _ in self.network.named_parameters()]
+        kept["state"] = {i: _part(state, f"optimiser.{name}.") for i, name in enumerate(names)}
+        self.optimiser.load_state_dict(kept)
+        for number, source in enumerate(self.material.sources):
+            if (known := state.get(f"random.{self.team.rank}.{number}")) is not None:
+                source.set_state(known.numpy().tobytes())
+        self._ahead = None
+        self._states = tuple(source.get_state() for source in self.material.sources)
+
+    def _outcome(self, sample: Sample) -> tuple[Outcome, Tensor]:
+        """What the network made of a sample, and what the bicubic estimate lacks; of the estimate where there is no
+        truth."""
+        rim = CROP * self.recipe.scale
+        with torch.no_grad():
+            high = self.network.high_pass(sample.lr)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16):
+            detail = self.detail(high, sample.mtf, sample.noise)
+        detail = detail.float()[..., rim:-rim, rim:-rim]
+        truth = sample.base if sample.truth is None else sample.truth
+        missing = truth - sample.base
+        seen = sample.lr[..., CROP:-CROP, CROP:-CROP]
+        outcome = Outcome(
+            detail - missing, sample.base + detail, truth, seen, sample.mtf, sample.noise, self.recipe.scale
+        )
+        return outcome, missing
+
+    def _next(self) -> _Drawn:
+        if self._maker is None:
+            drawn = self._draw()
+        else:
+            drawn = (self._ahead or self._maker.submit(self._draw)).result()
+            self._ahead = self._maker.submit(self._draw)
+        self._states = drawn.states
+        return drawn
+
+    def _draw(self) -> _Drawn:
+        material, left = self.material, self.recipe.batch
+        samples = []
+        for number, (source, share) in enumerate(material.labelled, 1):
+            count = (
+                left if number == len(material.labelled) else min(left - 1, max(1, round(share * self.recipe.batch)))
+            )
+            samples.append(source.sample(count))
+            left -= count
+        loose = None if material.unlabelled is None else material.unlabelled.sample(max(1, self.recipe.batch // 2))
+        return _Drawn(joined(samples), loose, tuple(source.get_state() for source in material.sources))
+
+    def _follow(self) -> None:
+        """Moves the running average towards the weights; faster in the beginning."""
+        decay = min(self.recipe.average, (1 + self.progress.step) / (10 + self.progress.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+
+    def _state(self, sources: list[dict[str, bytes]]) -> dict[str, Tensor]:
+        now = self.progress
+        figures = [now.step, now.seconds, now.loss, now.best, now.stale]
+        state = {"progress": torch.tensor(figures, dtype=torch.float64)}
+        state |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        state |= {f"average.{name}": value for name, value in self.average.items()}
+        for name, parameter in self.network.named_parameters():
+            state |= {f"optimiser.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
+        for rank, states in enumerate(sources):
+            for number, text in states.items():
+                state[f"random.{rank}.{number}"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        return state
+
+
+def learning_rate(recipe: Recipe, progress: Progress) -> float:
+    """A linear rise over the first steps, then half a cosine down to a hundredth of the highest rate."""
+    rise = min(1.0, (progress.step + 1) / max(recipe.warm_up, 1))
+    return recipe.rate * rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress.share(recipe))))
+
+
+def _adam(parameters: Iterable[Parameter], rate: float) -> Optimizer:
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99))
+
+
+OPTIMISERS: dict[str, Callable[[Iterable[Parameter], float], Optimizer]] = {"adam": _adam, "soap": Soap}
+"""What a recipe can ask to be minimised with."""
+
+
+def adopt(network: BandNetwork, weights: dict[str, Tensor]) -> None:
+    """Takes over each tensor of `weights` that has its shape in `network`: all but another scale's last convolution."""
+    own = network.state_dict()
+    network.load_state_dict(own | {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape})
+
+
+def starting_weights(start: str, scale: int) -> dict[str, Tensor]:
+    """The tensors of a model's name, at the scale or else another, or of a safetensors file. Raises `ModelError`."""
+    if start not in registry.names():
+        return read_tensors(Path(start))
+    scales = registry.card(start).scales
+    path = registry.locate(start, scale if scale in scales else scales[-1])
+    if path is None:
+        raise InputError(f"start_from = {start!r}: this model has no weights to start from")
+    return read_tensors(path)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, under a partial name first: a killed run leaves the former one whole."""
+    partial = path.with_suffix(".partial")
+    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial, metadata)
+    partial.chmod(0o644)
+    partial.replace(path)
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Copies: tensors in a file's buffer are aligned otherwise, and products of those are rounded otherwise."""
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,176 @@
+"""Validation by place: the same windows of the same places every time, beside fixed references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from geosr.evaluation.metrics import psnr
+from geosr.evaluation.protocol import BORDER
+from geosr.models import registry
+from geosr.models.checkpoint import read_tensors
+from geosr.models.classical import upsample
+from geosr.models.degradation import observe
+from geosr.models.networks import NETWORKS, BandNetwork
+from geosr.training.pairs import Pair
+from geosr.training.patches import Plane
+
+T = TypeVar("T")
+Floats = NDArray[np.float32]
+Method = Callable[["Case"], Floats]
+
+MTF = 0.25
+"""Of the blur that validation places are seen through, at Nyquist."""
+SIDE = 96
+"""Side of a validation window, input pixels; smaller where no valid one of this size is found."""
+SMALLEST = 24
+MOST_PLACES = 16
+MOST_BANDS = 4
+_TRIES = 24
+SHIPPED = "fast"
+"""The model that the log keeps as a reference, where it knows the scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A window of a place as the sensor saw it, and the truth."""
+
+    place: str
+    lr: Floats
+    """(bands, h, w)."""
+    truth: Floats
+    """(bands, h * scale, w * scale)."""
+    mtf: tuple[float, ...]
+    noise: tuple[float, ...]
+    """One a band."""
+
+
+class Validation:
+    """Places with a truth, and what the references make of them."""
+
+    def __init__(self, cases: Sequence[Case], scale: int) -> None:
+        self.cases, self.scale = tuple(cases), scale
+        self.references = {name: self.figures(method) for name, method in references(scale).items()}
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """By name."""
+        return tuple(case.place for case in self.cases)
+
+    def figures(self, method: Method) -> dict[str, float]:
+        """PSNR in dB of every place, the mean over its bands; the protocol's peak and border."""
+        return {case.place: self._figure(case, method(case)) for case in self.cases}
+
+    def _figure(self, case: Case, estimate: Floats) -> float:
+        inner = BORDER * self.scale
+        cut = np.s_[:, inner:-inner, inner:-inner]
+        pairs = zip(estimate[cut], case.truth[cut], case.truth, strict=True)
+        return float(np.mean([psnr(made, true, peak=float(np.ptp(band))) for made, true, band in pairs]))
+
+
+def references(scale: int) -> dict[str, Method]:
+    """Bicubic, and the shipped default where it knows the scale: the same for every training."""
+    methods: dict[str, Method] = {"bicubic": lambda case: _bicubic(case, scale)}
+    if (path := _shipped(scale)) is not None:
+        card = registry.card(SHIPPED, scale)
+        network = NETWORKS[card.network](scale, card.channels, card.blocks)
+        network.load_state_dict(read_tensors(path))
+        methods[SHIPPED] = by_network(network.eval().requires_grad_(False))
+    return methods
+
+
+def by_network(network: BandNetwork, device: str = "cpu") -> Method:
+    """A network as a method; windows are mirrored up to what its attention asks for."""
+
+    def method(case: Case) -> Floats:
+        lr = torch.from_numpy(case.lr)[:, None].to(device)
+        mtf, noise = (torch.tensor(values, device=device) for values in (case.mtf, case.noise))
+        return estimate(network, lr, mtf, noise)[:, 0].cpu().numpy()
+
+    return method
+
+
+@torch.inference_mode()
+def estimate(network: BandNetwork, lr: torch.Tensor, mtf: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """What a network makes of (n, 1, h, w) of any size: (n, 1, h * scale, w * scale), float32."""
+    height, width = lr.shape[2:]
+    down, right = (-side % network.multiple for side in (height, width))
+    padded = nn.functional.pad(lr, (0, right, 0, down), mode="replicate") if down or right else lr
+    # The mean is taken off, so that float32 keeps the detail of large numbers.
+    level = padded.mean((2, 3), keepdim=True)
+    made: torch.Tensor = network(padded - level, mtf.float(), noise.float()) + level
+    return made[..., : height * network.scale, : width * network.scale]
+
+
+def cases_of(planes: Iterable[Plane], scale: int, mtf: float = MTF) -> list[Case]:
+    """One window of each file's bands, valid throughout; `MOST_PLACES` of the files, evenly spread."""
+    files: dict[tuple[str, tuple[int, ...]], list[Plane]] = {}
+    for plane in planes:
+        files.setdefault((plane.file, plane.values.shape), []).append(plane)
+    cases: dict[str, Case] = {}
+    for (file, _), bands in files.items():
+        bands = _spread(bands, MOST_BANDS)
+        truth = _window(bands, scale)
+        if truth is not None and Path(file).name not in cases:
+            lr = observe(truth, mtf, scale)
+            cases[Path(file).name] = Case(Path(file).name, lr, truth, (mtf,) * len(lr), (0.0,) * len(lr))
+    return _spread(list(cases.values()), MOST_PLACES)
+
+
+def cases_of_pairs(pairs: Iterable[Pair], scale: int) -> list[Case]:
+    """Held-out pairs as they are: the input is a sensor's own."""
+    places: dict[str, list[Case]] = {}
+    for pair in pairs:
+        filled = [np.where(np.isfinite(image), image, np.nanmean(image)) for image in (pair.lr, pair.hr)]
+        lr, truth = (image[None].astype(np.float32) for image in filled)
+        places.setdefault(pair.name, []).append(Case(pair.name, lr, truth, (pair.mtf,), (pair.noise,)))
+    return _spread([_together(bands) for bands in places.values()], MOST_PLACES)
+
+
+def _together(bands: list[Case]) -> Case:
+    bands = [band for band in bands if band.lr.shape == bands[0].lr.shape]
+    lr, truth = (np.concatenate([getattr(band, part) for band in bands]) for part in ("lr", "truth"))
+    return Case(bands[0].place, lr, truth, sum((b.mtf for b in bands), ()), sum((b.noise for b in bands), ()))
+
+
+def _bicubic(case: Case, scale: int) -> Floats:
+    made: Floats = upsample(torch.from_numpy(case.lr)[:, None], scale)[:, 0].numpy()
+    return made
+
+
+def _shipped(scale: int) -> Path | None:
+    return registry.locate(SHIPPED, scale) if scale in registry.card(SHIPPED).scales else None
+
+
+def _window(bands: Sequence[Plane], scale: int) -> Floats | None:
+    """A square that all bands have valid, the largest that is found, not the calmest; None where there is none."""
+    height, width = bands[0].values.shape
+    side = min(SIDE, height // scale, width // scale)
+    random = np.random.default_rng(0)
+    while side >= SMALLEST:
+        size = side * scale
+        found = []
+        for _ in range(_TRIES):
+            row, col = (int(random.integers(0, length - size + 1)) for length in (height, width))
+            cut = np.stack([band.values[row : row + size, col : col + size].astype(np.float32) for band in bands])
+            if np.isfinite(cut).all() and (np.ptp(cut, axis=(1, 2)) > 0).all():
+                found.append(cut)
+        if found:
+            by_detail = sorted(found, key=lambda cut: float(np.abs(np.diff(cut)).mean()))
+            return by_detail[len(by_detail) // 2]
+        side = side * 2 // 3
+    return None
+
+
+def _spread(items: list[T], count: int) -> list[T]:
+    """Up to `count` of the items, evenly spread over them."""
+    if len(items) <= count:
+        return items
+    return [items[index * len(items) // count] for index in range(count)]

@@ -1,0 +1,84 @@
+"""Losses: each falls towards the truth, is as defined, and has a gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from geosr.errors import InputError
+from geosr.evaluation.metrics import spectral_angle
+from geosr.models.degradation import degrade
+from geosr.training.losses import LOSSES, Outcome, consistency, decibels, spectral, ssim, total
+
+
+def outcome(error: Tensor, truth: Tensor | None = None, scale: int = 2) -> Outcome:
+    n = len(error)
+    random = torch.Generator().manual_seed(1)
+    truth = torch.randn(error.shape, generator=random).cumsum(2).cumsum(3) / 5 + 40 if truth is None else truth
+    lr = degrade(truth, 0.25, scale)
+    return Outcome(error, truth + error, truth, lr, torch.full((n,), 0.25), torch.zeros(n), scale)
+
+
+def noise(bands: int = 1, side: int = 32, seed: int = 0) -> Tensor:
+    return torch.randn(3, bands, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_a_loss_falls_with_the_error_and_leads_back_to_the_truth(name: str) -> None:
+    bands = 3 if name == "spectral" else 1
+    error = noise(bands).requires_grad_()
+    values = [float(LOSSES[name](outcome(share * error.detach()))) for share in (0.0, 0.1, 0.5, 1.0)]
+    assert values == sorted(values)
+    LOSSES[name](outcome(error)).backward()
+    assert error.grad is not None
+    assert bool(error.grad.isfinite().all())
+    assert float((error.grad * error.detach()).sum()) > 0
+
+
+def test_the_loss_in_decibels_is_the_logarithm_of_psnr() -> None:
+    error = 4 * noise(side=40)
+    fall = float(decibels(outcome(error)) - decibels(outcome(error / 2))) * 10 / math.log(10)
+    assert fall == pytest.approx(20 * math.log10(2), abs=0.02)
+
+
+def test_ssim_is_that_of_its_definition_and_deaf_to_a_mean_and_a_gain() -> None:
+    o = outcome(0.5 * noise(side=11), noise(side=11, seed=2).cumsum(2))
+    axis = torch.arange(-5, 6).double()
+    taps = torch.exp(-0.5 * (axis / 1.5) ** 2)
+    weights = (taps[:, None] * taps) / taps.sum() ** 2
+    scores = []
+    for x, y in zip(o.estimate[:, 0].double(), o.truth[:, 0].double(), strict=True):
+        a, b = x - (weights * x).sum(), y - (weights * y).sum()
+        small = float(0.03 * (y.max() - y.min())) ** 2 + 1e-6
+        both, powers = (weights * a * b).sum(), (weights * (a * a + b * b)).sum()
+        scores.append((2 * both + small) / (powers + small))
+    assert float(ssim(o)) == pytest.approx(1 - float(torch.stack(scores).mean()), abs=1e-4)
+    moved = replace(o, estimate=3 * o.estimate + 500, truth=3 * o.truth + 500)
+    assert float(ssim(moved)) == pytest.approx(float(ssim(o)), abs=1e-3)
+
+
+def test_the_spectral_angle_is_the_metrics_and_asks_for_several_bands() -> None:
+    o = outcome(noise(4), noise(4, seed=3).abs() + 2)
+    wanted = sum(spectral_angle(x, y) for x, y in zip(o.estimate.numpy(), o.truth.numpy(), strict=True)) / 3
+    assert math.degrees(float(spectral(o))) == pytest.approx(wanted, rel=1e-3)
+    with pytest.raises(InputError, match="takes one band"):
+        spectral(outcome(noise(1)))
+
+
+def test_consistency_asks_only_for_what_the_sensor_saw() -> None:
+    checker = 0.5 * (-1.0) ** (torch.arange(64)[:, None] + torch.arange(64))  # what the sensor can't see
+    o = outcome(checker.expand(2, 1, 64, 64).contiguous(), noise(side=64)[:2].cumsum(2))
+    assert float(consistency(o)) == pytest.approx(0.01, abs=0.001)
+    shifted = replace(o, estimate=o.truth + 1)
+    assert float(consistency(shifted)) == pytest.approx(1, abs=0.01)
+    assert float(consistency(replace(shifted, noise=torch.ones(2)))) == 0
+
+
+def test_losses_add_up_by_their_weights() -> None:
+    o = outcome(noise())
+    parts = 2 * LOSSES["absolute"](o) + 0.5 * LOSSES["gradient"](o)
+    assert float(total(o, {"absolute": 2, "gradient": 0.5, "ssim": 0})) == pytest.approx(float(parts))
