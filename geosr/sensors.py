@@ -29,10 +29,13 @@ class Observation:
     """The sensor's modulation transfer at the source's Nyquist frequency, one per band, in (0, 1)."""
     noise: tuple[float, ...]
     """Standard deviation of the noise, one per band, in stored numbers (DN); 0 where there is none."""
+    known: tuple[bool, ...] = ()
+    """Whether the MTF is the band's own, told or from the table, and not a default; empty where that isn't said."""
 
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""
-        return Observation(tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices))
+        mtf, noise = tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices)
+        return Observation(mtf, noise, tuple(self.known[i] for i in indices) if self.known else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,11 @@ class SensorGuess:
         """Per band: MTF at the Nyquist frequency of the scene, and how it was decided."""
         return tuple(self._of_band(band) for band in self.bands)
 
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Per band: whether its MTF is in the table."""
+        return tuple(why.startswith("table") for _, why in self.mtf())
+
     def _of_band(self, band: Band | None) -> tuple[float, str]:
         if band is None or self.sensor is None:
             return DEFAULT_MTF, "default: the sensor or band is not known"
@@ -231,7 +239,13 @@ def observation(
         levels = tuple(level for level, _ in decided)
         lines = [f"MTF {_listed(levels)} ({_joined(why for _, why in decided)})"]
     spread, line = _noise(guess, means, snr, noise)
-    return Observation(levels, spread), (*lines, line)
+    return Observation(levels, spread, guess.known if mtf is None else (True,) * count), (*lines, line)
+
+
+def known_bands(guess: SensorGuess, mtf: float | Sequence[float] | None, exact: Sequence[bool]) -> tuple[bool, ...]:
+    """Per band: whether it has a blur, being mixed (not `exact`), and its MTF is told or in the table."""
+    own = guess.known if mtf is None else (True,) * len(exact)
+    return tuple(known and not kept for known, kept in zip(own, exact, strict=True))
 
 
 def _noise(
