@@ -35,8 +35,8 @@ def consistency(
 ) -> Consistency:
     """How far a band of a result, degraded, lies from the same band of the input.
 
-    Beyond the border the result is mirrored, as geosr does with its input. Raises `InputError` where the shape of one
-    is no whole multiple of the other's.
+    Pixels at the border see ground beyond the scene, of which nothing is known: they are not judged. Raises
+    `InputError` where the shape of one is no whole multiple of the other's.
 
     Parameters
     ----------
@@ -54,10 +54,9 @@ def consistency(
     if fine.shape != tuple(side * scale for side in coarse.shape):
         raise InputError(f"a result of {fine.shape} pixels is no whole multiple of a source of {coarse.shape}")
     rim = seen_from(mtf, scale)
-    seen = np.ones(coarse.shape, bool) if valid is None else _all_around(valid, rim)
-    padded = torch.from_numpy(np.pad(np.where(np.isfinite(fine), fine, 0.0), rim * scale, mode="symmetric"))
-    degraded = degrade(padded[None, None], mtf, scale)[0, 0].numpy()
-    error = (degraded[rim : rim + len(coarse), rim : rim + coarse.shape[1]] - coarse)[seen]
+    seen = _all_around(np.ones(coarse.shape, bool) if valid is None else valid, rim)
+    finite = torch.from_numpy(np.where(np.isfinite(fine), fine, 0.0))
+    error = (degrade(finite[None, None], mtf, scale)[0, 0].numpy() - coarse)[seen]
     if not error.size:
         return Consistency(float("nan"), float("nan"), float("nan"), 0)
     size = np.abs(error)
@@ -65,6 +64,6 @@ def consistency(
 
 
 def _all_around(valid: NDArray[np.bool_], rim: int) -> NDArray[np.bool_]:
-    """Where all pixels up to `rim` away along either axis are valid, too."""
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(valid, rim, mode="symmetric"), (2 * rim + 1, 2 * rim + 1))
+    """Where all pixels up to `rim` away along either axis are there and valid."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(valid, rim), (2 * rim + 1, 2 * rim + 1))
     return np.asarray(windows.all((2, 3)))
