@@ -5,9 +5,10 @@ small separable filter t on the input's own grid (`backprojection.round_trip`), 
 for a blur by least squares: what many steps of back-projection converge to, in one step and a known reach.
 
 Noise is not to be fitted. The correction is taken apart into three parts, means over a neighbourhood, what a cautious
-inverse adds to them, and what the full one adds to that, and each pixel of the latter two is shrunk by the share of
-its neighbourhood's power that noise accounts for (Wiener's factor with the power measured on the spot, as in Lee 1980,
-"Digital image enhancement and noise filtering by use of local statistics"). Means are kept, so that no bias is left.
+inverse adds to them, and what the full one adds to that, and each pixel of each is shrunk by the share of its
+neighbourhood's power that noise accounts for (Wiener's factor with the power measured on the spot, as in Lee 1980,
+"Digital image enhancement and noise filtering by use of local statistics"). Noise makes up little of the means, so that
+a bias of more than a fifth of its standard deviation is taken off.
 
 Every number is a sum of shifted arrays in a fixed order: a pixel has the same bits in any block, and a constant scene
 stays the same to the last bit.
@@ -16,9 +17,11 @@ stays the same to the last bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,9 +33,11 @@ from geosr.models.classical import REACH, step_weights
 from geosr.models.degradation import gaussian_sigma, psf_kernel
 from geosr.models.filters import cut, mirror, smooth
 
-SURPLUS = 1.5, 5.0
-"""Times the power that noise is expected to have, up to which nothing is taken for anything else, in what the cautious
-inverse adds and in what the full one adds to that: powers scatter, the more the fewer frequencies they are of."""
+A = TypeVar("A", Tensor, NDArray[np.float64])
+
+SURPLUS = 3.0, 1.5, 5.0
+"""Times the power that noise is expected to have in each of the parts, up to which nothing is taken for anything else:
+powers scatter, the more the fewer frequencies they are of."""
 WINDOW = 3
 """Pixels on either side over which power is measured."""
 MEANS = 4
@@ -118,11 +123,18 @@ def _shrunk(error: Tensor, inverse: Inverse, noise: float) -> Tensor:
     rim = max(inverse.radius, MEANS)
     filters = inverse.means, inverse.cautious, inverse.full
     stages = [cut(_filtered(error, taps), rim - len(taps) // 2) for taps in filters]
-    total = cut(stages[0], WINDOW)
-    for (before, after), gain, surplus in zip(pairwise(stages), inverse.gains, SURPLUS, strict=True):
-        part = after - before
-        total = total + cut(part, WINDOW) * _share(part, surplus * gain * noise * noise)
-    return total
+    means, cautious, full = (
+        cut(part, WINDOW) * _share(part, surplus * gain * noise * noise)
+        for part, gain, surplus in zip(_differences(stages), inverse.gains, SURPLUS, strict=True)
+    )
+    return means + cautious + full
+
+
+def _differences(stages: Sequence[A]) -> Iterator[A]:
+    """The first, and what each adds to the one before."""
+    yield stages[0]
+    for before, after in pairwise(stages):
+        yield after - before
 
 
 def _share(part: Tensor, expected: float) -> Tensor:
@@ -142,8 +154,8 @@ class Inverse:
     means: tuple[float, ...]
     cautious: tuple[float, ...]
     full: tuple[float, ...]
-    gains: tuple[float, float]
-    """Power that white noise of power 1 has in what `cautious` adds to `means`, and `full` to `cautious`."""
+    gains: tuple[float, ...]
+    """Power that white noise of power 1 has in `means`, in what `cautious` adds to them, and `full` to that."""
 
     @property
     def radius(self) -> int:
@@ -160,8 +172,8 @@ def _inverse(mtf: float, scale: int) -> Inverse:
     cautious, full = (_taps(trip, mtf, radius, penalty) for penalty in _PENALTIES)
     means = np.full(2 * MEANS + 1, 1.0 / (2 * MEANS + 1))
     planes = [_plane(taps) for taps in (means, cautious, full)]
-    gains = [float(((after - before) ** 2).sum()) for before, after in pairwise(planes)]
-    return Inverse(_listed(means), _listed(cautious), _listed(full), (gains[0], gains[1]))
+    gains = tuple(float((part**2).sum()) for part in _differences(planes))
+    return Inverse(_listed(means), _listed(cautious), _listed(full), gains)
 
 
 _FREQUENCIES = np.linspace(0.0, 0.5, 257)

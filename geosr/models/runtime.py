@@ -30,8 +30,8 @@ Precision = Literal["float32", "bfloat16"]
 PROJECTED = "projected: degraded with its MTF, the result gives the input back but for noise"
 """What is said of a run whose results are."""
 UNSURE = 0.5
-"""Share of a projection's correction that is made where the MTF is a default. Half of one that is right brings three
-quarters of the gain, and half of one that is wrong a loss only where the whole one would lose more than four times."""
+"""Share of a projection's correction that is made where the MTF is a default: one that is right still brings three
+quarters of its gain, and one must be four times too large to do harm, and not twice."""
 
 
 @dataclass(frozen=True, slots=True)
