@@ -22,11 +22,12 @@ from geosr.io.source import close as close_files
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card
 from geosr.models.registry import card as find_card
-from geosr.models.runtime import ModelNetwork, network_for, prepare_process
+from geosr.models.runtime import ModelNetwork, is_projected, network_for, prepare_process
 from geosr.observing import observe
 from geosr.pipeline import Job, Sink, run
 from geosr.provenance import provenance
 from geosr.radiometry import Pixels, Radiometry
+from geosr.sensors import known_bands
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
@@ -92,6 +93,7 @@ def prepare(
     workers: int | None = None,
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    project: bool | None = None,
     overwrite: bool = False,
 ) -> Run:
     """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written.
@@ -133,6 +135,9 @@ def prepare(
         Tiles worked on at a time; the processor's cores by default.
     device, precision
         Where and how the network computes; chosen for this machine by default.
+    project
+        Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. By default
+        where a network's result has a known sensor behind it, by the table or by `mtf`.
     overwrite
         Replace `dst`, or what a run with other options left of it.
     """
@@ -145,8 +150,18 @@ def prepare(
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
-    observation, notes = observe(scene, mtf, snr, sample=card.conditioned)
-    network = network_for(model, scale, observation, device=device, precision=precision)
+    told = card.conditioned or is_projected(project, model, known_bands(scene.sensor, mtf, scene.exact))
+    observation, notes = observe(scene, mtf, snr, sample=told)
+    projected = is_projected(project, model, observation.blurred(scene.exact))
+    network = network_for(
+        model,
+        scale,
+        observation,
+        device=device,
+        precision=precision,
+        project=projected,
+        rounding=radiometry.rounding,
+    )
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
     return Run(
@@ -158,7 +173,7 @@ def prepare(
         upscaler=Upscaler(network, radiometry, scene.exact),
         workers=workers or _cores(),
         overwrite=overwrite,
-        notes=(*card.notes, *(notes if card.conditioned else ()), *scene.sensor.notes, *network.notes),
+        notes=(*card.notes, *(notes if told else ()), *scene.sensor.notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
 

@@ -26,7 +26,9 @@ def provenance(
     }
     if network.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
-    if card.conditioned:
+    if network.project:
+        tags["GEOSR_PROJECTED"] = "yes"
+    if card.conditioned or network.project:
         seen = network.observation
         tags |= {"GEOSR_MTF": _listed(seen.mtf), "GEOSR_NOISE": _listed(seen.noise)}
     return tags

@@ -57,6 +57,11 @@ class Radiometry:
         return np.dtype(np.float32 if np.can_cast(self.dtype, np.float32, "safe") else np.float64)
 
     @property
+    def rounding(self) -> float:
+        """Standard deviation of what rounding has done to stored numbers: evenly spread over one count, or none."""
+        return 0.0 if np.dtype(self.dtype).kind == "f" else 12.0**-0.5
+
+    @property
     def may_have_gaps(self) -> bool:
         """Whether stored numbers alone can say 'no data'."""
         return np.dtype(self.dtype).kind == "f" or any(value is not None for value in self.nodata)

@@ -29,10 +29,17 @@ class Observation:
     """The sensor's modulation transfer at the source's Nyquist frequency, one per band, in (0, 1)."""
     noise: tuple[float, ...]
     """Standard deviation of the noise, one per band, in stored numbers (DN); 0 where there is none."""
+    known: tuple[bool, ...] = ()
+    """Whether the MTF is the band's own, told or from the table, and not a default; empty where that isn't said."""
+
+    def blurred(self, exact: Sequence[bool]) -> tuple[bool, ...]:
+        """Per band: whether it has a blur that is known, not being repeated (`exact`)."""
+        return tuple(known and not kept for known, kept in zip(self.known, exact, strict=True))
 
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""
-        return Observation(tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices))
+        mtf, noise = tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices)
+        return Observation(mtf, noise, tuple(self.known[i] for i in indices) if self.known else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,11 @@ class SensorGuess:
         """Per band: MTF at the Nyquist frequency of the scene, and how it was decided."""
         return tuple(self._of_band(band) for band in self.bands)
 
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Per band: whether its MTF is in the table."""
+        return tuple(why.startswith("table") for _, why in self.mtf())
+
     def _of_band(self, band: Band | None) -> tuple[float, str]:
         if band is None or self.sensor is None:
             return DEFAULT_MTF, "default: the sensor or band is not known"
@@ -243,13 +255,23 @@ def observation(
         levels = _each(mtf, count, "--mtf")
         if not all(0 < level < 1 for level in levels):
             raise InputError(f"--mtf {_listed(levels)}: expected numbers between 0 and 1, such as 0.25")
+        known = (True,) * count
         lines = [f"MTF {_listed(levels)} (given)"]
     else:
         decided = guess.mtf() if blur is None else tuple(map(_seen, blur, guess.mtf()))
         levels = tuple(level for level, _ in decided)
+        known = tuple(why.startswith(("table", "scene")) for _, why in decided)
         lines = [f"MTF {_listed(levels)} ({_joined(why for _, why in decided)})"]
     spread, line = _noise(guess, means, snr, noise)
-    return Observation(levels, spread), (*lines, line)
+    return Observation(levels, spread, known), (*lines, line)
+
+
+def known_bands(
+    guess: SensorGuess, mtf: float | Sequence[float] | str | None, exact: Sequence[bool]
+) -> tuple[bool, ...]:
+    """Per band: whether it has a blur, being mixed (not `exact`), and its MTF is told, in the table or to be estimated."""
+    own = guess.known if mtf is None else (True,) * len(exact)
+    return Observation((), (), own).blurred(exact)
 
 
 def _seen(told: tuple[float | None, str], otherwise: tuple[float, str]) -> tuple[float, str]:

@@ -110,6 +110,11 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option(
+    "--project/--no-project",
+    default=None,
+    help="Make the result, degraded as the sensor does it, give the input back. [default: where the MTF is known]",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace DST, or what an earlier run left of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")

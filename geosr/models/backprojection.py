@@ -49,7 +49,7 @@ def backproject_into(out: Tensor, image: Tensor, mtf: float, scale: int, steps: 
     rim = steps * radius
     estimate = image
     if min(image.shape) > 2 * rim:
-        error = cut(image, radius) - smooth_both(image, _round_trip(mtf, scale))
+        error = cut(image, radius) - smooth_both(image, round_trip(mtf, scale))
         estimate = image.clone()
         cut(estimate, rim).add_(_corrections(error, mtf, scale, steps))
     upsample_into(out, estimate, scale, KERNEL)
@@ -62,7 +62,7 @@ def reach(mtf: float, scale: int, steps: int = STEPS) -> int:
 
 def _corrections(error: Tensor, mtf: float, scale: int, steps: int) -> Tensor:
     """The sum of all steps' errors on the input's grid, from the first; (h, w) less (steps - 1) radii a side."""
-    taps, radius = _round_trip(mtf, scale), _radius(mtf, scale)
+    taps, radius = round_trip(mtf, scale), _radius(mtf, scale)
     total = error
     for _ in range(steps - 1):
         error = cut(error, radius) - smooth_both(error, taps)
@@ -71,11 +71,11 @@ def _corrections(error: Tensor, mtf: float, scale: int, steps: int) -> Tensor:
 
 
 def _radius(mtf: float, scale: int) -> int:
-    return len(_round_trip(mtf, scale)) // 2
+    return len(round_trip(mtf, scale)) // 2
 
 
 @lru_cache
-def _round_trip(mtf: float, scale: int) -> tuple[float, ...]:
+def round_trip(mtf: float, scale: int) -> tuple[float, ...]:
     """Taps, along one axis of the input's grid, of upsampling and then degrading: symmetric, with sum 1."""
     psf = psf_kernel(mtf, scale).double().tolist()
     phases = phase_taps(scale, KERNEL)

@@ -26,6 +26,7 @@ from geosr.models.filters import cut, mirror, smooth_both
 from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
+from geosr.models.projection import project_into
 
 _one_on_the_card = threading.Lock()
 """A second block on a GPU would take memory and save no time, however many threads prepare blocks for it."""
@@ -273,6 +274,26 @@ def build(
     module.load_state_dict(tensors)
     module = module.eval().requires_grad_(False).to(device)
     return Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype, reach)
+
+
+def project_on(
+    device: str,
+    out: NDArray[np.floating],
+    image: NDArray[np.floating],
+    mtf: float,
+    noise: float,
+    trust: float,
+) -> None:
+    """`projection.project_into` on a device. Raises `MemoryError` where torch has no memory."""
+    target, source = torch.from_numpy(out), torch.from_numpy(image)
+    with torch.inference_mode(), _memory_errors():
+        if device == "cpu":
+            project_into(target, source, mtf, noise, trust)
+            return
+        with _one_on_the_card:
+            result = target.to(device)
+            project_into(result, source.to(device), mtf, noise, trust)
+            target.copy_(result)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 
+PROJECTED = "projected: degraded with its MTF, the result gives the input back but for noise"
+"""What is said of a run whose results are."""
+UNSURE = 0.5
+"""Share of a projection's correction that is made where the MTF is a default: one that is right still brings three
+quarters of its gain, and one must be four times too large to do harm, and not twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelNetwork:
@@ -43,6 +49,10 @@ class ModelNetwork:
     """Where it says "auto", each process settles that for itself: a worker may have what the caller lacks."""
     sha256: str | None = None
     """Of the weights; a worker that finds others refuses them. None for a model without weights."""
+    project: bool = False
+    """Whether results are corrected so that degrading them gives the input back (`geosr.models.projection`)."""
+    rounding: float = 0.0
+    """Standard deviation of what rounding has done to stored numbers: noise that a projection is not to fit."""
     notes: tuple[str, ...] = ()
     """What was chosen for this machine, one line each."""
 
@@ -50,7 +60,7 @@ class ModelNetwork:
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
         engine = self._engine()
-        return max(engine.reach(mtf) for mtf in set(self.observation.mtf))
+        return max(engine.reach(mtf) + self._projection_reach(mtf) for mtf in set(self.observation.mtf))
 
     @property
     def multiple(self) -> int:
@@ -73,12 +83,28 @@ class ModelNetwork:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
             if isinstance(self.model, TorchNetwork):
                 engine(block, 0.0, 0.0, out)
-                return out
-            for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
-                engine(image, mtf, noise, target)
+            else:
+                for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
+                    engine(image, mtf, noise, target)
+            if self.project:
+                self._project(block, seen, out)
         except MemoryError as error:
             raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
         return out
+
+    def _project(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
+        from geosr.models.engines import project_on
+
+        known = seen.known or (True,) * len(block)
+        for image, target, mtf, noise, own in zip(block, out, seen.mtf, seen.noise, known, strict=True):
+            project_on(self._place, target, image, mtf, max(noise, self.rounding), 1.0 if own else UNSURE)
+
+    def _projection_reach(self, mtf: float) -> int:
+        if not self.project:
+            return 0
+        from geosr.models.projection import reach
+
+        return reach(mtf, self.scale)
 
     def _engine(self) -> Engine:
         return _load(self.model, self.scale, self.precision, self._place, self.sha256)
@@ -96,8 +122,12 @@ def network_for(
     *,
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    project: bool = False,
+    rounding: float = 0.0,
 ) -> ModelNetwork:
     """The network for a scene, with the precision chosen for this machine; a device "auto" is chosen where it runs.
+
+    `project` and `rounding` are those of `ModelNetwork`.
 
     Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit, and `PlaceError` for
     a device that isn't there.
@@ -116,10 +146,20 @@ def network_for(
         precision=chosen,
         device=device,
         sha256=None if path is None else sha256(path),
-        notes=tuple(line for line in (about_device, about) if line),
+        project=project,
+        rounding=rounding,
+        notes=tuple(line for line in (about_device, about, PROJECTED if project else "") if line),
     )
     network._engine()
     return network
+
+
+def is_projected(project: bool | None, model: str | TorchNetwork, known: Sequence[bool]) -> bool:
+    """Whether results are projected: as asked, and by default those of networks where a band's own MTF is known.
+
+    An interpolation that is asked for by its name stays what it is called, and back-projection has done its work.
+    """
+    return project if project is not None else model not in registry.CLASSICAL and any(known)
 
 
 def choose_device(device: str = "auto") -> tuple[str, str]:

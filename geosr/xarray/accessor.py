@@ -51,6 +51,7 @@ class DataArrayGeosr:
         tile: int | None = None,
         device: str = "auto",
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        project: bool | None = None,
     ) -> xr.DataArray:
         """The array on a grid with `scale` times as many pixels each way, on the same ground.
 
@@ -61,7 +62,7 @@ class DataArrayGeosr:
 
         Options are those of `geosr.prepare`. Raises `InputError` and `ModelError` at once, for what can't be done.
         """
-        settings = {"mtf": mtf, "snr": snr, "nodata": nodata, "dtype": dtype, "tile": tile}
+        settings = {"mtf": mtf, "snr": snr, "nodata": nodata, "dtype": dtype, "tile": tile, "project": project}
         recipe = self._recipe(model=model, scale=scale, device=device, precision=precision, **settings)
         array, grid = self._array, grid_of(self._array)
         data = array.data.astype("uint8") if array.dtype == bool else array.data
@@ -73,6 +74,8 @@ class DataArrayGeosr:
             result.encoding.pop("dtype", None)
         title = card(model, scale).title
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
+        if recipe.projected:
+            result.attrs["GEOSR_PROJECTED"] = "yes"
         return result
 
     def plan(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> TilePlan:
@@ -115,7 +118,7 @@ class DataArrayGeosr:
         return compare(self._array, other, bands)
 
     def _recipe(self, **options: Any) -> Recipe:
-        usual: dict[str, Any] = dict.fromkeys(("mtf", "snr", "nodata", "dtype", "tile"))
+        usual: dict[str, Any] = dict.fromkeys(("mtf", "snr", "nodata", "dtype", "tile", "project"))
         usual |= {"device": "auto", "precision": "auto"}
         return recipe_of(self._array, **usual | options)
 

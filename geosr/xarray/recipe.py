@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from geosr.io.scene import spread_windows
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
-from geosr.models.runtime import ModelNetwork, network_for
+from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.models.threads import sole_threads
 from geosr.observing import observe_pixels
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, Radiometry
-from geosr.sensors import Observation, SensorGuess, observation
+from geosr.sensors import Observation, SensorGuess, known_bands, observation
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
@@ -45,11 +45,22 @@ class Recipe:
     snr: Level = None
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    project: bool | None = None
+
+    @property
+    def projected(self) -> bool:
+        """Whether results are projected."""
+        return is_projected(self.project, self.model, known_bands(self.sensor, self.mtf, self.exact))
+
+    @property
+    def observed(self) -> bool:
+        """Whether it matters how the scene was observed."""
+        return card(self.model, self.scale).conditioned or self.projected
 
     @property
     def samples(self) -> list[Window]:
         """Windows of the source that tell how it was observed; none for models that make no use of that."""
-        if not card(self.model, self.scale).conditioned or all(self.exact):
+        if not self.observed or all(self.exact):
             return []
         return spread_windows(self.shape, len(self.exact))
 
@@ -64,13 +75,13 @@ class Recipe:
         mtf, noise = (list(values) for values in (self.blur.mtf, self.blur.noise))
         for band, one, other in zip(bands, seen.mtf, seen.noise, strict=True):
             mtf[band], noise[band] = one, other
-        return Observation(tuple(mtf), tuple(noise))
+        return replace(self.blur, mtf=tuple(mtf), noise=tuple(noise))
 
     @property
     def blur(self) -> Observation:
         """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
         count = len(self.exact)
-        if not card(self.model, self.scale).conditioned:
+        if not self.observed:
             return observation(self.sensor, (1.0,) * count, mtf=self.mtf, noise=(0.0,) * count)[0]
         seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, snr=self.snr)
         return replace(seen, noise=(0.0,) * count)
@@ -122,7 +133,15 @@ def _stored(tile: Tile, pixels: Pixels) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _settle(recipe: Recipe) -> Settled:
-    network = network_for(recipe.model, recipe.scale, recipe.blur, device=recipe.device, precision=recipe.precision)
+    network = network_for(
+        recipe.model,
+        recipe.scale,
+        recipe.blur,
+        device=recipe.device,
+        precision=recipe.precision,
+        project=recipe.projected,
+        rounding=recipe.radiometry.rounding,
+    )
     gaps = recipe.radiometry.may_have_gaps
     return Settled(recipe, plan_tiles(recipe.shape, recipe.core, network, gaps=gaps), network)
 

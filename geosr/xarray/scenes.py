@@ -44,6 +44,7 @@ def recipe_of(
     tile: int | None,
     device: str,
     precision: Literal["auto", "float32", "bfloat16"],
+    project: bool | None,
 ) -> Recipe:
     """The recipe for an array, checked: no pixel and no weights are read.
 
@@ -73,6 +74,7 @@ def recipe_of(
         snr=_level(snr),
         device=device,
         precision=precision,
+        project=project,
     )
     assert recipe.blur  # checks mtf and snr
     return recipe
