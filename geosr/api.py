@@ -22,8 +22,9 @@ from geosr.io.source import close as close_files
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card
 from geosr.models.registry import card as find_card
+from geosr.models.registry import settled as find_model
 from geosr.models.runtime import ModelNetwork, network_for, prepare_process
-from geosr.observing import observe
+from geosr.observing import observe, with_levels
 from geosr.pipeline import Job, Sink, run
 from geosr.provenance import provenance
 from geosr.radiometry import Pixels, Radiometry
@@ -104,7 +105,8 @@ def prepare(
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
-        A name that `geosr models` lists, a safetensors file with a card, or a `geosr.TorchNetwork`.
+        A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pt2, .pth), or a
+        `geosr.TorchNetwork`.
     scale
         Output pixels per source pixel each way.
     bands
@@ -136,17 +138,19 @@ def prepare(
     overwrite
         Replace `dst`, or what a run with other options left of it.
     """
-    card = find_card(model, scale)
+    settled = find_model(model)
+    card = find_card(settled, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
-    if isinstance(model, TorchNetwork):
-        model.check_bands(scene.exact)
+    if not isinstance(settled, str):
+        settled.check_bands(scene.exact)
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(str(src), scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
     observation, notes = observe(scene, mtf, snr, sample=card.conditioned)
-    network = network_for(model, scale, observation, device=device, precision=precision)
+    observation, about = with_levels(observation, scene, card)
+    network = network_for(settled, scale, observation, device=device, precision=precision)
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
     return Run(
@@ -158,7 +162,7 @@ def prepare(
         upscaler=Upscaler(network, radiometry, scene.exact),
         workers=workers or _cores(),
         overwrite=overwrite,
-        notes=(*(notes if card.conditioned else ()), *scene.sensor.notes, *network.notes),
+        notes=(*(notes if card.conditioned else ()), *about, *scene.sensor.notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
 

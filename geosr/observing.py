@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import Scene, sample_windows
+from geosr.models.card import Card
 from geosr.noise import estimate_noise
 from geosr.radiometry import Pixels, Radiometry
-from geosr.sensors import Observation, SensorGuess, observation
+from geosr.sensors import Observation, SensorGuess, colors, observation
 from geosr.window import Window
 
 
@@ -29,9 +30,29 @@ def observe(
         levels = (1.0,) * len(scene.bands)
         return observation(scene.sensor, levels, mtf=mtf, snr=snr, noise=(0.0,) * len(scene.bands))
     radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
+    return observe_pixels(_samples(scene), radiometry, scene.sensor, mtf, snr)
+
+
+def with_levels(seen: Observation, scene: Scene, card: Card) -> tuple[Observation, tuple[str, ...]]:
+    """An observation with what a network from elsewhere asks for, and a line on how numbers are moved into its range.
+
+    Levels come from the windows that the noise comes from. Raises what reading the scene raises.
+    """
+    painted = [str(color.name) for color in scene.metadata.colors]
+    names = colors(scene.sensor, scene.names, scene.exact, painted) if card.bands > 1 else ()
+    if not card.levelled:
+        return replace(seen, colors=names), ()
+    levels = levels_of(_samples(scene), Radiometry(scene.dtype, scene.dtype, scene.nodata))
+    least, most = card.value_range
+    listed = ", ".join(dict.fromkeys(f"{low:.6g} to {high:.6g}" for low, high in levels[:8]))
+    line = f"stored numbers {listed} are {least:g} to {most:g} to it; what lies beyond is interpolated, not clipped"
+    return replace(seen, colors=names, levels=levels), (line,)
+
+
+def _samples(scene: Scene) -> Iterable[Pixels]:
+    """A few windows of the whole file, the same ones whatever part of it is wanted."""
     whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
-    windows = (window.shift(-scene.window.row, -scene.window.col) for window in sample_windows(whole))
-    return observe_pixels(map(scene.source.pixels, windows), radiometry, scene.sensor, mtf, snr)
+    return (scene.source.pixels(window.shift(-scene.window.row, -scene.window.col)) for window in sample_windows(whole))
 
 
 def observe_pixels(
@@ -46,6 +67,28 @@ def observe_pixels(
     means = [float(np.mean([np.nanmean(patch) for patch in band])) if band else 0.0 for band in patches]
     noise = None if snr is not None else [estimate_noise(band) if band else 0.0 for band in patches]
     return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
+
+
+def levels_of(pieces: Iterable[Pixels], radiometry: Radiometry) -> tuple[tuple[float, float], ...]:
+    """Per band, the stored numbers that are dark and bright, from pieces of a scene, those of `sample_windows`.
+
+    All that the type holds where that is a byte, as in a photograph; else the thousandths at both ends.
+    """
+    if radiometry.dtype == "uint8":
+        return ((0.0, 255.0),) * len(radiometry.nodata)
+    return tuple(_levels(band) for band in _patches(pieces, radiometry))
+
+
+def _levels(patches: list[NDArray[np.float64]]) -> tuple[float, float]:
+    if not patches:
+        return 0.0, 1.0
+    values = np.concatenate([patch[np.isfinite(patch)] for patch in patches])
+    low, high = (float(value) for value in np.quantile(values, _ENDS))
+    return low, high if high > low else low + 1.0
+
+
+_ENDS = (0.001, 0.999)
+"""Shares of pixels that are as dark as dark, and not brighter than bright."""
 
 
 def _patches(pieces: Iterable[Pixels], radiometry: Radiometry) -> list[list[NDArray[np.float64]]]:

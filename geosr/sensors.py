@@ -29,10 +29,20 @@ class Observation:
     """The sensor's modulation transfer at the source's Nyquist frequency, one per band, in (0, 1)."""
     noise: tuple[float, ...]
     """Standard deviation of the noise, one per band, in stored numbers (DN); 0 where there is none."""
+    levels: tuple[tuple[float, float], ...] = ()
+    """Stored numbers that are dark and bright in the scene, one pair per band; empty where no model asks for them."""
+    colors: tuple[str, ...] = ()
+    """Common name per band, such as red; "" where it is unknown, "exact" for one that is repeated; empty where no model
+    asks for them."""
 
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""
-        return Observation(tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices))
+        return Observation(
+            tuple(self.mtf[i] for i in indices),
+            tuple(self.noise[i] for i in indices),
+            tuple(self.levels[i] for i in indices) if self.levels else (),
+            tuple(self.colors[i] for i in indices) if self.colors else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +215,25 @@ def identify(
         bands = (_band_of_name(sensor, name),)
     zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 else (0.0, ())
     return SensorGuess(sensor.name, bands, why, pixel_size, zero, notes)
+
+
+def colors(
+    guess: SensorGuess, names: Sequence[str], exact: Sequence[bool], interpretation: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The common name of each band, such as red: as the file paints it, else as its sensor or its own name says.
+
+    It is "exact" for bands that are repeated and never mixed.
+    """
+    painted = interpretation or ("",) * len(names)
+    known = tuple(band.color if band else "" for band in guess.bands) or ("",) * len(names)
+    told = (name.strip().lower() for name in names)
+    return tuple(
+        "exact" if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
+        for same, paint, color, name in zip(exact, painted, known, told, strict=True)
+    )
+
+
+_PRIMARY = ("red", "green", "blue")
 
 
 def observation(

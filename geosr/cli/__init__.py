@@ -16,7 +16,12 @@ INTERRUPTED = 130
 class _Lazy(click.Group):
     """Commands are imported when they are run, so that `--help` doesn't wait for torch and GDAL."""
 
-    commands_in = {"upscale": "geosr.cli.upscale", "info": "geosr.cli.info", "models": "geosr.cli.models"}  # noqa: RUF012
+    commands_in = {  # noqa: RUF012
+        "upscale": "geosr.cli.upscale",
+        "info": "geosr.cli.info",
+        "models": "geosr.cli.models",
+        "export": "geosr.cli.export",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names, in the order a newcomer needs them."""

@@ -13,6 +13,7 @@ KEY = "geosr_card"
 """Where a safetensors file keeps its card, as JSON, among its metadata."""
 
 _LARGEST_SETTING = 1024
+_TUPLES = ("training_data", "limits", "value_range", "stored_range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,28 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)
     limits: tuple[str, ...] = ()
     licence: str = "Apache-2.0"
+    bands: int = 1
+    """Bands that it is given together."""
+    halo: int = 0
+    """Source pixels that an output pixel depends on, on each side; of geosr's own networks it is measured instead."""
+    multiple: int = 1
+    """Sides of a block, and its place in the scene, are multiples of this many source pixels."""
+    value_range: tuple[float, ...] = ()
+    """What the network takes for dark and bright, such as 0 and 1; empty where it takes stored numbers as they are."""
+    stored_range: tuple[float, ...] = ()
+    """Stored numbers that become the ends of `value_range`; empty where each scene's own dark and bright do."""
+    exact: bool = True
+    """Whether tiles are invisible; False for a network that looks at whole blocks, which runs with a warning."""
+
+    @property
+    def levelled(self) -> bool:
+        """Whether the stored numbers that are dark and bright in a scene have to be known."""
+        return bool(self.value_range) and not self.stored_range
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a few windows of a scene are looked at before the first tile."""
+        return self.conditioned or self.levelled
 
     def to_json(self) -> str:
         """The card as a line of JSON, for the metadata of a safetensors file under `KEY`."""
@@ -56,16 +79,17 @@ class Card:
         try:
             entries = json.loads(text)
             scales = tuple(entries["scales"]) if "scales" in entries else (entries["scale"],)
-            texts = {name: tuple(entries.get(name, ())) for name in ("training_data", "limits")}
+            texts = {name: tuple(entries.get(name, ())) for name in _TUPLES}
             defaults = {"network": entries["name"], "conditioned": True}
             known = {entry.name: entries[entry.name] for entry in fields(cls) if entry.name in entries}
             card = cls(**{**defaults, **known, **texts, "scales": scales})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(f"no readable model card: {type(error).__name__} {str(error)[:100]}") from None
-        card._check()
+        card.check()
         return card
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `ModelError` for entries that can't be."""
         if not all(isinstance(text, str) for text in (self.name, self.summary, self.network)):
             raise ModelError("a model card's name, summary and network must be text")
         if not self.scales or not all(type(scale) is int and 1 <= scale <= 16 for scale in self.scales):

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import spread_windows
-from geosr.models.own import TorchNetwork
-from geosr.models.registry import card
+from geosr.models.registry import Model, card
 from geosr.models.runtime import ModelNetwork, network_for
 from geosr.models.threads import sole_threads
-from geosr.observing import observe_pixels
+from geosr.observing import levels_of, observe_pixels
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, Radiometry
 from geosr.sensors import Observation, SensorGuess, observation
@@ -31,7 +30,7 @@ Level = float | tuple[float, ...] | None
 class Recipe:
     """Everything but the pixels; a value that pickles small. Making one reads no weights."""
 
-    model: str | TorchNetwork
+    model: Model
     scale: int
     shape: tuple[int, int]
     """Rows and columns of the source."""
@@ -45,11 +44,13 @@ class Recipe:
     snr: Level = None
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    colors: tuple[str, ...] = ()
+    """See `Observation.colors`."""
 
     @property
     def samples(self) -> list[Window]:
         """Windows of the source that tell how it was observed; none for models that make no use of that."""
-        if not card(self.model, self.scale).conditioned or all(self.exact):
+        if not card(self.model, self.scale).sampled or all(self.exact):
             return []
         return spread_windows(self.shape, len(self.exact))
 
@@ -57,6 +58,8 @@ class Recipe:
         """Blur and noise of all bands, from pieces (bands, height, width) of some; the noise of others is 0."""
         if not pieces:
             return self.blur
+        if card(self.model, self.scale).levelled:
+            return self._with_levels(bands, pieces)
         names = self.sensor.bands
         some = replace(self.sensor, bands=tuple(names[band] for band in bands))
         levels = [None if level is None else _of(level, bands, len(names)) for level in (self.mtf, self.snr)]
@@ -64,16 +67,23 @@ class Recipe:
         mtf, noise = (list(values) for values in (self.blur.mtf, self.blur.noise))
         for band, one, other in zip(bands, seen.mtf, seen.noise, strict=True):
             mtf[band], noise[band] = one, other
-        return Observation(tuple(mtf), tuple(noise))
+        return replace(self.blur, mtf=tuple(mtf), noise=tuple(noise))
+
+    def _with_levels(self, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
+        levels = list(self.blur.levels)
+        for band, ends in zip(bands, levels_of(map(Pixels, pieces), _some(self.radiometry, bands)), strict=True):
+            levels[band] = ends
+        return replace(self.blur, levels=tuple(levels))
 
     @property
     def blur(self) -> Observation:
         """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
-        count = len(self.exact)
-        if not card(self.model, self.scale).conditioned:
-            return observation(self.sensor, (1.0,) * count, mtf=self.mtf, noise=(0.0,) * count)[0]
+        count, known = len(self.exact), card(self.model, self.scale)
+        if not known.conditioned:
+            seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, noise=(0.0,) * count)
+            return replace(seen, colors=self.colors, levels=((0.0, 1.0),) * count if known.levelled else ())
         seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, snr=self.snr)
-        return replace(seen, noise=(0.0,) * count)
+        return replace(seen, noise=(0.0,) * count, colors=self.colors)
 
     def settle(self) -> Settled:
         """The recipe with its plan; loads the network, once a process. Raises `ModelError` or `PlaceError`."""
