@@ -114,7 +114,8 @@ def _write_onnx(program: torch.export.ExportedProgram, card: Card, path: Path) -
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ModelError("an export to ONNX needs onnx and onnxscript; pip install 'geosr[onnx]'") from error
-    made = torch.onnx.export(program, dynamo=True, output_names=["y"])
+    # Unoptimised: onnxscript's optimiser takes 1e-12 for 0, which is what keeps some networks finite.
+    made = torch.onnx.export(program, dynamo=True, output_names=["y"], optimize=False)
     assert made is not None
     made.model.metadata_props[KEY] = card.to_json()
     made.save(path, external_data=False)
@@ -142,7 +143,7 @@ def _parity(engine: engines.Engine, card: Card, path: Path) -> float:
     worst = 0.0
     random = torch.Generator().manual_seed(0)
     halo, scale = engine.reach(_MTF_TRIED[0]), card.scales[0]
-    for extra, mtf, noise in ((24, *_MTF_TRIED[:1], 0.0), (33, _MTF_TRIED[1], 6.0)):
+    for extra, mtf, noise in ((24, _MTF_TRIED[0], 0.0), (33, _MTF_TRIED[1], 6.0)):
         height, width = (
             (2 * halo + more) // card.multiple * card.multiple + card.multiple for more in (extra, 2 * extra)
         )
@@ -156,9 +157,10 @@ def _parity(engine: engines.Engine, card: Card, path: Path) -> float:
                 raise ModelError(f"what was exported can't be run: {one_line(error)}") from error
         rim = halo * scale
         inner = (slice(rim, -rim), slice(rim, -rim))
-        worst = max(worst, float((ours - theirs)[inner].abs().max() / (ours.max() - ours.min())))
-    if not worst <= PARITY:
-        raise ModelError(f"what was exported differs from {card.name} by {worst:.1e} of the range, more than {PARITY}")
+        apart = float((ours - theirs)[inner].abs().max() / (ours.max() - ours.min()))
+        if not apart <= PARITY:  # nor if it is NaN
+            raise ModelError(f"what was exported differs from {card.name} by {apart:.1e} of the range, over {PARITY}")
+        worst = max(worst, apart)
     return worst
 
 
