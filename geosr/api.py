@@ -22,8 +22,9 @@ from geosr.io.source import close as close_files
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card
 from geosr.models.registry import card as find_card
+from geosr.models.registry import settled as find_model
 from geosr.models.runtime import ModelNetwork, is_projected, network_for, prepare_process
-from geosr.observing import observe
+from geosr.observing import observe, with_levels
 from geosr.pipeline import Job, Sink, run
 from geosr.provenance import provenance
 from geosr.radiometry import Pixels, Radiometry
@@ -106,7 +107,8 @@ def prepare(
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
-        A name that `geosr models` lists, a safetensors file with a card, or a `geosr.TorchNetwork`.
+        A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pt2, .pth), or a
+        `geosr.TorchNetwork`.
     scale
         Output pixels per source pixel each way.
     bands
@@ -141,20 +143,22 @@ def prepare(
     overwrite
         Replace `dst`, or what a run with other options left of it.
     """
-    card = find_card(model, scale)
+    settled = find_model(model)
+    card = find_card(settled, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
-    if isinstance(model, TorchNetwork):
-        model.check_bands(scene.exact)
+    if not isinstance(settled, str):
+        settled.check_bands(scene.exact)
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(str(src), scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
-    told = card.conditioned or is_projected(project, model, known_bands(scene.sensor, mtf, scene.exact))
+    told = card.conditioned or is_projected(project, settled, known_bands(scene.sensor, mtf, scene.exact))
     observation, notes = observe(scene, mtf, snr, sample=told)
-    projected = is_projected(project, model, observation.blurred(scene.exact))
+    observation, about = with_levels(observation, scene, card)
+    projected = is_projected(project, settled, observation.blurred(scene.exact))
     network = network_for(
-        model,
+        settled,
         scale,
         observation,
         device=device,
@@ -173,7 +177,7 @@ def prepare(
         upscaler=Upscaler(network, radiometry, scene.exact),
         workers=workers or _cores(),
         overwrite=overwrite,
-        notes=(*card.notes, *(notes if told else ()), *scene.sensor.notes, *network.notes),
+        notes=(*card.notes, *(notes if told else ()), *about, *scene.sensor.notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
 

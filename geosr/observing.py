@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import Scene, sample_windows
+from geosr.models.card import Card
 from geosr.mtf import MtfEstimate, estimate_mtf
 from geosr.noise import estimate_noise
 from geosr.radiometry import Pixels, Radiometry
-from geosr.sensors import Observation, SensorGuess, observation
+from geosr.sensors import Observation, SensorGuess, colors, observation
 from geosr.window import Window
 
 Blur = float | Sequence[float] | Literal["scene"] | None
@@ -42,6 +43,22 @@ def blur_of(scene: Scene) -> list[MtfEstimate]:
     return [estimate_mtf(band) for band in _patches(_samples(scene), _radiometry(scene))]
 
 
+def with_levels(seen: Observation, scene: Scene, card: Card) -> tuple[Observation, tuple[str, ...]]:
+    """An observation with what a network from elsewhere asks for, and a line on how numbers are moved into its range.
+
+    Levels come from the windows that the noise comes from. Raises what reading the scene raises.
+    """
+    painted = [str(color.name) for color in scene.metadata.colors]
+    names = colors(scene.sensor, scene.names, scene.exact, painted) if card.bands > 1 else ()
+    if not card.levelled:
+        return replace(seen, colors=names), ()
+    levels = levels_of(_samples(scene), _radiometry(scene))
+    least, most = card.value_range
+    listed = ", ".join(dict.fromkeys(f"{low:.6g} to {high:.6g}" for low, high in levels[:8]))
+    line = f"stored numbers {listed} are {least:g} to {most:g} to it; what lies beyond is interpolated, not clipped"
+    return replace(seen, colors=names, levels=levels), (line,)
+
+
 def _samples(scene: Scene) -> Iterable[Pixels]:
     """A few windows spread over the whole file."""
     whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
@@ -68,6 +85,28 @@ def observe_pixels(
         return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
     told = [(found.mtf, found.why) for found in map(estimate_mtf, patches)]
     return observation(sensor, means, snr=snr, noise=noise, blur=told)
+
+
+def levels_of(pieces: Iterable[Pixels], radiometry: Radiometry) -> tuple[tuple[float, float], ...]:
+    """Per band, the stored numbers that are dark and bright, from pieces of a scene, those of `sample_windows`.
+
+    All that the type holds where that is a byte, as in a photograph; else the thousandths at both ends.
+    """
+    if radiometry.dtype == "uint8":
+        return ((0.0, 255.0),) * len(radiometry.nodata)
+    return tuple(_levels(band) for band in _patches(pieces, radiometry))
+
+
+def _levels(patches: list[NDArray[np.float64]]) -> tuple[float, float]:
+    if not patches:
+        return 0.0, 1.0
+    values = np.concatenate([patch[np.isfinite(patch)] for patch in patches])
+    low, high = (float(value) for value in np.quantile(values, _ENDS))
+    return low, high if high > low else low + 1.0
+
+
+_ENDS = (0.001, 0.999)
+"""Shares of pixels that are as dark as dark, and not brighter than bright."""
 
 
 def _patches(pieces: Iterable[Pixels], radiometry: Radiometry) -> list[list[NDArray[np.float64]]]:

@@ -32,14 +32,25 @@ class Observation:
     known: tuple[bool, ...] = ()
     """Whether the MTF is the band's own, told or from the table, and not a default; empty where that isn't said."""
 
+    levels: tuple[tuple[float, float], ...] = ()
+    """Stored numbers that are dark and bright in the scene, one pair per band; empty where no model asks for them."""
+    colors: tuple[str, ...] = ()
+    """Common name per band, such as red; "" where it is unknown, "exact" for one that is repeated; empty where no model
+    asks for them."""
+
     def blurred(self, exact: Sequence[bool]) -> tuple[bool, ...]:
         """Per band: whether it has a blur that is known, not being repeated (`exact`)."""
         return tuple(known and not kept for known, kept in zip(self.known, exact, strict=True))
 
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""
-        mtf, noise = tuple(self.mtf[i] for i in indices), tuple(self.noise[i] for i in indices)
-        return Observation(mtf, noise, tuple(self.known[i] for i in indices) if self.known else ())
+        return Observation(
+            tuple(self.mtf[i] for i in indices),
+            tuple(self.noise[i] for i in indices),
+            tuple(self.known[i] for i in indices) if self.known else (),
+            tuple(self.levels[i] for i in indices) if self.levels else (),
+            tuple(self.colors[i] for i in indices) if self.colors else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +243,25 @@ def identify(
     return SensorGuess(sensor.name, bands, why, pixel_size, zero, notes)
 
 
+def colors(
+    guess: SensorGuess, names: Sequence[str], exact: Sequence[bool], interpretation: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The common name of each band, such as red: as the file paints it, else as its sensor or its own name says.
+
+    It is "exact" for bands that are repeated and never mixed.
+    """
+    painted = interpretation or ("",) * len(names)
+    known = tuple(band.color if band else "" for band in guess.bands) or ("",) * len(names)
+    told = (name.strip().lower() for name in names)
+    return tuple(
+        "exact" if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
+        for same, paint, color, name in zip(exact, painted, known, told, strict=True)
+    )
+
+
+_PRIMARY = ("red", "green", "blue")
+
+
 def observation(
     guess: SensorGuess,
     means: Sequence[float],
@@ -269,7 +299,7 @@ def observation(
 def known_bands(
     guess: SensorGuess, mtf: float | Sequence[float] | str | None, exact: Sequence[bool]
 ) -> tuple[bool, ...]:
-    """Per band: whether it has a blur, being mixed (not `exact`), and its MTF is told, in the table or to be estimated."""
+    """Per band: whether it has a blur, being mixed (not `exact`), and its MTF is told, tabled or to be estimated."""
     own = guess.known if mtf is None else (True,) * len(exact)
     return Observation((), (), own).blurred(exact)
 

@@ -52,7 +52,7 @@ def test_the_trained_network_comes_with_its_card() -> None:
         ("bicubic", 9, "not x9"),
         ("", 4, "there are"),
         ("nowhere.safetensors", 4, "nowhere.safetensors"),
-        ("weights.pt", 4, ".safetensors"),
+        ("weights.tar", 4, ".safetensors"),
     ],
 )
 def test_a_model_that_is_not_there_is_refused_in_one_line(model: str, scale: int, says: str) -> None:

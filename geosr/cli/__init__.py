@@ -22,6 +22,7 @@ class _Lazy(click.Group):
         "models": "geosr.cli.models",
         "train": "geosr.cli.train",
         "adapt": "geosr.cli.adapt",
+        "export": "geosr.cli.export",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

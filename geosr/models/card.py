@@ -13,6 +13,7 @@ KEY = "geosr_card"
 """Where a safetensors file keeps its card, as JSON, among its metadata."""
 
 _LARGEST_SETTING = 1024
+_TUPLES = ("scales", "training_data", "limits", "speed", "value_range", "stored_range")
 
 _TERMS = {
     "name": "mlm:name",
@@ -80,6 +81,22 @@ class Card:
     """By hardware: `hardware`, `mpx_per_s` of the source, `bicubic_mpx_per_s` in the same run."""
     limits: tuple[str, ...] = ()
     licence: str = "Apache-2.0"
+    value_range: tuple[float, ...] = ()
+    """What the network takes for dark and bright, such as 0 and 1; empty where it takes stored numbers as they are."""
+    stored_range: tuple[float, ...] = ()
+    """Stored numbers that become the ends of `value_range`; empty where each scene's own dark and bright do."""
+    exact: bool = True
+    """Whether tiles are invisible; False for a network that looks at whole blocks, which runs with a warning."""
+
+    @property
+    def levelled(self) -> bool:
+        """Whether the stored numbers that are dark and bright in a scene have to be known."""
+        return bool(self.value_range) and not self.stored_range
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a few windows of a scene are looked at before the first tile."""
+        return self.conditioned or self.levelled
 
     @property
     def title(self) -> str:
@@ -121,15 +138,16 @@ class Card:
             entries = json.loads(text)
             terms = {entry.name: _TERMS.get(entry.name, f"geosr:{entry.name}") for entry in fields(cls)}
             known = {name: entries[term] for name, term in terms.items() if term in entries}
-            for name in ("scales", "training_data", "limits", "speed"):
+            for name in _TUPLES:
                 known[name] = tuple(known.get(name, ()))
             card = cls(**known)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(f"no readable model card: {type(error).__name__} {str(error)[:100]}") from None
-        card._check()
+        card.check()
         return card
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `ModelError` for entries that can't be."""
         if not all(isinstance(text, str) for text in (self.name, self.summary, self.network)):
             raise ModelError("a model card's name, summary and network must be text")
         if not self.scales or not all(type(scale) is int and 1 <= scale <= 16 for scale in self.scales):

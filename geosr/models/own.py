@@ -11,6 +11,7 @@ from uuid import uuid4
 from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.models.checkpoint import sha256
+from geosr.models.trial import check_groups, try_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,12 +84,7 @@ class TorchNetwork:
 
     def check_bands(self, exact: Sequence[bool]) -> None:
         """Raise `ModelError` where bands, those apart that are repeated, can't be given to it in groups."""
-        count = len(exact) - sum(exact)
-        if count % self.bands:
-            raise ModelError(
-                f"{self.name} takes {self.bands} bands together, and there are {count}; pick bands, and for an array "
-                "keep them in one chunk"
-            )
+        check_groups(self.name, self.bands, exact)
 
 
 class OwnEngine:
@@ -101,7 +97,7 @@ class OwnEngine:
         try:
             made = network.make() if network.file is None else network.make(network.file)
             self.module = made.eval().requires_grad_(False).to(device) if hasattr(made, "eval") else made
-            self._try_out(device)
+            try_out(network.name, self._run, network, device=device)
         except ModelError:
             raise
         except Exception as error:  # whatever somebody else's code raises
@@ -118,32 +114,3 @@ class OwnEngine:
 
     def _run(self, image: Tensor) -> Tensor:
         return self.module(image[None].float())[0]  # type: ignore[no-any-return]
-
-    def _try_out(self, device: str) -> None:
-        """The shape of a result, and that no more than the halo around it matters, with numbers as a scene has."""
-        import numpy as np
-        import torch
-
-        network = self.network
-        side, rim = _up(2 * network.halo + 8, network.multiple), _up(16, network.multiple)
-        random = torch.Generator().manual_seed(0)
-        around = 3000 * torch.rand(network.bands, side + 2 * rim, side + 2 * rim, generator=random).to(device)
-        block = around[:, rim:-rim, rim:-rim]
-        with torch.inference_mode():
-            alone, within = self._run(block), self._run(around)
-        wanted = (network.bands, side * network.scale, side * network.scale)
-        if tuple(alone.shape) != wanted:
-            raise ModelError(f"{network.name} gives {tuple(alone.shape)} for {tuple(block.shape)}, expected {wanted}")
-        cut, halo = rim * network.scale, network.halo * network.scale
-        core = np.s_[:, halo : wanted[1] - halo, halo : wanted[2] - halo]
-        one, other = alone[core], within[:, cut:-cut, cut:-cut][core]
-        apart = float((one - other).abs().max())
-        if not apart <= 1e-4 * max(1.0, float(other.abs().max())):
-            raise ModelError(
-                f"{network.name} sees farther than its halo of {network.halo} pixels, or looks at whole blocks "
-                f"(results are up to {apart:.3g} apart), so that tiles would show; give it a larger halo"
-            )
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple

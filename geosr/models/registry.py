@@ -11,9 +11,13 @@ from geosr.errors import ModelError
 from geosr.models import shelf
 from geosr.models.card import Card
 from geosr.models.checkpoint import read_card
+from geosr.models.foreign import Foreign, find, is_foreign
 from geosr.models.own import TorchNetwork
 
-__all__ = ["Card", "TorchNetwork", "card", "locate", "names"]
+__all__ = ["Card", "Model", "TorchNetwork", "card", "locate", "names", "settled"]
+
+Model = str | TorchNetwork | Foreign
+"""A model by name or path, a network of the caller's own, or one from elsewhere that has been looked at."""
 
 WEIGHTS = shelf.PACKAGED
 """Where the package keeps its weights."""
@@ -61,13 +65,19 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in shelf.weights()}), *CLASSICAL)
 
 
-def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
+def settled(model: Model) -> Model:
+    """The model, looked at where it is the path of a network from elsewhere. Raises `ModelError` as `card`."""
+    return find(model) if isinstance(model, str) and model not in names() and is_foreign(model) else model
+
+
+def card(model: Model, scale: int | None = None) -> Card:
     """The card of a model at a scale; for any of its scales if None.
 
-    `model` is one of `names()`, the path of a safetensors file with a card, or a network of the caller's own. Raises
-    `ModelError` for an unknown model, a scale that it can't do, or a file that isn't a model.
+    `model` is one of `names()`, the path of a safetensors file with a card or of a network from elsewhere, or a network
+    of the caller's own. Raises `ModelError` for an unknown model, a scale that it can't do, or a file that isn't one.
     """
-    found = model.card if isinstance(model, TorchNetwork) else _card(model, scale)
+    model = settled(model)
+    found = _card(model, scale) if isinstance(model, str) else model.card
     if scale is not None and scale not in found.scales:
         can = _either(f"x{each}" for each in found.scales)
         anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
@@ -77,9 +87,9 @@ def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
     return found
 
 
-def locate(model: str | TorchNetwork, scale: int) -> Path | None:
+def locate(model: Model, scale: int) -> Path | None:
     """The file that holds the weights of a model at a scale; None for a model that has none."""
-    if isinstance(model, TorchNetwork):
+    if not isinstance(model, str):
         return model.file
     if model in CLASSICAL:
         return None
@@ -107,7 +117,8 @@ def _unknown(model: str) -> str:
         return f"the weights of {model} are not in the package; get them once with: geosr models fetch {model}"
     close = get_close_matches(model.lower(), names(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"no model is called {model!r}; {hint}there are {', '.join(names())}, or a .safetensors file with a card"
+    known = ", ".join(names())
+    return f"no model is called {model!r}; {hint}there are {known}, or a .safetensors, .onnx, .pt2 or .pth file"
 
 
 def _either(words: Iterable[str]) -> str:

@@ -19,6 +19,9 @@ from geosr.errors import ModelError, PlaceError
 from geosr.models import registry
 from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.classical import REACH, Interpolation
+from geosr.models.foreign import Foreign
+from geosr.models.foreign.bands import told
+from geosr.models.foreign.levels import enhance
 from geosr.models.own import OwnEngine, TorchNetwork
 from geosr.sensors import Observation
 
@@ -38,8 +41,8 @@ quarters of its gain, and one must be four times too large to do harm, and not t
 class ModelNetwork:
     """A model that is ready for `Upscaler`: a few names and numbers; weights load on first use, once a process."""
 
-    model: str | TorchNetwork
-    """A name that the registry knows, the path of a safetensors file, or a network of the caller's own."""
+    model: registry.Model
+    """A name that the registry knows, the path of a safetensors file, or a network of the caller's or elsewhere's."""
     scale: int
     observation: Observation
     """How the scene was observed, all of its bands."""
@@ -69,7 +72,12 @@ class ModelNetwork:
 
     @property
     def group(self) -> int:
-        """One band at a time: it is the block that fills a processor, and memory grows with bands."""
+        """One band at a time: it is the block that fills a processor, and memory grows with bands.
+
+        A network from elsewhere that wants several may want them in an order of its own (`foreign.bands.arrange`).
+        """
+        if isinstance(self.model, Foreign):
+            return 1 if self.model.bands == 1 else len(self.observation.mtf)
         return self.model.bands if isinstance(self.model, TorchNetwork) else 1
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
@@ -83,6 +91,8 @@ class ModelNetwork:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
             if isinstance(self.model, TorchNetwork):
                 engine(block, 0.0, 0.0, out)
+            elif isinstance(self.model, Foreign):
+                enhance(engine, self.model.card, block, seen, out)
             else:
                 for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
                     engine(image, mtf, noise, target)
@@ -116,7 +126,7 @@ class ModelNetwork:
 
 
 def network_for(
-    model: str | TorchNetwork,
+    model: registry.Model,
     scale: int,
     observation: Observation,
     *,
@@ -132,6 +142,7 @@ def network_for(
     Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit, and `PlaceError` for
     a device that isn't there.
     """
+    model = registry.settled(model)
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
     # Interpolation waits for memory, not for arithmetic: it goes to a GPU only where one is named.
@@ -148,18 +159,27 @@ def network_for(
         sha256=None if path is None else sha256(path),
         project=project,
         rounding=rounding,
-        notes=tuple(line for line in (about_device, about, PROJECTED if project else "") if line),
+        notes=tuple(
+            line for line in (about_device, about, *_about(model, observation), PROJECTED if project else "") if line
+        ),
     )
     network._engine()
     return network
 
 
-def is_projected(project: bool | None, model: str | TorchNetwork, known: Sequence[bool]) -> bool:
+def is_projected(project: bool | None, model: registry.Model, known: Sequence[bool]) -> bool:
     """Whether results are projected: as asked, and by default those of networks where a band's own MTF is known.
 
     An interpolation that is asked for by its name stays what it is called, and back-projection has done its work.
     """
     return project if project is not None else model not in registry.CLASSICAL and any(known)
+
+
+def _about(model: registry.Model, observation: Observation) -> tuple[str, ...]:
+    """What is to be said of a network from elsewhere."""
+    if not isinstance(model, Foreign):
+        return ()
+    return *model.notes, told(observation.colors or ("",) * len(observation.mtf), model.bands)
 
 
 def choose_device(device: str = "auto") -> tuple[str, str]:
@@ -273,22 +293,25 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 @lru_cache(maxsize=8)
-def _load(model: str | TorchNetwork, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
+def _load(model: registry.Model, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
     if model in REACH and device == "cpu":
         return Interpolation(str(model), scale)
     return _on_device(model, scale, precision, device, sha)
 
 
-def _on_device(model: str | TorchNetwork, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
+def _on_device(model: registry.Model, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
     import torch
 
     from geosr.models import engines
+    from geosr.models.foreign.engine import ForeignEngine
 
     _tell_torch()
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
     if sha is not None and path is not None and sha256(path) != sha:
         raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
+    if isinstance(model, Foreign):
+        return engines.OnDevice(ForeignEngine(model, device), device)
     if isinstance(model, TorchNetwork):
         return engines.OnDevice(OwnEngine(model, device), device)
     if path is None:

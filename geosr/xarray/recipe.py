@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import spread_windows
-from geosr.models.own import TorchNetwork
-from geosr.models.registry import card
+from geosr.models.registry import Model, card
 from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.models.threads import sole_threads
-from geosr.observing import observe_pixels
+from geosr.observing import levels_of, observe_pixels
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, Radiometry
 from geosr.sensors import Observation, SensorGuess, known_bands, observation
@@ -31,7 +30,7 @@ Level = float | tuple[float, ...] | None
 class Recipe:
     """Everything but the pixels; a value that pickles small. Making one reads no weights."""
 
-    model: str | TorchNetwork
+    model: Model
     scale: int
     shape: tuple[int, int]
     """Rows and columns of the source."""
@@ -46,6 +45,8 @@ class Recipe:
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     project: bool | None = None
+    colors: tuple[str, ...] = ()
+    """See `Observation.colors`."""
 
     @property
     def projected(self) -> bool:
@@ -60,7 +61,8 @@ class Recipe:
     @property
     def samples(self) -> list[Window]:
         """Windows of the source that tell how it was observed; none for models that make no use of that."""
-        if not self.observed or all(self.exact):
+        wanted = self.observed or card(self.model, self.scale).levelled
+        if not wanted or all(self.exact):
             return []
         return spread_windows(self.shape, len(self.exact))
 
@@ -68,6 +70,10 @@ class Recipe:
         """Blur and noise of all bands, from pieces (bands, height, width) of some; the noise of others is 0."""
         if not pieces:
             return self.blur
+        seen = self._with_noise(bands, pieces) if self.observed else self.blur
+        return self._with_levels(seen, bands, pieces) if card(self.model, self.scale).levelled else seen
+
+    def _with_noise(self, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
         names = self.sensor.bands
         some = replace(self.sensor, bands=tuple(names[band] for band in bands))
         levels = [None if level is None else _of(level, bands, len(names)) for level in (self.mtf, self.snr)]
@@ -77,14 +83,20 @@ class Recipe:
             mtf[band], noise[band] = one, other
         return replace(self.blur, mtf=tuple(mtf), noise=tuple(noise))
 
+    def _with_levels(self, seen: Observation, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
+        levels = list(seen.levels)
+        for band, ends in zip(bands, levels_of(map(Pixels, pieces), _some(self.radiometry, bands)), strict=True):
+            levels[band] = ends
+        return replace(seen, levels=tuple(levels))
+
     @property
     def blur(self) -> Observation:
         """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
         count = len(self.exact)
-        if not self.observed:
-            return observation(self.sensor, (1.0,) * count, mtf=self.mtf, noise=(0.0,) * count)[0]
-        seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, snr=self.snr)
-        return replace(seen, noise=(0.0,) * count)
+        told: dict[str, Any] = {"snr": self.snr} if self.observed else {"noise": (0.0,) * count}
+        levels = ((0.0, 1.0),) * count if card(self.model, self.scale).levelled else ()
+        seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, **told)
+        return replace(seen, noise=(0.0,) * count, colors=self.colors, levels=levels)
 
     def settle(self) -> Settled:
         """The recipe with its plan; loads the network, once a process. Raises `ModelError` or `PlaceError`."""

@@ -14,10 +14,11 @@ from geosr.errors import InputError
 from geosr.io.bands import names_classes, possible_nodata
 from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
-from geosr.models.own import TorchNetwork
-from geosr.models.registry import card
+from geosr.models.foreign import Foreign
+from geosr.models.foreign.bands import check_chunks
+from geosr.models.registry import Model, card, settled
 from geosr.radiometry import Radiometry
-from geosr.sensors import SensorGuess, identify
+from geosr.sensors import SensorGuess, colors, identify
 from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
 from geosr.xarray.lazy import Axes
 from geosr.xarray.recipe import Level, Recipe
@@ -35,7 +36,7 @@ def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
 def recipe_of(
     array: xr.DataArray,
     *,
-    model: str | TorchNetwork,
+    model: Model,
     scale: int,
     mtf: float | Sequence[float] | None,
     snr: float | Sequence[float] | None,
@@ -50,15 +51,16 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
+    model = settled(model)
     card(model, scale)
     grid = grid_of(array)
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
     stored = "uint8" if array.dtype == bool else str(array.dtype)
     exact = exact_bands(array)
-    if isinstance(model, TorchNetwork):
-        for chunk in _chunked(exact, array, axes_of(array, grid).band):
-            model.check_bands(chunk)
+    sensor = sensor_of(array, grid)
+    names = colors(sensor, band_names(array), exact)
+    _check_chunks(model, exact, names, array, axes_of(array, grid).band)
     count = len(exact)
     radiometry = Radiometry(stored, dtype or stored, (nodata_of(array) if nodata is None else nodata,) * count)
     others = array.size // math.prod(grid.shape)
@@ -69,7 +71,8 @@ def recipe_of(
         core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
         radiometry=radiometry,
         exact=exact,
-        sensor=sensor_of(array, grid),
+        sensor=sensor,
+        colors=names if isinstance(model, Foreign) and model.bands > 1 else (),
         mtf=_level(mtf),
         snr=_level(snr),
         device=device,
@@ -78,6 +81,22 @@ def recipe_of(
     )
     assert recipe.blur  # checks mtf and snr
     return recipe
+
+
+def _check_chunks(
+    model: Model, exact: tuple[bool, ...], names: tuple[str, ...], array: xr.DataArray, band: int | None
+) -> None:
+    """Raise `ModelError` where bands that a network wants together are not in one chunk."""
+    chunks = list(_chunked(exact, array, band))
+    if not isinstance(model, str):
+        for chunk in chunks:
+            model.check_bands(chunk)
+    if isinstance(model, Foreign) and len(chunks) > 1:
+        pieces, start = [], 0
+        for chunk in chunks:
+            pieces.append([name for name in names[start : start + len(chunk)] if name != "exact"])
+            start += len(chunk)
+        check_chunks(pieces, model.bands)
 
 
 def _chunked(exact: tuple[bool, ...], array: xr.DataArray, band: int | None) -> Iterator[tuple[bool, ...]]:

@@ -1,0 +1,104 @@
+"""A network from elsewhere as an engine: bands in groups, numbers in its range, blocks of the size that it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geosr.errors import ModelError
+from geosr.models.card import Card
+from geosr.models.classical import REACH, upsample_into
+from geosr.models.foreign.network import Foreign
+from geosr.models.foreign.runner import Runner, load, one_line
+from geosr.models.trial import Run, up
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ForeignEngine:
+    """One group of bands at a time.
+
+    Stored numbers are moved into the network's range by a gain and an offset that belong to the whole scene, and what
+    comes out is moved back. What lies beyond the range doesn't pass the network: the excess is interpolated (bicubic)
+    and added to what the network makes of the ends of the range, so that nothing is clipped.
+    """
+
+    def __init__(self, foreign: Foreign, device: str) -> None:
+        """Raises `ModelError` where the file is another than it was, or can't be read here."""
+        self.card = foreign.card
+        self.name = foreign.card.name
+        self.multiple = foreign.card.multiple
+        self.runner = load(foreign.path, foreign.sha256, device)
+
+    def reach(self, mtf: float) -> int:
+        """The halo that was told or measured, and at least that of the excess."""
+        return max(self.card.halo, REACH["bicubic"] if self.card.value_range else 0)
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """See `geosr.models.engines.Engine`; the numbers are the network's own, for any number of bands alike."""
+        blocks = blocks_of(self.runner, self.card, mtf, noise)
+        inside = image if not self.card.value_range else image.clamp(*self.card.value_range)
+        try:
+            out.copy_(self._together(blocks, inside))
+        except (ModelError, MemoryError):
+            raise
+        except Exception as error:  # whatever somebody else's code raises
+            if "memory" in str(error).lower():
+                raise
+            raise ModelError(f"{self.name} can't be run: {one_line(error)}") from error
+        if self.card.value_range and bool((excess := image - inside).any()):
+            for band, target in zip(excess, out, strict=True):
+                more = target.new_empty(target.shape)
+                upsample_into(more, band, self.card.scales[0])
+                target.add_(more)
+
+    def _together(self, blocks: Run, bands: Tensor) -> Tensor:
+        """A band alone is given as often as the network wants bands, and the mean is taken."""
+        if len(bands) == self.card.bands:
+            return blocks(bands.float())
+        return blocks(bands.float().expand(self.card.bands, -1, -1)).mean(0, keepdim=True)
+
+
+def blocks_of(runner: Runner, card: Card, mtf: float = 0.25, noise: float = 0.0) -> Run:
+    """The network for blocks (bands, h, w) of any size; one of a fixed size gets them in pieces that overlap."""
+    if runner.size is None:
+        return lambda block: runner(block[None], mtf, noise)[0]
+    size, halo, multiple, scale = runner.size, card.halo, card.multiple, card.scales[0]
+    steps = tuple((side - 2 * halo) // multiple * multiple for side in size)
+    if min(steps) < 1:
+        raise ModelError(
+            f"{card.name} takes blocks of {size[0]} x {size[1]} pixels only, and its halo is {halo}: nothing is left"
+        )
+
+    def run(block: Tensor) -> Tensor:
+        height, width = block.shape[1:]
+        whole = _continued(block, (_whole(height, size[0], steps[0]), _whole(width, size[1], steps[1])))
+        out = whole.new_empty(len(whole), *(side * scale for side in whole.shape[1:]))
+        for row in range(0, whole.shape[1] - size[0] + 1, steps[0]):
+            for col in range(0, whole.shape[2] - size[1] + 1, steps[1]):
+                piece = runner(whole[None, :, row : row + size[0], col : col + size[1]].contiguous(), mtf, noise)[0]
+                # Pieces at the border of the block keep their rim there: the block's own halo covers it.
+                top, left = (halo if start else 0 for start in (row, col))
+                there = np.s_[:, (row + top) * scale : (row + size[0]) * scale, (col + left) * scale :]
+                out[there][:, :, : (size[1] - left) * scale] = piece[:, top * scale :, left * scale :]
+        return out[:, : height * scale, : width * scale]
+
+    return run
+
+
+def _whole(side: int, size: int, step: int) -> int:
+    """The first length that pieces of `size`, one every `step`, fill."""
+    return size + up(max(0, side - size), step)
+
+
+def _continued(block: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`block` (bands, h, w) continued below and to the right, mirrored as often as needed."""
+    import torch
+
+    for axis, length in enumerate(shape, 1):
+        side = block.shape[axis]
+        index = torch.arange(length, device=block.device) % (2 * side)
+        block = block.index_select(axis, torch.minimum(index, 2 * side - 1 - index))
+    return block

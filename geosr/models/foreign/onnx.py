@@ -1,0 +1,120 @@
+"""ONNX files, by onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geosr.errors import ModelError
+from geosr.models.card import KEY
+from geosr.models.foreign.runner import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONDITIONED = ("x", "mtf", "noise")
+"""Inputs of what `geosr export` writes."""
+_OUTSIDE = b"\x0a\x08location\x12"
+"""How a model names another file that holds its weights (onnx.proto: external_data, "location")."""
+_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+
+
+class Onnx:
+    """A network of one image to one image, (1, bands, height, width) floats both.
+
+    On a graphics card where onnxruntime has its provider for one, else on the processor, one thread a call.
+    """
+
+    kind = "ONNX"
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.session = _session(path, device)
+        self.on_card = threading.Lock() if "CUDAExecutionProvider" in self.session.get_providers() else None
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        self.names = tuple(each.name for each in inputs)
+        if (len(inputs) != 1 and self.names != CONDITIONED) or len(outputs) != 1:
+            raise ModelError(
+                f"{path} has {len(inputs)} inputs ({', '.join(self.names)}) and {len(outputs)} outputs; geosr runs "
+                "networks of one image to one image"
+            )
+        for each in (inputs[0], outputs[0]):
+            if each.type not in _TYPES:
+                raise ModelError(f"{path}: {each.name} is a {each.type}; geosr takes {', '.join(_TYPES)}")
+        self.dtype = _TYPES[inputs[0].type]
+        self.told, self.size = _shape(path, inputs[0].shape)
+        self.told |= _card(path, self.session.get_modelmeta().custom_metadata_map.get(KEY))
+
+    def __call__(self, x: Tensor, mtf: float, noise: float) -> Tensor:
+        """See `Runner`."""
+        import numpy as np
+        import torch
+
+        feed = {self.names[0]: x.detach().cpu().numpy().astype(self.dtype, copy=False)}
+        feed |= {name: np.array([value], np.float32) for name, value in zip(self.names[1:], (mtf, noise), strict=False)}
+        try:
+            if self.on_card is None:
+                (out,) = self.session.run(None, feed)
+            else:
+                with self.on_card:
+                    (out,) = self.session.run(None, feed)
+        except Exception as error:
+            if "alloc" in str(error).lower():
+                raise MemoryError(str(error)) from error
+            raise
+        return torch.from_numpy(out).to(x.device, torch.float32)
+
+
+def _session(path: Path, device: str) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"{path} needs onnxruntime; pip install 'geosr[onnx]'") from error
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"can't read the model {path}: {error.strerror or error}") from None
+    if _OUTSIDE in content:
+        raise ModelError(
+            f"{path} keeps weights in another file; put them into it with "
+            "onnx.save(onnx.load(name), name, save_as_external_data=False)"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers are the parallelism
+    options.log_severity_level = 4
+    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    there = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=there)
+    except Exception as error:  # of kinds that onnxruntime doesn't export
+        raise ModelError(
+            f"onnxruntime can't load {path}, which may be truncated or too new: {one_line(error)}"
+        ) from None
+
+
+def _shape(path: Path, shape: list[Any]) -> tuple[dict[str, Any], tuple[int, int] | None]:
+    """What the shape of the input tells: bands, and a size where that is fixed."""
+    if len(shape) != 4 or (shape[0] not in (1, None) and not isinstance(shape[0], str)):
+        raise ModelError(f"{path} takes {shape}; geosr gives (1, bands, height, width)")
+    bands, height, width = (side if isinstance(side, int) else None for side in shape[1:])
+    if isinstance(width, int) and width <= 4 and not bands:
+        raise ModelError(f"{path} takes {shape}, bands last; geosr gives (1, bands, height, width)")
+    if (height is None) != (width is None):
+        raise ModelError(f"{path} takes {shape}, of which one side is fixed; geosr needs both or neither")
+    return {} if bands is None else {"bands": bands}, None if height is None or width is None else (height, width)
+
+
+def _card(path: Path, text: str | None) -> dict[str, Any]:
+    return {} if text is None else entries(path, text)
+
+
+def entries(path: Path, text: str) -> dict[str, Any]:
+    """A card that `geosr export` put into a file, as JSON. Raises `ModelError` for anything else under its name."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} has a model card that can't be read")
+    return found

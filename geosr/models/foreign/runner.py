@@ -1,0 +1,50 @@
+"""What a file holds of a network, ready to run: one class a kind of file."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from geosr.errors import ModelError
+from geosr.models.checkpoint import sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Runner(Protocol):
+    """A network from elsewhere on its device; made once a process and shared by its threads."""
+
+    kind: str
+    """What to call it, such as "ONNX" or an architecture."""
+    told: dict[str, Any]
+    """What the file says of itself, by the names of `Card`'s fields."""
+    size: tuple[int, int] | None
+    """Height and width of the only blocks that it takes; None where it takes others, too."""
+
+    def __call__(self, x: Tensor, mtf: float, noise: float) -> Tensor:
+        """(1, bands, height * scale, width * scale) for (1, bands, height, width), float32."""
+
+
+@lru_cache(maxsize=8)
+def load(path: Path, sha: str, device: str) -> Runner:
+    """The network in a file. Raises `ModelError` for a file that is damaged, unsafe, or changed since `sha`."""
+    if sha256(path) != sha:
+        raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
+    if path.suffix == ".onnx":
+        from geosr.models.foreign.onnx import Onnx
+
+        return Onnx(path, device)
+    if path.suffix == ".pt2":
+        from geosr.models.foreign.pt2 import Pt2
+
+        return Pt2(path, device)
+    from geosr.models.foreign.checkpoint import Checkpoint
+
+    return Checkpoint(path, device)
+
+
+def one_line(error: BaseException) -> str:
+    """What somebody else's code complains of."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

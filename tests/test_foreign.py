@@ -1,0 +1,347 @@
+"""Networks from elsewhere go geosr's whole way, and nothing in their files is executed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import geosr
+from geosr.errors import GeosrError, ModelError
+from geosr.models import registry, runtime
+from geosr.models.foreign import find, runner
+from geosr.models.foreign.bands import arrange, check_chunks, told
+from geosr.models.foreign.checkpoint import _spandrel
+from geosr.models.runtime import ModelNetwork, network_for
+from geosr.sensors import Observation, SensorGuess, colors
+from tests import scenes
+
+
+class Photo(nn.Module):
+    """Three bands, x2; sees two pixels far and bends what is beyond 0 .. 1, as networks of photographs may."""
+
+    def __init__(self, bands: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = nn.Conv2d(bands, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, bands * 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        base = x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        detail = nn.functional.pixel_shuffle(self.last(nn.functional.relu(self.first(x))), 2)
+        return (base + 0.05 * detail).clamp(0, 1)
+
+
+class Global(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean((2, 3), keepdim=True)).repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+class Complex(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.complex(x, x).repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def save_pt2(path: Path, module: nn.Module, bands: int = 3, fixed: bool = False) -> Path:
+    dims = None if fixed else {2: torch.export.Dim("h", min=4, max=4096), 3: torch.export.Dim("w", min=4, max=4096)}
+    program = torch.export.export(module.eval(), (torch.rand(1, bands, 40, 44),), dynamic_shapes=(dims,))
+    torch.export.save(program, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return save_pt2(tmp_path_factory.mktemp("models") / "photo.pt2", Photo())
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pt2(tmp_path_factory.mktemp("models") / "fixed.pt2", Photo(), fixed=True)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return scenes.make_plain(tmp_path, shape=(3, 90, 110))
+
+
+def read(path: str | Path) -> NDArray[Any]:
+    with rasterio.open(path) as file:
+        return file.read()  # type: ignore[no-any-return]
+
+
+def run(scene: Path, model: Path, out: Path, **options: Any) -> NDArray[Any]:
+    report = geosr.upscale(scene, out, model=str(model), scale=2, **{"tile": 32} | options)
+    return read(report["path"])
+
+
+def test_what_a_file_does_not_say_is_found_out(photo: Path, fixed: Path) -> None:
+    card = find(str(photo)).card
+    assert (card.bands, card.scales, card.multiple, card.value_range) == (3, (2,), 1, (0.0, 1.0))
+    assert 2 <= card.halo <= 4
+    assert 2 <= find(str(fixed)).card.halo <= 4
+    assert "halo = " in find(str(photo)).notes[0]
+
+
+def test_tiles_give_what_the_network_gives_for_the_whole_scene(photo: Path, scene: Path, tmp_path: Path) -> None:
+    result = run(scene, photo, tmp_path / "out.tif")
+    stored = read(scene).astype(np.float64)
+    low, high = (np.quantile(stored, each, axis=(1, 2))[:, None, None] for each in (0.001, 0.999))
+    values = (stored - low) / (high - low)
+    inside = values.clip(0, 1)
+    with torch.inference_mode():
+        network = Photo()(torch.from_numpy(inside[None]).float())[0].double().numpy()
+    bicubic = network_for("bicubic", 2, Observation((0.3,) * 3, (0.0,) * 3))
+    expected = (network + bicubic(values - inside, (0, 1, 2))) * (high - low) + low
+    limits = np.iinfo(np.uint16)
+    inner = np.s_[:, 8:-8, 8:-8]
+    apart = np.abs(result[inner] - np.rint(expected).clip(limits.min, limits.max)[inner])
+    assert apart.max() <= 1
+    assert (inside != values).any()  # what lies beyond the range was there, and was not clipped
+    whole = run(scene, photo, tmp_path / "whole.tif", tile=256)
+    assert np.abs(result.astype(int) - whole).max() <= 1
+
+
+def test_a_network_of_one_size_gives_what_it_gives_at_any_size(
+    photo: Path, fixed: Path, scene: Path, tmp_path: Path
+) -> None:
+    free, pieces = run(scene, photo, tmp_path / "a.tif"), run(scene, fixed, tmp_path / "b.tif")
+    assert np.abs(free.astype(int) - pieces).max() <= 1
+
+
+def test_front_ends_and_other_processes_agree(photo: Path, scene: Path, tmp_path: Path) -> None:
+    file = run(scene, photo, tmp_path / "out.tif")
+    assert np.array_equal(run(scene, photo, tmp_path / "there.tif", scheduler="processes", workers=1), file)
+    lazy = geosr.open_raster(scene, chunks=50).geosr.upscale(str(photo), 2, tile=32)
+    assert np.array_equal(lazy.values, file)
+    with pytest.raises(ModelError, match="keep them in one chunk"):
+        geosr.open_raster(scene, chunks={"band": 1}).geosr.upscale(str(photo), 2)
+
+
+def test_a_worker_that_finds_another_file_refuses_it(photo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "photo.pt2"
+    copy.write_bytes(photo.read_bytes())
+    seen = Observation((0.3,) * 3, (0.0,) * 3, levels=((0.0, 1.0),) * 3, colors=("red", "green", "blue"))
+    network = pickle.loads(pickle.dumps(network_for(str(copy), 2, seen)))
+    assert isinstance(network, ModelNetwork)
+    copy.write_bytes(photo.read_bytes() + b" ")
+    runtime._load.cache_clear()
+    runner.load.cache_clear()
+    with pytest.raises(ModelError, match="not those that this run began with"):
+        assert network.halo
+
+
+def test_bands_go_in_as_colours_or_alone() -> None:
+    assert arrange(("blue", "green", "red", "nir"), 3) == ((2, 1, 0), (3,))
+    assert arrange(("", "", ""), 3) == ((0, 1, 2),)
+    assert arrange(("",) * 5, 3) == ((0,), (1,), (2,), (3,), (4,))
+    assert arrange(("",) * 4, 2) == ((0, 1), (2, 3))
+    assert told(("blue", "green", "red", "exact", "nir"), 3) == (
+        "bands 3, 2, 1 go in as red, green and blue; band 5 goes in alone, three times, "
+        "and the mean of what comes out is taken"
+    )
+    check_chunks([("nir",), ("red", "green", "blue")], 3)
+    with pytest.raises(ModelError, match="one chunk"):
+        check_chunks([("red", "green"), ("blue",)], 3)
+    assert colors(SensorGuess(), ("x", "Red", "scl"), (False, False, True), ("gray", "undefined", "gray")) == (
+        "", "red", "exact",
+    )  # fmt: skip
+
+
+def test_a_scene_of_other_bands_runs_band_by_band(photo: Path, tmp_path: Path) -> None:
+    scene = scenes.make_plain(tmp_path, shape=(4, 40, 50))
+    plan = geosr.prepare(scene, tmp_path / "out.tif", model=str(photo), scale=2)
+    assert any("every band goes in alone" in note for note in plan.notes)
+    plan.execute()
+    assert np.array_equal(
+        read(tmp_path / "out.tif")[2:3], run(scene, photo, tmp_path / "third.tif", bands=[3], tile=256)
+    )
+
+
+def test_a_card_beside_the_file_says_what_it_says(photo: Path, scene: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "photo.pt2"
+    copy.write_bytes(photo.read_bytes())
+    card = tmp_path / "photo.pt2.toml"
+    card.write_text('name = "mine"\nhalo = 2\nstored_range = [0, 10000]\n')
+    assert (find(str(copy)).card.name, find(str(copy)).card.stored_range) == ("mine", (0.0, 10000.0))
+    assert not registry.card(str(copy)).sampled
+    for text, complaint in (
+        ("halo = 1", "sees farther than its halo of 1 pixels"),
+        ("halo = true", "halo is True, expected a whole number"),
+        ("value_range = [1, 0]", "expected two numbers"),
+        ("tile = 3", "there is no entry 'tile'"),
+        ("halo = ", "can't read the card"),
+        ("bands = 4", "can't be run"),
+    ):
+        card.write_text(text)
+        with pytest.raises(ModelError, match=complaint) as caught:
+            find(str(copy))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_looks_at_whole_blocks_runs_only_where_its_card_admits_it(scene: Path, tmp_path: Path) -> None:
+    path = save_pt2(tmp_path / "global.pt2", Global())
+    with pytest.raises(ModelError, match="looks at whole blocks, so that tiles would show"):
+        find(str(path))
+    (tmp_path / "global.pt2.toml").write_text("halo = 4\nexact = false")
+    plan = geosr.prepare(scene, tmp_path / "out.tif", model=str(path), scale=2)
+    assert any("tiles may show" in note for note in plan.notes)
+    plan.execute()
+
+
+class Code:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        return exec, ("import pathlib; pathlib.Path('ran').write_text('')",)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("code.pth", "code.ckpt", "code.pt"):
+        torch.save({"conv.weight": torch.zeros(1), "more": Code()}, name)
+        with pytest.raises(ModelError, match="could run any code") as caught:
+            geosr.upscale(scene, tmp_path / "out.tif", model=name, scale=2)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def altered(photo: Path, path: Path, alter: Callable[[dict[str, Any]], None], name: str = "models/model.json") -> Path:
+    """The file with one of its JSON files changed."""
+    with zipfile.ZipFile(photo) as old, zipfile.ZipFile(path, "w") as new:
+        for item in old.namelist():
+            content = old.read(item)
+            if item.endswith(name):
+                entries = json.loads(content)
+                alter(entries)
+                content = json.dumps(entries).encode()
+            new.writestr(item, content)
+    return path
+
+
+def first_node(target: str) -> Callable[[dict[str, Any]], None]:
+    def alter(model: dict[str, Any]) -> None:
+        node = next(each for each in model["graph_module"]["graph"]["nodes"] if "relu" in each["target"])
+        node["target"] = target
+        node["inputs"] = [{"name": "x", "arg": {"as_string": "touch ran"}, "kind": 1}]
+
+    return alter
+
+
+def pickled(config: dict[str, Any]) -> None:
+    next(iter(config["config"].values()))["use_pickle"] = True
+
+
+@pytest.mark.parametrize(
+    ("alter", "name", "complaint"),
+    [
+        (first_node("torch.os.system"), "models/model.json", "asks for torch.os.system, which geosr does not run"),
+        (first_node("torch.ops.aten.from_file.default"), "models/model.json", "from_file.default, which geosr does"),
+        (first_node("_operator.attrgetter"), "models/model.json", "asks for _operator.attrgetter"),
+        (pickled, "model_weights_config.json", "as a pickle, which could run any code"),
+        (lambda model: model.clear(), "models/model.json", "no whole file of torch.export"),
+        (lambda model: model["schema_version"].update(major=99), "models/model.json", "expected 8"),
+    ],
+)
+def test_nothing_in_an_exported_program_is_executed(
+    alter: Callable[[dict[str, Any]], None],
+    name: str,
+    complaint: str,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=complaint) as caught:
+        find(str(altered(photo, tmp_path / "altered.pt2", alter, name)))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_expressions_in_an_exported_program_are_never_evaluated(photo: Path, tmp_path: Path) -> None:
+    code = f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()"
+
+    def alter(model: dict[str, Any]) -> None:
+        for meta in model["graph_module"]["graph"]["tensor_values"].values():
+            for size in meta["sizes"]:
+                if "as_expr" in size:
+                    size["as_expr"]["expr_str"] = code
+
+    assert find(str(altered(photo, tmp_path / "altered.pt2", alter))).card.bands == 3
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_that_are_no_networks_are_refused_in_a_line(scene: Path, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.pt2").write_bytes(photo.read_bytes()[:3000])
+    (tmp_path / "text.pth").write_text("no weights")
+    save_pt2(tmp_path / "complex.pt2", Complex())
+    save_pt2(tmp_path / "four.pt2", Photo(4), bands=4)
+    for name, complaint in (
+        ("nowhere.pt2", "can't read the weights"),
+        ("short.pt2", "no whole file of torch.export"),
+        ("text.pth", "is refused: it is damaged"),
+        ("complex.pt2", "gives torch.complex64"),
+        ("four.pt2", "takes 4 bands together, and there are 3"),
+    ):
+        with pytest.raises(GeosrError, match=complaint) as caught:
+            geosr.upscale(scene, tmp_path / "out.tif", model=str(tmp_path / name), scale=2)
+        assert "\n" not in str(caught.value)
+        assert caught.value.exit_code == 2
+    with pytest.raises(ModelError, match="works at x2, not x4"):
+        geosr.upscale(scene, tmp_path / "out.tif", model=str(photo), scale=4)
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize(("name", "missing"), [("some.onnx", "onnxruntime"), ("some.safetensors", "spandrel")])
+def test_a_missing_extra_is_named(name: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    save_file({"conv.weight": torch.zeros(3)}, tmp_path / name)
+    extra = {"onnxruntime": "onnx"}.get(missing, missing)
+    with pytest.raises(ModelError, match=rf"pip install 'geosr\[{extra}\]'"):
+        find(str(tmp_path / name))
+
+
+# What spandrel knows
+
+
+@pytest.fixture(scope="module")
+def esrgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        _spandrel(Path("x.pth"))
+    except ModelError:
+        pytest.skip("spandrel, an extra, is not installed")
+    from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "esrgan.pth"
+    torch.save({"params_ema": RRDBNet(num_filters=8, num_blocks=1, scale=2).state_dict()}, path)
+    return path
+
+
+def test_a_checkpoint_that_spandrel_knows_runs(esrgan: Path, scene: Path, tmp_path: Path) -> None:
+    card = find(str(esrgan)).card
+    assert (card.bands, card.scales, card.value_range) == (3, (2,), (0.0, 1.0))
+    assert "ESRGAN" in card.summary
+    small, large = (run(scene, esrgan, tmp_path / f"{tile}.tif", tile=tile) for tile in (32, 256))
+    assert np.abs(small.astype(int) - large).max() <= 1
+    weights = tmp_path / "esrgan.safetensors"
+    save_file(torch.load(esrgan, weights_only=True)["params_ema"], weights)
+    assert np.array_equal(run(scene, weights, tmp_path / "safe.tif", tile=32), small)
+
+
+def test_weights_of_no_known_architecture_are_refused(esrgan: Path, tmp_path: Path) -> None:
+    save_file({"strange.weight": torch.zeros(3)}, tmp_path / "strange.safetensors")
+    with pytest.raises(ModelError, match="no architecture that spandrel knows"):
+        find(str(tmp_path / "strange.safetensors"))
