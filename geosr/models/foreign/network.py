@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,8 @@ def _find(path: Path, sha: str, told_beside: tuple[tuple[str, Any], ...]) -> For
 
 
 def _known(told: dict[str, Any]) -> dict[str, Any]:
-    """What a file says of itself, as far as a card has room for it; what only geosr's own engines use is left out."""
-    names = {each.name for each in fields(Card)} - {"network", "channels", "blocks"}
-    lists = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
-    return {key: value for key, value in lists.items() if key in names}
+    """What a file says of itself; what only geosr's own engines use is left out."""
+    return {key: value for key, value in told.items() if key not in ("network", "channels", "blocks")}
 
 
 def _card(path: Path, runner: Runner, found: dict[str, Any]) -> Card:

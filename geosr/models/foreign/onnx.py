@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geosr.errors import ModelError
-from geosr.models.card import KEY
+from geosr.models.card import KEY, Card
 from geosr.models.foreign.runner import one_line
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def _card(path: Path, text: str | None) -> dict[str, Any]:
 def entries(path: Path, text: str) -> dict[str, Any]:
     """A card that `geosr export` put into a file, as JSON. Raises `ModelError` for anything else under its name."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} has a model card that can't be read")
-    return found
+        card = Card.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return {each.name: getattr(card, each.name) for each in fields(card)}
