@@ -33,7 +33,7 @@ MTF = 0.3
 
 def planned(scene: str) -> Run:
     """The run that is taken apart."""
-    return prepare(scene, "never_written.tif", model="fast", format="GTiff", mtf=MTF, snr=100)
+    return prepare(scene, "never_written.tif", model="fast", format="GTiff", mtf=MTF, snr=100, project=False)
 
 
 def sampled(run: Run) -> list[Tile]:
@@ -120,7 +120,7 @@ def map_overlap(scene: str, dst: str) -> None:
     import xarray as xr
 
     scale = 2
-    run = prepare(scene, "never_written.tif", model="fast", scale=scale, mtf=MTF, snr=100)
+    run = prepare(scene, "never_written.tif", model="fast", scale=scale, mtf=MTF, snr=100, project=False)
     noises, margin = run.upscaler.network.observation.noise, run.plan.halo
     module = fast(scale).eval()
     weights = locate("fast", scale)

@@ -1,6 +1,6 @@
 """What the whole of `geosr upscale` costs beside its parts and beside the usual ways, each a ratio within one run.
 
-    python benchmarks/pipeline.py [overhead] [loop] [bicubic] [cog] [memory] [--side 4096] [--folder FOLDER]
+    python benchmarks/pipeline.py [overhead] [loop] [project] [bicubic] [cog] [memory] [--side 4096] [--folder FOLDER]
 
 Needs nothing but geosr; `bicubic` also needs the command gdalwarp. CPU seconds are user and system time of whole
 processes, start-up included.
@@ -19,6 +19,11 @@ from pathlib import Path
 from measure import Cost, cost_of, geosr, make_scene
 
 HERE = Path(__file__).resolve().parent
+
+
+TOLD = ("--format", "GTiff", "--mtf", "0.3", "--snr", "100")
+BARE = (*TOLD, "--no-project")
+"""Without the projection, which the ways that geosr stands beside don't have."""
 
 
 def upscaled(source: Path, folder: Path, *options: str) -> Cost:
@@ -40,7 +45,7 @@ def part(name: str, *arguments: str) -> float:
 def overhead(folder: Path, side: int) -> None:
     """The whole process over its network and codec alone, and how busy it keeps the cores."""
     scene = make_scene(folder / f"scene{side}.tif", side)
-    whole = upscaled(scene, folder, "--format", "GTiff", "--mtf", "0.3", "--snr", "100")
+    whole = upscaled(scene, folder, *BARE)
     network, codec = part("network", str(scene)), part("codec", str(scene))
     cores = len(os.sched_getaffinity(0))
     print(
@@ -54,9 +59,16 @@ def loop(folder: Path, side: int) -> None:
     """A plain loop with the same network, as anyone would write it, over geosr."""
     side = min(side, 1024)
     scene = make_scene(folder / f"scene{side}.tif", side)
-    ours = upscaled(scene, folder, "--format", "GTiff", "--mtf", "0.3", "--snr", "100")
+    ours = upscaled(scene, folder, *BARE)
     plain = cost_of([sys.executable, str(HERE / "parts.py"), "loop", str(scene), str(folder / "loop.tif")])
     print(f"plain loop {plain.cpu:.1f} CPU s, geosr {ours.cpu:.1f}: {plain.cpu / ours.cpu:.2f} times   (at least 2.5)")
+
+
+def project(folder: Path, side: int) -> None:
+    """What projection adds to a run of `fast`."""
+    scene = make_scene(folder / f"scene{min(side, 2048)}.tif", min(side, 2048))
+    bare, projected = (upscaled(scene, folder, *options) for options in (BARE, TOLD))
+    print(f"projected {projected.cpu:.1f} CPU s, without {bare.cpu:.1f}: {projected.cpu / bare.cpu:.2f} times")
 
 
 def bicubic(folder: Path, side: int) -> None:
@@ -143,7 +155,7 @@ def memory(folder: Path, side: int) -> None:
 
 
 FIGURES: dict[str, Callable[[Path, int], None]] = {
-    "overhead": overhead, "loop": loop, "bicubic": bicubic, "cog": cog, "memory": memory,
+    "overhead": overhead, "loop": loop, "project": project, "bicubic": bicubic, "cog": cog, "memory": memory,
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def usual(folder: Path, side: int, rounds: int) -> None:
     """rioxarray, map_overlap and rio.to_raster with the same network over geosr, whole processes; x2."""
     scene = make_scene(folder / f"scene{side}.tif", side)
     ours, theirs = folder / "ours.tif", folder / "theirs.tif"
-    options = ["--scale", "2", "--mtf", "0.3", "--snr", "100", "--overwrite", "--quiet"]
+    options = ["--scale", "2", "--mtf", "0.3", "--snr", "100", "--no-project", "--overwrite", "--quiet"]
     ways = {
         "usual": lambda: cost_of([sys.executable, str(HERE / "parts.py"), "dask", str(scene), str(theirs)]),
         "geosr": lambda: cost_of(command("upscale", str(scene), str(ours), *options)),
