@@ -99,6 +99,7 @@ def test_the_command_checks_what_it_is_asked(tmp_path: Path) -> None:
     (tmp_path / "there.pt2").touch()
     for arguments, error, complaint in (
         (["bicubic", "--to", "pt2", "--scale", "2"], ModelError, "nothing to export"),
+        (["bicubic", "--to", "pt2"], ModelError, "nothing to export"),
         (["fast", "--to", "pt2"], ModelError, "name one with --scale 2"),
         (["fast", "--to", "pt2", "--scale", "2", "-o", "there.onnx"], InputError, "does not end in .pt2"),
         (["fast", "--to", "pt2", "--scale", "2", "-o", str(tmp_path / "there.pt2")], InputError, "is there already"),

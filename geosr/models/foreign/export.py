@@ -172,8 +172,9 @@ def default_path(model: str, scale: int, kind: Kind) -> Path:
 
 def scale_of(model: str, scale: int | None) -> int:
     """The scale to export at: the one asked for, or the only one there is. Raises `ModelError` where it is not told."""
-    scales = registry.card(model).scales
-    if scale is None and len(scales) > 1:
+    card = registry.card(model)
+    scales = card.scales
+    if scale is None and card.network and len(scales) > 1:
         listed = " or ".join(map(str, scales))
         raise ModelError(f"{model} has weights for several scales; name one with --scale {listed}")
     return scales[0] if scale is None else scale
