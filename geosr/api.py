@@ -20,15 +20,15 @@ from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format, encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
 from geosr.models.own import TorchNetwork
-from geosr.models.registry import Card
+from geosr.models.registry import Card, Model
 from geosr.models.registry import card as find_card
 from geosr.models.registry import settled as find_model
 from geosr.models.runtime import ModelNetwork, is_projected, network_for, prepare_process
-from geosr.observing import observe, with_levels
+from geosr.observing import Blur, observe, with_levels
 from geosr.pipeline import Job, Sink, run
 from geosr.provenance import provenance
 from geosr.radiometry import Pixels, Radiometry
-from geosr.sensors import known_bands
+from geosr.sensors import Observation, known_bands
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
@@ -153,18 +153,9 @@ def prepare(
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
-    told = card.conditioned or is_projected(project, settled, known_bands(scene.sensor, mtf, scene.exact))
-    observation, notes = observe(scene, mtf, snr, sample=told)
-    observation, about = with_levels(observation, scene, card)
-    projected = is_projected(project, settled, observation.blurred(scene.exact))
+    observation, notes, projected = _observed(scene, settled, card, mtf, snr, project)
     network = network_for(
-        settled,
-        scale,
-        observation,
-        device=device,
-        precision=precision,
-        project=projected,
-        rounding=radiometry.rounding,
+        settled, scale, observation, device=device, precision=precision, project=projected, rounding=radiometry.rounding
     )
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
@@ -177,9 +168,19 @@ def prepare(
         upscaler=Upscaler(network, radiometry, scene.exact),
         workers=workers or _cores(),
         overwrite=overwrite,
-        notes=(*card.notes, *(notes if told else ()), *about, *scene.sensor.notes, *network.notes),
+        notes=(*card.notes, *notes, *scene.sensor.notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
+
+
+def _observed(
+    scene: Scene, model: Model, card: Card, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
+) -> tuple[Observation, tuple[str, ...], bool]:
+    """How the scene was observed, a line each on what the model makes use of, and whether its results are projected."""
+    told = card.conditioned or is_projected(project, model, known_bands(scene.sensor, mtf, scene.exact))
+    seen, notes = observe(scene, mtf, snr, sample=told)
+    seen, about = with_levels(seen, scene, card)
+    return seen, (*(notes if told else ()), *about), is_projected(project, model, seen.blurred(scene.exact))
 
 
 @dataclass(frozen=True, slots=True)

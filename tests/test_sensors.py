@@ -9,7 +9,8 @@ import rasterio
 
 from geosr.errors import InputError
 from geosr.io.scene import open_scene
-from geosr.sensors import DEFAULT_MTF, SENSORS, SensorGuess, identify, observation
+from geosr.sensor_table import SENSORS
+from geosr.sensors import DEFAULT_MTF, SensorGuess, identify, observation
 from tests import scenes
 
 

@@ -12,6 +12,7 @@ from geosr.evaluation.protocol import Floats, Method, Observation
 from geosr.models.backprojection import backproject
 from geosr.models.classical import upsample
 from geosr.models.runtime import network_for
+from geosr.models.trial import up
 from geosr.sensors import Observation as Seen
 
 
@@ -37,9 +38,9 @@ def of_model(model: str, scale: int, device: str = "auto") -> Method:
         told = Seen((seen.mtf,) * len(seen.bands), tuple(map(float, seen.noise)))
         network = network_for(model, scale, told, device=device, precision="float32")
         step = network.multiple
-        halo = _up(network.halo, step)
+        halo = up(network.halo, step)
         height, width = seen.bands.shape[1:]
-        after = [halo + _up(side, step) - side for side in (height, width)]
+        after = [halo + up(side, step) - side for side in (height, width)]
         block = np.pad(seen.bands, ((0, 0), (halo, after[0]), (halo, after[1])), mode="symmetric")
         rim = halo * scale
         return network(block, tuple(range(len(block))))[:, rim : rim + height * scale, rim : rim + width * scale]
@@ -50,7 +51,3 @@ def of_model(model: str, scale: int, device: str = "auto") -> Method:
 def _on_tensors(seen: Observation, run: Callable[[Tensor], Tensor]) -> Floats:
     with torch.inference_mode():
         return run(torch.from_numpy(seen.bands)[:, None])[:, 0].numpy()
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple

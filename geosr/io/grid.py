@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from odc.geo.geobox import GeoBox
+from rasterio.warp import transform_bounds
 
 from geosr.errors import InputError
+from geosr.io.environment import GdalError
 from geosr.io.metadata import Metadata, identity_transform, placed
 from geosr.window import Window
 
@@ -51,6 +53,19 @@ def extent(metadata: Metadata, window: Window) -> str:
     corners = [placed(metadata.transform, x, y) for x in (0, window.width) for y in (0, window.height)]
     xs, ys = zip(*corners, strict=True)
     return listed((min(xs), min(ys), max(xs), max(ys)))
+
+
+def degrees(metadata: Metadata, window: Window) -> Bounds | None:
+    """West, south, east and north of a window; None where that isn't known, or crosses the date line."""
+    if metadata.crs is None or metadata.gcps or metadata.transform.is_identity:
+        return None
+    corners = [metadata.transform @ (x, y) for y in (window.row, window.stop[0]) for x in (window.col, window.stop[1])]
+    xs, ys = zip(*corners, strict=True)
+    try:
+        west, south, east, north = transform_bounds(metadata.crs, "EPSG:4326", min(xs), min(ys), max(xs), max(ys))
+    except GdalError:
+        return None
+    return (west, south, east, north) if west <= east else None
 
 
 def listed(values: Sequence[float]) -> str:

@@ -7,6 +7,7 @@ by operation in a fixed order, and convolutions go to the one kernel that was fo
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -91,7 +92,34 @@ class BackProjection:
         backproject_into(out, image, mtf, self.scale)
 
 
-class Residual:
+class Trained(ABC):
+    """A network for one band: bicubic, to which its detail is added where no border reaches."""
+
+    rim: int
+    """Source pixels that the network itself sees on each side."""
+
+    def __init__(self, module: BandNetwork, dtype: torch.dtype) -> None:
+        self.scale = module.scale
+        self.dtype = dtype
+        self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
+
+    def reach(self, mtf: float) -> int:
+        """Measured: what the network sees, and the low-pass before it."""
+        return self.rim + len(self.low_pass) // 2
+
+    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+        """See `Engine`. The estimate within `reach` of the border is bicubic."""
+        upsample_into(out, image, self.scale)
+        reach = self.reach(mtf)
+        if min(image.shape) > 2 * reach:
+            self._add(cut(out, reach * self.scale), image, mtf, noise)
+
+    @abstractmethod
+    def _add(self, inner: Tensor, image: Tensor, mtf: float, noise: float) -> None:
+        """Add the detail to `inner`, the result without what lies within `reach` of its border."""
+
+
+class Residual(Trained):
     """An EDSR, arranged for speed; equal to `BandNetwork.forward` within float error away from the border.
 
     Convolutions are not padded, so that a block's rim is not computed in vain; the blur's gains are multiplied into
@@ -102,29 +130,18 @@ class Residual:
     multiple = 1
 
     def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
-        self.scale = module.scale
-        self.dtype = dtype
+        super().__init__(module, dtype)
         self.module = module
-        self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
         self.weights = lru_cache(maxsize=64)(self._weights)
         self.at_rest = lru_cache(maxsize=512)(self._at_rest)
         self.rim = self._rim()
 
-    def reach(self, mtf: float) -> int:
-        """Measured: by how much unpadded convolutions shrink a probe, and the low-pass before them."""
-        return self.rim + len(self.low_pass) // 2
-
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
-        """See `Engine`. The estimate within `reach` of the border is bicubic."""
-        upsample_into(out, image, self.scale)
-        reach = self.reach(mtf)
-        if min(image.shape) <= 2 * reach:
-            return
+    def _add(self, inner: Tensor, image: Tensor, mtf: float, noise: float) -> None:
         high = cut(image, len(self.low_pass) // 2) - smooth_both(image, self.low_pass)
         detail = self._detail(high.to(self.dtype), mtf, noise)
         if noise > 0:
             detail = detail - self.at_rest(mtf, noise)
-        _add_phases(cut(out, reach * self.scale), detail, self.scale)
+        _add_phases(inner, detail, self.scale)
 
     def _detail(self, high: Tensor, mtf: float, noise: float) -> Tensor:
         """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass (h, w)."""
@@ -169,35 +186,23 @@ class Residual:
                         raise
 
 
-class Padded:
+class Padded(Trained):
     """Any other network for one band, as it was trained: convolutions padded, and the rim that this spoils cut off."""
 
     def __init__(self, module: BandNetwork, dtype: torch.dtype, reach: int = 0) -> None:
         """`reach` is what was measured of the same network before, 0 to measure it now: a minute for large ones."""
-        self.scale = module.scale
-        self.dtype = dtype
-        self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
+        super().__init__(module, dtype)
         self.module = module.to(dtype)
         self.multiple = module.multiple
         self.at_rest = lru_cache(maxsize=512)(self._at_rest)
         self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
 
-    def reach(self, mtf: float) -> int:
-        """Measured: how far one changed pixel shows, and the low-pass before it."""
-        return self.rim + len(self.low_pass) // 2
-
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
-        """See `Engine`. The estimate within `reach` of the border is bicubic."""
-        upsample_into(out, image, self.scale)
-        reach = self.reach(mtf)
-        if min(image.shape) <= 2 * reach:
-            return
+    def _add(self, inner: Tensor, image: Tensor, mtf: float, noise: float) -> None:
         high = image - smooth_both(mirror(image, len(self.low_pass) // 2), self.low_pass)
         detail = self._detail(high.to(self.dtype), mtf, noise)
         if noise > 0:
             detail = (self._phases(detail) - self.at_rest(mtf, noise)).view(detail.shape)
-        rim = reach * self.scale
-        cut(out, rim).add_(cut(detail, rim))
+        inner.add_(cut(detail, self.reach(mtf) * self.scale))
 
     def _detail(self, high: Tensor, mtf: float, noise: float) -> Tensor:
         """(h * scale, w * scale) for a band without its low-pass (h, w)."""

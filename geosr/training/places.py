@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.warp import transform_bounds
 
 from geosr.errors import InputError
-from geosr.io.environment import GdalError
+from geosr.io.grid import degrees
 from geosr.training.rasters import Raster
 from geosr.window import Window
 
@@ -64,7 +63,8 @@ def _held_out(places: list[list[int]], rasters: Sequence[Raster]) -> set[int]:
 
 def _places(rasters: Sequence[Raster]) -> list[list[int]]:
     """Indices of rasters, those of a place together."""
-    boxes = np.array([_box(raster) for raster in rasters], np.float64)
+    found = [degrees(raster.scene.metadata, raster.part) for raster in rasters]
+    boxes = np.array([(np.nan,) * 4 if box is None else box for box in found], np.float64)
     place = list(range(len(rasters)))
 
     def root(index: int) -> int:
@@ -91,22 +91,6 @@ def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np
     smaller = np.minimum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(box[2:] - box[:2]))
     result: NDArray[np.bool_] = shared > _TOUCHING * smaller
     return result
-
-
-def _box(raster: Raster) -> tuple[float, float, float, float]:
-    """West, south, east and north in degrees; NaN where it isn't known."""
-    metadata = raster.scene.metadata
-    nowhere = (np.nan,) * 4
-    if metadata.crs is None or metadata.gcps or metadata.transform.is_identity:
-        return nowhere
-    part = raster.part
-    corners = [metadata.transform @ (col, row) for row in (part.row, part.stop[0]) for col in (part.col, part.stop[1])]
-    xs, ys = zip(*corners, strict=True)
-    try:
-        west, south, east, north = transform_bounds(metadata.crs, "EPSG:4326", min(xs), min(ys), max(xs), max(ys))
-    except GdalError:
-        return nowhere
-    return (west, south, east, north) if west <= east else nowhere
 
 
 def _cut(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Raster]]:
