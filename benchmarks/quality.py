@@ -34,6 +34,8 @@ CASES = [
     Case("bicubic LR, told nothing", None, told_mtf=DEFAULT_MTF),
     Case("MTF 0.25, SNR 100, told no noise", 0.25, snr=100, told_snr=float("inf")),
     Case("MTF 0.25, no noise, told SNR 100", 0.25, told_snr=100),
+    *(Case(f"MTF {mtf:.2f}, rounded", mtf, rounded=True) for mtf in (0.10, 0.25)),
+    Case("bicubic LR, rounded", None, rounded=True),
 ]
 """What is measured; the first twelve tell the methods the truth, "told nothing" the default of an unknown sensor."""
 MAIN = ("MTF 0.25", "bicubic LR", "MTF 0.25, SNR 100")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geosr.errors import InputError
 from geosr.sensor_table import AERIAL, LANDSAT_7, LANDSAT_8, PLANETSCOPE, SENTINEL_2, Band, Sensor
@@ -41,6 +41,10 @@ class Observation:
     def blurred(self, exact: Sequence[bool]) -> tuple[bool, ...]:
         """Per band: whether it has a blur that is known, not being repeated (`exact`)."""
         return tuple(known and not kept for known, kept in zip(self.known, exact, strict=True))
+
+    def at_least(self, noise: float) -> Observation:
+        """The same with a band's noise raised to `noise`, stored numbers, where it is less."""
+        return replace(self, noise=tuple(max(noise, own) for own in self.noise))
 
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""

@@ -79,6 +79,15 @@ def test_methods_are_told_the_truth_unless_the_case_says_otherwise() -> None:
     assert observed(scene(), Case("bicubic", None), 4).mtf == 0.5
 
 
+def test_a_rounded_case_rounds_bands_of_whole_numbers_and_tells_the_noise_of_it() -> None:
+    bands = np.stack([np.round(scene(1).bands[0]), scene(1).bands[0] + 0.3])
+    exact = observed(Scene("a", bands), Case("plain", 0.25), 4)
+    seen = observed(Scene("a", bands), Case("rounded", 0.25, rounded=True), 4)
+    assert np.array_equal(seen.bands[0], np.round(exact.bands[0]))
+    assert np.array_equal(seen.bands[1], exact.bands[1])
+    assert seen.noise == pytest.approx([12**-0.5, 0.0])
+
+
 def test_the_noise_is_the_same_in_every_run() -> None:
     case = Case("noisy", 0.25, snr=100)
     assert np.array_equal(observed(scene(), case, 4).bands, observed(scene(), case, 4).bands)

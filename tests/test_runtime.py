@@ -190,6 +190,14 @@ def test_bands_get_what_was_seen_of_them() -> None:
     assert not np.array_equal(network(scene[1:], (0,)), both[1:])
 
 
+def test_rounding_is_the_least_noise_that_a_network_is_told() -> None:
+    scene = terrain(80, 80)
+    rounded = network_for("fast", 4, SEEN, rounding=0.29)(scene, (0, 1))
+    told = network_for("fast", 4, replace(SEEN, noise=(6.0, 0.29)))(scene, (0, 1))
+    assert np.array_equal(rounded, told)
+    assert not np.array_equal(rounded[1], network_for("fast", 4, SEEN)(scene, (0, 1))[1])
+
+
 def test_bfloat16_differs_by_little() -> None:
     scene = terrain(64, 66)
     exact = network_for("fast", 4, SEEN, precision="float32")(scene, (0, 1))

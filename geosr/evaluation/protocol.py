@@ -23,6 +23,8 @@ Floats = NDArray[np.float32]
 
 BORDER = 4
 """Input pixels along each edge that are not scored."""
+ROUNDING = 12.0**-0.5
+"""Standard deviation of the error of rounding, evenly spread over one count."""
 DRAWS = 4
 """How often noise is drawn, each draw the same for all methods."""
 
@@ -51,6 +53,8 @@ class Case:
     """What the methods are told instead of the truth, which is `BICUBIC_MTF` of a reduction by bicubic."""
     told_snr: float | None = None
     """What they are told instead of the true noise; infinity for none."""
+    rounded: bool = False
+    """Whether the input is rounded to whole numbers, as far as the truth consists of such; that is noise, and told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,10 @@ def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observat
         coarse = coarse + grain * (means / np.float32(case.snr))[:, None, None]
     told_snr = case.told_snr if case.told_snr is not None else case.snr
     noise = means / np.float32(told_snr) if told_snr is not None else np.zeros_like(means)
+    if case.rounded:
+        whole = (scene.bands == np.round(scene.bands)).all(axis=(1, 2))
+        coarse = np.where(whole[:, None, None], np.round(coarse), coarse)
+        noise = np.where(whole, np.maximum(noise, np.float32(ROUNDING)), noise)
     mtf = next(value for value in (case.told_mtf, case.mtf, BICUBIC_MTF) if value is not None)
     return Observation(coarse, mtf, noise, scale, case.mtf)
 

@@ -55,7 +55,8 @@ class ModelNetwork:
     project: bool = False
     """Whether results are corrected so that degrading them gives the input back (`geosr.models.projection`)."""
     rounding: float = 0.0
-    """Standard deviation of what rounding has done to stored numbers: noise that a projection is not to fit."""
+    """Standard deviation of what rounding has done to stored numbers: the least noise that there is, which matters to
+    dark bands whose detail is a few counts high."""
     notes: tuple[str, ...] = ()
     """What was chosen for this machine, one line each."""
 
@@ -85,7 +86,7 @@ class ModelNetwork:
 
         Raises `ModelError` where the weights are missing or not those of `sha256`.
         """
-        engine, seen = self._engine(), self.observation.bands(bands)
+        engine, seen = self._engine(), self.observation.bands(bands).at_least(self.rounding)
         block = np.require(block, requirements=["C", "W"])
         try:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
@@ -107,7 +108,7 @@ class ModelNetwork:
 
         known = seen.known or (True,) * len(block)
         for image, target, mtf, noise, own in zip(block, out, seen.mtf, seen.noise, known, strict=True):
-            project_on(self._place, target, image, mtf, max(noise, self.rounding), 1.0 if own else UNSURE)
+            project_on(self._place, target, image, mtf, noise, 1.0 if own else UNSURE)
 
     def _projection_reach(self, mtf: float) -> int:
         if not self.project:
