@@ -37,7 +37,8 @@ from geosr.training.rasters import load_planes
 from geosr.training.recipe import Data, Group, Recipe, read_recipe
 from geosr.training.samples import Degraded, sharp_side
 from geosr.training.soap import Soap
-from geosr.training.trainer import Material, Progress, Trainer, adopt, learning_rate
+from geosr.training.start import adopt
+from geosr.training.trainer import Material, Progress, Trainer, learning_rate
 from tests.test_cli import geosr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,6 +159,34 @@ def test_the_body_of_another_scale_is_taken_over() -> None:
     adopt(small, large.state_dict())
     assert torch.equal(small.head.weight, large.head.weight)
     assert small.tail.weight.shape == (4, 8, 3, 3)
+
+
+@pytest.mark.parametrize(("channels", "blocks"), [(12, 3), (8, 4), (16, 2)])
+def test_a_grown_network_makes_what_the_smaller_one_made_and_all_of_it_learns(channels: int, blocks: int) -> None:
+    torch.manual_seed(0)
+    small, large = fast(2, channels=8, blocks=2), fast(2, channels=channels, blocks=blocks)
+    torch.nn.init.normal_(small.tail.weight)
+    torch.nn.init.normal_(small.gains.second.weight, std=0.1)
+    adopt(large, small.state_dict())
+    scene, mtf, noise = torch.randn(2, 1, 20, 20), torch.tensor([0.1, 0.4]), torch.tensor([0.0, 0.3])
+    with torch.no_grad():
+        assert torch.allclose(large(scene, mtf, noise), small(scene, mtf, noise), atol=1e-5)
+    optimiser = torch.optim.SGD(large.parameters(), lr=1e-3)
+    for _ in range(2):  # what stands behind a convolution of zeros hears of the error after one step
+        optimiser.zero_grad()
+        large(scene, mtf, noise).square().mean().backward()
+        optimiser.step()
+    for name, value in large.named_parameters():
+        assert value.grad is not None, name
+        assert value.ndim < 4 or bool(value.grad.flatten(1).any(1).all()), name
+
+
+def test_the_body_of_another_scale_is_grown_too() -> None:
+    small, large = fast(4, channels=8, blocks=1), fast(2, channels=12, blocks=2)
+    before = large.tail.weight.clone()
+    adopt(large, small.state_dict())
+    assert torch.equal(large.head.weight[:8], small.head.weight)
+    assert torch.equal(large.tail.weight, before)
 
 
 def test_patches_are_valid_and_of_one_contrast(recipe: Recipe) -> None:

@@ -17,13 +17,12 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from geosr.errors import InputError
-from geosr.models import registry
-from geosr.models.checkpoint import read_tensors
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
 from geosr.training.recipe import Recipe
 from geosr.training.samples import CROP, Sample, Source, joined
 from geosr.training.soap import Soap
+from geosr.training.start import adopt, starting_weights
 from geosr.training.team import Team
 
 STATE = "state.safetensors"
@@ -244,23 +243,6 @@ def _adam(parameters: Iterable[Parameter], rate: float) -> Optimizer:
 
 OPTIMISERS: dict[str, Callable[[Iterable[Parameter], float], Optimizer]] = {"adam": _adam, "soap": Soap}
 """What a recipe can ask to be minimised with."""
-
-
-def adopt(network: BandNetwork, weights: dict[str, Tensor]) -> None:
-    """Takes over each tensor of `weights` that has its shape in `network`: all but another scale's last convolution."""
-    own = network.state_dict()
-    network.load_state_dict(own | {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape})
-
-
-def starting_weights(start: str, scale: int) -> dict[str, Tensor]:
-    """The tensors of a model's name, at the scale or else another, or of a safetensors file. Raises `ModelError`."""
-    if start not in registry.names():
-        return read_tensors(Path(start))
-    scales = registry.card(start).scales
-    path = registry.locate(start, scale if scale in scales else scales[-1])
-    if path is None:
-        raise InputError(f"start_from = {start!r}: this model has no weights to start from")
-    return read_tensors(path)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
