@@ -177,10 +177,10 @@ def _observed(
     scene: Scene, model: Model, card: Card, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
 ) -> tuple[Observation, tuple[str, ...], bool]:
     """How the scene was observed, a line each on what the model makes use of, and whether its results are projected."""
-    told = card.conditioned or is_projected(project, model, known_bands(scene.sensor, mtf, scene.exact))
+    told = card.conditioned or is_projected(project, model, card, known_bands(scene.sensor, mtf, scene.exact))
     seen, notes = observe(scene, mtf, snr, sample=told)
     seen, about = with_levels(seen, scene, card)
-    return seen, (*(notes if told else ()), *about), is_projected(project, model, seen.blurred(scene.exact))
+    return seen, (*(notes if told else ()), *about), is_projected(project, model, card, seen.blurred(scene.exact))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from torch import Tensor
 
 import geosr
+from geosr.errors import InputError
 from geosr.evaluation.consistency import consistency
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.models.projection import project, project_into, reach
+from geosr.models.registry import card
 from geosr.models.runtime import is_projected, network_for
 from geosr.sensors import Observation
 from tests import scenes
@@ -158,11 +161,19 @@ def test_a_network_of_the_callers_own_with_several_bands_is_projected(tmp_path: 
 
 
 def test_by_default_networks_are_projected_where_the_sensor_is_known() -> None:
-    assert is_projected(None, "fast", (False, True))
-    assert not is_projected(None, "fast", (False, False))
-    assert not is_projected(None, "bicubic", (True,))
-    assert is_projected(True, "bicubic", (False,))
-    assert not is_projected(False, "fast", (True,))
+    fast, bicubic = card("fast"), card("bicubic")
+    assert is_projected(None, "fast", fast, (False, True))
+    assert not is_projected(None, "fast", fast, (False, False))
+    assert not is_projected(None, "bicubic", bicubic, (True,))
+    assert is_projected(True, "bicubic", bicubic, (False,))
+    assert not is_projected(False, "fast", fast, (True,))
+
+
+def test_a_generative_model_is_always_projected() -> None:
+    inventive = replace(card("fast"), name="dreamer", generative=True)
+    assert is_projected(None, "dreamer", inventive, (False,))
+    with pytest.raises(InputError, match=r"dreamer \[generative\] is always projected"):
+        is_projected(False, "dreamer", inventive, (True,))
 
 
 def test_where_the_blur_is_a_default_half_of_the_correction_is_made() -> None:

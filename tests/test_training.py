@@ -34,7 +34,7 @@ from geosr.training import log
 from geosr.training.loop import train
 from geosr.training.patches import Patches
 from geosr.training.rasters import load_planes
-from geosr.training.recipe import Data, Group, Recipe, read_recipe
+from geosr.training.recipe import Critic, Data, Group, Recipe, read_recipe
 from geosr.training.samples import Degraded, sharp_side
 from geosr.training.soap import Soap
 from geosr.training.start import adopt
@@ -74,6 +74,9 @@ def recipe(tmp_path: Path) -> Recipe:
     )  # fmt: skip
 
 
+ADVERSARIAL = {"absolute": 1.0, "perceptual": 0.5, "adversarial": 0.1}
+
+
 def trainer(recipe: Recipe) -> Trainer:
     planes = load_planes(recipe.data.train[0].files[0])
     patches = Patches(planes, sharp_side(recipe.patch, recipe.scale), recipe.seed)
@@ -85,14 +88,19 @@ def test_forty_steps_bring_the_error_below_bicubics(recipe: Recipe, loss: str) -
     assert train(replace(recipe, loss={loss: 1.0})).progress.loss < 0.97
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "soap"])
-def test_a_run_that_was_killed_ends_with_the_same_weights(recipe: Recipe, tmp_path: Path, optimiser: str) -> None:
-    undisturbed = trainer(replace(recipe, optimiser=optimiser))
+@pytest.mark.parametrize(
+    ("optimiser", "loss"), [("adam", {"decibels": 1.0}), ("soap", {"decibels": 1.0}), ("adam", ADVERSARIAL)]
+)
+def test_a_run_that_was_killed_ends_with_the_same_weights(
+    recipe: Recipe, tmp_path: Path, optimiser: str, loss: dict[str, float]
+) -> None:
+    recipe = replace(recipe, optimiser=optimiser, loss=loss, adversary=Critic(channels=4))
+    undisturbed = trainer(recipe)
     for _ in range(20):
         undisturbed.step()
         if undisturbed.progress.step == 13:
             undisturbed.save(tmp_path / "killed")
-    resumed = trainer(replace(recipe, optimiser=optimiser, seed=99))
+    resumed = trainer(replace(recipe, seed=99))
     resumed.load(tmp_path / "killed")
     for _ in range(7):
         resumed.step()

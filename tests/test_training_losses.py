@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geosr.errors import InputError
 from geosr.evaluation.metrics import spectral_angle
+from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.training.losses import LOSSES, Outcome, consistency, decibels, spectral, ssim, total
 
@@ -20,7 +21,8 @@ def outcome(error: Tensor, truth: Tensor | None = None, scale: int = 2) -> Outco
     random = torch.Generator().manual_seed(1)
     truth = torch.randn(error.shape, generator=random).cumsum(2).cumsum(3) / 5 + 40 if truth is None else truth
     lr = degrade(truth, 0.25, scale)
-    return Outcome(error, truth + error, truth, lr, torch.full((n,), 0.25), torch.zeros(n), scale)
+    base = upsample(lr, scale)
+    return Outcome(error, truth + error, truth, base, lr, torch.full((n,), 0.25), torch.zeros(n), scale)
 
 
 def noise(bands: int = 1, side: int = 32, seed: int = 0) -> Tensor:

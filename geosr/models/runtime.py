@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import ModelError, PlaceError
+from geosr.errors import InputError, ModelError, PlaceError
 from geosr.models import registry
+from geosr.models.card import Card
 from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.classical import REACH, Interpolation
 from geosr.models.foreign import Foreign
@@ -168,11 +169,19 @@ def network_for(
     return network
 
 
-def is_projected(project: bool | None, model: registry.Model, known: Sequence[bool]) -> bool:
+def is_projected(project: bool | None, model: registry.Model, card: Card, known: Sequence[bool]) -> bool:
     """Whether results are projected: as asked, and by default those of networks where a band's own MTF is known.
 
     An interpolation that is asked for by its name stays what it is called, and back-projection has done its work.
+    Generative models always are. Raises `InputError` where one of those is asked to leave it.
     """
+    if card.generative:
+        if project is False:
+            raise InputError(
+                f"{card.title} is always projected, so that it draws nothing that the input contradicts; "
+                "ask for another model, or leave the projection on"
+            )
+        return True
     return project if project is not None else model not in registry.CLASSICAL and any(known)
 
 

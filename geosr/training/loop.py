@@ -158,13 +158,14 @@ class _Run:
     def _check(self) -> None:
         """Look at the averaged network, log it, and keep it where it is the best so far."""
         began = time.perf_counter()
-        now = self.trainer.progress
-        check = Check(now.step, round(now.seconds, 2), round(now.loss, 6), learning_rate(self.recipe, now))
+        recipe, now = self.recipe, self.trainer.progress
+        check = Check(now.step, round(now.seconds, 2), round(now.loss, 6), learning_rate(recipe, now))
         best, stale = now.best, now.stale
         if self.validation is not None:
             figures = self.validation.figures(by_network(self.trainer.averaged(), self.device))
             check = replace(check, psnr=figures, references=self.validation.references)
-            better = check.mean > best + LEAST
+            # PSNR can't tell how well a generative network does its work: its last weights count.
+            better = check.mean > best + LEAST or recipe.generative
             best, stale = (check.mean, 0) if better else (best, stale + 1)
             if better:
                 save_tensors(self.trainer.average, self.folder / BEST)

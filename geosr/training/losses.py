@@ -29,6 +29,8 @@ class Outcome:
     estimate: Tensor
     """(n, bands, h * scale, w * scale)."""
     truth: Tensor
+    base: Tensor
+    """The bicubic estimate, the same shape."""
     lr: Tensor
     """(n, bands, h, w), what the network was given of the same ground."""
     mtf: Tensor
@@ -113,8 +115,11 @@ LOSSES: dict[str, Loss] = {
     "spectral": spectral,
     "consistency": consistency,
 }
-"""What a recipe can ask to be minimised. One with a state of its own, such as an adversary, goes in here as an object
-that is called with an `Outcome`; its own parameters are its own affair."""
+"""What a recipe can ask to be minimised."""
+
+ADVERSARIAL, PERCEPTUAL = "adversarial", "perceptual"
+"""The names of what an adversary has to say (`geosr.training.adversary`), which a network that is to draw what it
+cannot know is trained by."""
 
 UNLABELLED = "unlabelled"
 """The name under which a recipe weighs `consistency` on scenes that have no truth."""
@@ -122,7 +127,7 @@ UNLABELLED = "unlabelled"
 
 def check_losses(weights: Mapping[str, float], where: str, *, unlabelled: bool) -> None:
     """Raise `InputError` for a loss that there isn't, or weights that leave nothing to minimise."""
-    known = (*LOSSES, UNLABELLED)
+    known = (*LOSSES, ADVERSARIAL, PERCEPTUAL, UNLABELLED)
     for name, weight in weights.items():
         if name not in known:
             raise InputError(f"{where} asks for the loss {name!r}; choose of {', '.join(known)}")

@@ -43,6 +43,7 @@ def publish(
         blocks=recipe.blocks,
         architecture=f"{type(network).__name__}, {recipe.channels} channels, {recipe.blocks} blocks",
         conditioned=True,
+        generative=recipe.generative,
         training_data=tuple(_sources(recipe)),
         degradation=_degradation(recipe),
         metrics=figures,

@@ -71,6 +71,16 @@ class PairFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Critic:
+    """The adversary of a generative network; see `geosr.training.adversary`."""
+
+    channels: int = 32
+    """Of its finest level; each coarser one has twice as many."""
+    rate: float = 2e-4
+    """Of its Adam."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How one network is trained."""
 
@@ -81,7 +91,9 @@ class Recipe:
     data: Data = field(default_factory=Data)
     pairs: PairFiles | None = None
     loss: Mapping[str, float] = field(default_factory=lambda: {"decibels": 1.0}, hash=False)
-    """What is minimised, names in `geosr.training.losses.LOSSES` and their weights."""
+    """What is minimised, names in `geosr.training.losses.LOSSES` and their weights; `adversarial` and `perceptual`
+    bring in an adversary, and make a network that may draw what it cannot know."""
+    adversary: Critic = field(default_factory=Critic)
     name: str = ""
     """What the trained model calls itself; the recipe's name by default."""
     licence: str = "unspecified"
@@ -126,6 +138,11 @@ class Recipe:
     """"float32", "bfloat16", or "auto": the latter where the hardware has it."""
     seed: int = 1
 
+    @property
+    def generative(self) -> bool:
+        """Whether an adversary takes part."""
+        return any(self.loss.get(name, 0.0) > 0 for name in ("adversarial", "perceptual"))
+
 
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file. Raises `InputError` for what isn't one, naming the key that is wrong."""
@@ -142,6 +159,8 @@ def read_recipe(path: str | Path) -> Recipe:
     values["data"] = _data(values.get("data", {}), str(path))
     if "pairs" in values:
         values["pairs"] = _made(PairFiles, values["pairs"], f"[pairs] of {path}")
+    if "adversary" in values:
+        values["adversary"] = _made(Critic, values["adversary"], f"[adversary] of {path}")
     if isinstance(loss := values.get("loss"), str):
         values["loss"] = {loss: 1.0}
     recipe = _made(Recipe, values, str(path))

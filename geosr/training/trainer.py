@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from geosr.errors import InputError
 from geosr.models.networks import NETWORKS, BandNetwork
+from geosr.training.adversary import Adversary
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
 from geosr.training.recipe import Recipe
 from geosr.training.samples import CROP, Sample, Source, joined
@@ -104,6 +105,8 @@ class Trainer:
         self.progress = Progress()
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimiser = OPTIMISERS[recipe.optimiser](self.network.parameters(), recipe.rate)
+        critic = recipe.adversary
+        self.adversary = Adversary(critic.channels, critic.rate, device, self.team) if recipe.generative else None
         self._states = tuple(source.get_state() for source in material.sources)
         # On a card a step waits for its samples, which the processor makes meanwhile.
         self._maker = ThreadPoolExecutor(1) if device != "cpu" else None
@@ -118,12 +121,16 @@ class Trainer:
         if drawn.unlabelled is not None:
             guess, _ = self._outcome(drawn.unlabelled.to(self.device))
             loss = loss + self.recipe.loss[UNLABELLED] * consistency(guess)
+        if self.adversary is not None:
+            loss = loss + self.adversary.loss(outcome, self.recipe.loss)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.progress)
         self.optimiser.step()
+        if self.adversary is not None:
+            self.adversary.learn(outcome)
         self._follow()
         ratio = float(charbonnier(outcome.error.detach()) / charbonnier(missing))
         before = self.progress
@@ -154,6 +161,8 @@ class Trainer:
             state = load_file(folder / STATE)
             step, seconds, loss, best, stale = state.pop("progress").tolist()
             self.network.load_state_dict(_part(state, "network."))
+            if self.adversary is not None:
+                self.adversary.load(_part(state, "adversary."))
         except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
             line = " ".join(str(error).split())[:120]
             raise InputError(
@@ -185,7 +194,14 @@ class Trainer:
         missing = truth - sample.base
         seen = sample.lr[..., CROP:-CROP, CROP:-CROP]
         outcome = Outcome(
-            detail - missing, sample.base + detail, truth, seen, sample.mtf, sample.noise, self.recipe.scale
+            detail - missing,
+            sample.base + detail,
+            truth,
+            sample.base,
+            seen,
+            sample.mtf,
+            sample.noise,
+            self.recipe.scale,
         )
         return outcome, missing
 
@@ -225,6 +241,8 @@ class Trainer:
         state |= {f"average.{name}": value for name, value in self.average.items()}
         for name, parameter in self.network.named_parameters():
             state |= {f"optimiser.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
+        if self.adversary is not None:
+            state |= {f"adversary.{name}": value for name, value in self.adversary.state().items()}
         for rank, states in enumerate(sources):
             for number, text in states.items():
                 state[f"random.{rank}.{number}"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)

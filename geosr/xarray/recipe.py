@@ -51,7 +51,8 @@ class Recipe:
     @property
     def projected(self) -> bool:
         """Whether results are projected."""
-        return is_projected(self.project, self.model, known_bands(self.sensor, self.mtf, self.exact))
+        about = card(self.model, self.scale)
+        return is_projected(self.project, self.model, about, known_bands(self.sensor, self.mtf, self.exact))
 
     @property
     def observed(self) -> bool:

@@ -1,0 +1,71 @@
+"""The adversary: it tells estimates from truth, and what it says leads estimates towards the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from geosr.models.classical import upsample
+from geosr.models.degradation import degrade
+from geosr.training.adversary import Adversary, UNet, shown
+from geosr.training.losses import Outcome
+from geosr.training.team import Team
+
+BOTH = {"adversarial": 1.0, "perceptual": 1.0}
+
+
+def blurred(seed: int = 0, side: int = 48) -> Outcome:
+    """Bicubic estimates of stripes with sharp edges."""
+    random = torch.Generator().manual_seed(seed)
+    truth = torch.randint(0, 2, (6, 1, side // 4, side), generator=random).float().repeat_interleave(4, 2)
+    lr = degrade(truth, 0.2, 2)
+    base = upsample(lr, 2)
+    return Outcome(base - truth, base, truth, base, lr, torch.full((6,), 0.2), torch.zeros(6), 2)
+
+
+@pytest.fixture
+def adversary() -> Adversary:
+    torch.manual_seed(0)
+    return Adversary(8, 2e-3, "cpu", Team())
+
+
+def test_it_learns_to_tell_estimates_from_truth(adversary: Adversary) -> None:
+    for seed in range(30):
+        adversary.learn(blurred(seed))
+    o = blurred(99)
+    truths, estimates = (adversary.network(shown(o, image)).mean((1, 2, 3)) for image in (o.truth, o.estimate))
+    assert bool((truths.min() > estimates.max()).all())
+
+
+def test_what_it_says_leads_towards_the_truth(adversary: Adversary) -> None:
+    for seed in range(30):
+        adversary.learn(blurred(seed))
+    o = blurred(99)
+    for weights in ({"adversarial": 1.0}, {"perceptual": 1.0}):
+        estimate = o.estimate.clone().requires_grad_()
+        adversary.loss(replace(o, estimate=estimate), weights).backward()
+        assert estimate.grad is not None
+        assert float((estimate.grad * (o.truth - o.base)).sum()) < 0, weights
+
+
+def test_likeness_is_nothing_at_the_truth_and_grows_with_the_error(adversary: Adversary) -> None:
+    o = blurred()
+    between = [o.truth + share * (o.base - o.truth) for share in (0.0, 0.3, 1.0)]
+    found = [float(adversary.loss(replace(o, estimate=each), {"perceptual": 1.0})) for each in between]
+    assert found[0] == 0.0
+    assert found == sorted(found)
+
+
+def test_what_it_says_is_the_same_for_any_offset_and_leaves_it_as_it_was(adversary: Adversary) -> None:
+    o = blurred()
+    before = {name: value.clone() for name, value in adversary.network.state_dict().items()}
+    raised = replace(o, estimate=o.estimate + 64, truth=o.truth + 64, base=o.base + 64)
+    assert float(adversary.loss(raised, BOTH)) == pytest.approx(float(adversary.loss(o, BOTH)), rel=1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in adversary.network.state_dict().items())
+    assert all(value.grad is None for value in adversary.network.parameters())
+
+
+def test_it_judges_every_pixel_of_any_size() -> None:
+    assert UNet(4)(torch.randn(2, 2, 45, 50)).shape == (2, 1, 45, 50)
