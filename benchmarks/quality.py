@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import Any
 
 from geosr.errors import GeosrError
 from geosr.evaluation.methods import back_projection, bicubic, of_model
-from geosr.evaluation.protocol import Case, load_scenes, score
-from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record
+from geosr.evaluation.metrics import fine_detail
+from geosr.evaluation.protocol import Case, Floats, Method, Scene, Scores, load_scenes, score
+from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.models.runtime import prepare_process
 from geosr.sensors import DEFAULT_MTF
 
@@ -40,6 +42,8 @@ CASES = [
 """What is measured; the first twelve tell the methods the truth, "told nothing" the default of an unknown sensor."""
 MAIN = ("MTF 0.25", "bicubic LR", "MTF 0.25, SNR 100")
 """Those that aims were set for."""
+JUDGED = "MTF 0.25"
+"""The one in which fine detail is measured, too."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -71,8 +75,27 @@ def main(arguments: list[str] | None = None) -> None:
             scores = list(zip([scene.name for scene in scenes], pool.map(judge, scenes), strict=True))
             report.append(record(case, scores, kinds))
             print(row(report[-1]), flush=True)
+            if case.name == JUDGED:
+                report[-1]["fine_detail"] = sharp = fine_details(scenes, case, methods, options.scale, pool.map)
+                print(f"power beyond the input's Nyquist frequency over the truth's, median: {figures_of(sharp)}")
             if options.json:  # after each case: a long run that is cut off leaves what it has
                 options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def fine_details(
+    scenes: Sequence[Scene], case: Case, methods: dict[str, Method], scale: int, mapped: Callable[..., Iterable[Scores]]
+) -> dict[str, float]:
+    """How much fine detail there is, true or not, by method."""
+
+    def measure(estimate: Floats, truth: Floats, peak: float) -> float:
+        return fine_detail(estimate, truth, scale)
+
+    return typical(mapped(partial(score, case=case, methods=methods, scale=scale, measure=measure), scenes))
+
+
+def figures_of(values: dict[str, float]) -> str:
+    """Each with its name."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in values.items())
 
 
 def chosen(names: list[str]) -> list[Case]:

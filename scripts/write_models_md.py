@@ -147,6 +147,11 @@ def measured(card: Card) -> Iterator[str]:
     )
     yield f"\nx{card.scales[0]}, told the truth (of a bicubic reduction: MTF .50, which its kernel has):\n"
     yield table(columns, (case_row(*item) for item in told.items()))
+    if sharp := card.metrics.get("MTF 0.25", {}).get("fine_detail"):
+        yield (
+            "\nFine detail, true or not: power beyond the input's Nyquist frequency over the truth's at MTF .25, "
+            f"median over bands: {sharp['model']:.2f} (bicubic {sharp['bicubic']:.2f}, IBP {sharp['ibp']:.2f})."
+        )
     if misled:
         yield f"\nx{card.scales[0]}, told nothing (the default of an unknown sensor, MTF .45) or something wrong:\n"
         yield table(columns, (case_row(*item) for item in misled.items()))

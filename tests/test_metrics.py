@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geosr.evaluation.metrics import bootstrap, psnr, rmse, shift, spectral_angle
+from geosr.evaluation.metrics import bootstrap, fine_detail, psnr, rmse, shift, spectral_angle
 from geosr.evaluation.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
 
 
@@ -86,6 +86,16 @@ def test_a_rounded_case_rounds_bands_of_whole_numbers_and_tells_the_noise_of_it(
     assert np.array_equal(seen.bands[0], np.round(exact.bands[0]))
     assert np.array_equal(seen.bands[1], exact.bands[1])
     assert seen.noise == pytest.approx([12**-0.5, 0.0])
+
+
+def test_fine_detail_is_what_lies_beyond_the_inputs_nyquist_frequency() -> None:
+    rows = np.arange(64.0)[:, None]
+    coarse, fine = (np.cos(2 * np.pi * frequency * rows) + 0 * rows.T for frequency in (1 / 16, 5 / 16))
+    assert fine_detail(coarse + 0.5 * fine, 3 * coarse + fine, 2) == pytest.approx(0.25, rel=1e-3)
+    assert fine_detail(coarse, coarse + fine, 2) < 1e-3
+    assert np.isnan(fine_detail(fine, np.ones((64, 64)), 4))
+    random = np.random.default_rng(0).standard_normal((64, 64))
+    assert fine_detail(random, random, 3) == 1.0
 
 
 def test_the_noise_is_the_same_in_every_run() -> None:

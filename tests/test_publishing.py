@@ -183,6 +183,8 @@ def test_quality_judges_any_model_on_chosen_cases(tmp_path: Path, capsys: pytest
     report = json.loads(out.read_text())
     assert [entry["case"]["name"] for entry in report] == ["MTF 0.25", "bicubic LR", "MTF 0.25, SNR 100"]
     assert report[0]["gain"]["ibp"]["gain"]["mean"] == pytest.approx(0.0, abs=1e-4), "the same model on both sides"
+    assert report[0]["fine_detail"]["ibp"] == pytest.approx(report[0]["fine_detail"]["model"], rel=1e-3)
+    assert 0 < report[0]["fine_detail"]["bicubic"] < report[0]["fine_detail"]["ibp"]
     assert len(report[0]["kinds"]) == 2
     with pytest.raises(SystemExit, match="no case is called"):
         quality([path, "--cases", "MTF 7"])

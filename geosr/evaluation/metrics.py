@@ -35,6 +35,22 @@ def psnr(estimate: ArrayLike, reference: ArrayLike, *, peak: float) -> float:
     return float("inf") if error == 0.0 else float(20.0 * np.log10(peak / error))
 
 
+def fine_detail(estimate: ArrayLike, reference: ArrayLike, scale: int) -> float:
+    """Power beyond the input's Nyquist frequency, in `estimate` over `reference`: under 1 where it is the softer one.
+
+    That is the power, by the Fourier transform under a Hann window, of all frequencies above 1 / (2 * scale) cycles a
+    pixel along either axis, which no pixel of the input shows. It says how much fine detail there is, and not whether
+    it is true. Both are (height, width) of one shape. NaN where the reference has none.
+    """
+    powers = []
+    for image in (estimate, reference):
+        spectrum = np.fft.fft2(_faded(np.asarray(image, np.float64)))
+        rows, cols = (np.abs(np.fft.fftfreq(n)) for n in spectrum.shape)
+        beyond = np.maximum(rows[:, None], cols[None]) > 0.5 / scale
+        powers.append(float((np.abs(spectrum[beyond]) ** 2).sum()))
+    return powers[0] / powers[1] if powers[1] > 0 else float("nan")
+
+
 def spectral_angle(estimate: ArrayLike, reference: ArrayLike) -> float:
     """Mean angle in degrees between the spectra of two (bands, height, width) arrays (Kruse et al. 1993).
 

@@ -74,7 +74,9 @@ class Observation:
 Method = Callable[[Observation], Floats]
 """Makes (bands, h * scale, w * scale) of an observation."""
 Scores = dict[str, NDArray[np.float64]]
-"""PSNR in dB of every band, by method."""
+"""A figure of every band, by method: PSNR in dB, unless something else was asked for."""
+Measure = Callable[[Floats, Floats, float], float]
+"""A figure of an estimate against the truth, both (height, width) without the border, and the truth's peak."""
 
 
 def load_scenes(path: str | Path) -> list[Scene]:
@@ -105,14 +107,19 @@ def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observat
     return Observation(coarse, mtf, noise, scale, case.mtf)
 
 
-def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int) -> Scores:
-    """PSNR of every band of the scene, by method; the mean over draws of the noise where there is any."""
+def decibels(estimate: Floats, truth: Floats, peak: float) -> float:
+    """The figure of the protocol."""
+    return psnr(estimate, truth, peak=peak)
+
+
+def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int, measure: Measure = decibels) -> Scores:
+    """The figure of every band of the scene, by method; the mean over draws of the noise where there is any."""
     seeds = range(DRAWS if case.snr else 1)
-    draws = [_score(scene, observed(scene, case, scale, seed=seed), methods) for seed in seeds]
+    draws = [_score(scene, observed(scene, case, scale, seed=seed), methods, measure) for seed in seeds]
     return {name: np.mean([draw[name] for draw in draws], axis=0) for name in methods}
 
 
-def _score(scene: Scene, seen: Observation, methods: Mapping[str, Method]) -> Scores:
+def _score(scene: Scene, seen: Observation, methods: Mapping[str, Method], measure: Measure) -> Scores:
     scale = seen.scale
     height, width = (side * scale for side in seen.bands.shape[1:])
     inner = (slice(BORDER * scale, height - BORDER * scale), slice(BORDER * scale, width - BORDER * scale))
@@ -121,7 +128,7 @@ def _score(scene: Scene, seen: Observation, methods: Mapping[str, Method]) -> Sc
     results: Scores = {}
     for name, method in methods.items():
         estimate = method(seen)[:, *inner]
-        results[name] = np.array([psnr(e, t, peak=p) for e, t, p in zip(estimate, truth, peaks, strict=True)])
+        results[name] = np.array([measure(*each) for each in zip(estimate, truth, peaks, strict=True)])
     return results
 
 

@@ -44,9 +44,15 @@ def record(case: Case, scores: Sequence[tuple[str, Scores]], kinds: Mapping[str,
 def figures(report: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What a card tells, by case, in dB: mean PSNR (`psnr`), gains (`over_bicubic`, `over_ibp`: mean, low and high of
     the 95 % interval), the worst band's gain over bicubic and where, the number of bands below bicubic and of all, the
-    number of scenes; gains by kind of scene.
+    number of scenes; gains by kind of scene. `fine_detail` is `metrics.fine_detail`, the median over bands, where told.
     """
     return {entry["case"]["name"]: _told(entry) | {"kinds": _of_kinds(entry)} for entry in report}
+
+
+def typical(scores: Iterable[Scores]) -> dict[str, float]:
+    """The median over all bands of a figure other than PSNR, by method; bands without one are left out."""
+    every = list(scores)
+    return {name: float(np.nanmedian(np.concatenate([each[name] for each in every]))) for name in every[0]}
 
 
 def described(report: Sequence[Mapping[str, Any]], scale: int) -> str:
@@ -88,6 +94,9 @@ def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "scenes": entry["scenes"],
         "psnr": {name: round(mean, 2) for name, mean in entry["psnr"].items()},
+        **(
+            {"fine_detail": {n: round(v, 2) for n, v in entry["fine_detail"].items()}} if "fine_detail" in entry else {}
+        ),
         **_over(entry),
         "worst_band": round(worst["worst"], 2),
         "worst_where": worst["where"],
