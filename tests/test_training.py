@@ -27,7 +27,7 @@ from geosr.evaluation.report import record
 from geosr.models import registry
 from geosr.models.checkpoint import read_card
 from geosr.models.degradation import Degradation
-from geosr.models.networks import fast
+from geosr.models.networks import NETWORKS, fast
 from geosr.models.runtime import network_for
 from geosr.sensors import Observation
 from geosr.training import log
@@ -253,9 +253,20 @@ def test_a_wrong_recipe_is_one_line_that_names_the_key(tmp_path: Path, text: str
         read_recipe(tmp_path / "r.toml")
 
 
-@pytest.mark.parametrize("name", ["fast_x4.toml", "fast_x2.toml", "your_own.toml"])
-def test_the_recipes_of_the_repository_can_be_read(name: str) -> None:
-    assert f"x{read_recipe(ROOT / 'recipes' / name).scale}" in name.replace("your_own", "x2")
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.toml") if path.stem[-3:-1] == "_x")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_of_the_repository_make_what_their_names_say(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert path.stem == f"{recipe.name}_x{recipe.scale}"
+    assert Path(recipe.out).name in (path.stem, f"{path.parent.name}_{path.stem}")
+    assert recipe.generative == (recipe.name == "esrgan")
+    NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
+
+
+def test_the_recipe_to_copy_can_be_read() -> None:
+    assert read_recipe(ROOT / "recipes" / "your_own.toml").scale == 2
 
 
 def test_published_weights_carry_their_card_and_trust_the_noise_a_little_less(tmp_path: Path) -> None:
