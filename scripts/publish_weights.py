@@ -4,9 +4,10 @@
 
 Several checkpoints of one training are averaged, and the noise that the network is told is multiplied by the card's
 `noise_trust`. OUT is a safetensors file whose metadata `geosr_card` is the card as JSON: the TOML's keys (fields of
-`geosr.models.card.Card`), the scale, parameters, halo and multiple of the network as it is loaded, and the figures of
-QUALITY.json, a report of `benchmarks/quality.py --json`. Published once without figures, the file can be measured;
-published again from OUT itself, only the card changes, and what was measured stays unless it is given anew.
+`geosr.models.card.Card`), those of the file that its key `base` names where it has none of its own, the scale,
+parameters, halo and multiple of the network as it is loaded, and the figures of QUALITY.json, a report of
+`benchmarks/quality.py --json`. Published once without figures, the file can be measured; published again from OUT
+itself, only the card changes, and what was measured stays unless it is given anew.
 
 --half stores float16, after it was measured to cost less than .02 dB: on the scenes of --planes, or by the difference
 of QUALITY.json to --half-report, the same of a file stored so.
@@ -87,8 +88,10 @@ def main(
 
 
 def _card(path: Path, scale: int) -> Card:
-    """The card that the TOML makes; by default the network has the model's name and is told blur and noise."""
+    """The card of a TOML and its base; by default the network has the model's name and is told blur and noise."""
     entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "base" in entries:
+        entries = tomllib.loads((path.parent / entries.pop("base")).read_text(encoding="utf-8")) | entries
     if unknown := sorted(entries.keys() - {field.name for field in fields(Card)}):
         raise SystemExit(f"{path} has the unknown key {unknown[0]}; keys are the fields of geosr.models.card.Card")
     entries = {name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()}

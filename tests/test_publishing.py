@@ -54,6 +54,22 @@ def planes(folder: Path, side: int = 96) -> Path:
     return folder / "v.npz"
 
 
+def test_a_card_takes_from_its_base_what_it_does_not_say_itself(tmp_path: Path) -> None:
+    (tmp_path / "all.toml").write_text('licence = "CC0-1.0"\nsummary = "of all"\ntraining_data = ["a", "b"]\n')
+    own = card_file(tmp_path, more='base = "all.toml"\n')
+    publish(trained(tmp_path), own, 2, tmp_path / "mine_x2.safetensors")
+    card = read_card(tmp_path / "mine_x2.safetensors")
+    assert (card.summary, card.licence, card.training_data) == ("a test", "CC0-1.0", ("a", "b"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.card.toml")), ids=lambda path: path.stem)
+def test_the_cards_of_the_repository_are_complete(path: Path) -> None:
+    card = SCRIPT["_card"](path, 4)
+    assert path.name == f"{card.name}.card.toml"
+    said = (card.summary, card.architecture, card.design, card.paper, card.degradation, card.training, card.licence)
+    assert all((*said, card.longer_training, card.training_data, card.limits))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_every_network_is_published_with_what_was_measured_of_it(name: str, tmp_path: Path) -> None:
     out = tmp_path / "mine_x2.safetensors"
