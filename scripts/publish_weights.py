@@ -2,12 +2,12 @@
 
     python scripts/publish_weights.py WEIGHTS[,WEIGHTS...] CARD.toml SCALE OUT [QUALITY.json] [options]
 
-Several checkpoints of one training are averaged, and the noise that the network is told is multiplied by the card's
-`noise_trust`. OUT is a safetensors file whose metadata `geosr_card` is the card as JSON: the TOML's keys (fields of
-`geosr.models.card.Card`), those of the file that its key `base` names where it has none of its own, the scale,
-parameters, halo and multiple of the network as it is loaded, and the figures of QUALITY.json, a report of
-`benchmarks/quality.py --json`. Published once without figures, the file can be measured; published again from OUT
-itself, only the card changes, and what was measured stays unless it is given anew.
+WEIGHTS are models that `geosr train` made, or checkpoints. Several of one training are averaged, and the noise that the
+network is told is multiplied by the card's `noise_trust`. OUT is a safetensors file whose metadata `geosr_card` is the
+card as JSON: the TOML's keys (fields of `geosr.models.card.Card`), those of the file that its key `base` names where it
+has none of its own, the scale, parameters, halo and multiple of the network as it is loaded, and the figures of
+QUALITY.json, a report of `benchmarks/quality.py --json`. Published once without figures, the file can be measured;
+published again from OUT itself, only the card changes, and what was measured stays unless it is given anew.
 
 --half stores float16, after it was measured to cost less than .02 dB: on the scenes of --planes, or by the difference
 of QUALITY.json to --half-report, the same of a file stored so.
@@ -61,10 +61,12 @@ def main(
     """Writes `out`; nothing, where something is wrong: then `ModelError` or `SystemExit` says what."""
     sources = [Path(path) for path in str(weights).split(",")]
     card, tensors = _card(Path(card_path), int(scale)), _mean([load_file(path) for path in sources])
-    if _published(sources):
-        card = _with_what_was_measured(card, read_card(sources[0]))
+    before = _cards(sources)
+    if before and "training" not in before[0].metrics:
+        card = _with_what_was_measured(card, before[0])
     else:
         _trust_noise(tensors, card)
+        card = replace(card, training_gap=card.training_gap or _gap(before))
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "full.safetensors"
         _write(trial, tensors, card)
@@ -101,18 +103,28 @@ def _card(path: Path, scale: int) -> Card:
     return card
 
 
-def _published(sources: list[Path]) -> bool:
-    """Whether these are weights that this script wrote, all or none."""
-    found = {KEY in read_header(path).metadata for path in sources}
-    if len(found) > 1:
+def _cards(sources: list[Path]) -> list[Card]:
+    """The cards of published weights, or of models that `geosr train` made, all or none: checkpoints have none."""
+    found = [read_card(path) for path in sources if KEY in read_header(path).metadata]
+    if found and len(found) < len(sources):
         raise SystemExit("give either checkpoints of a training or published weights, not both")
-    return found.pop()
+    return found
+
+
+def _gap(cards: list[Card]) -> str:
+    """What the last of the models that `geosr train` made says of overfitting; nothing of mere checkpoints."""
+    if not cards or "validation" not in cards[-1].metrics:
+        return ""
+    last = cards[-1]
+    own, others = (last.metrics[part]["over_bicubic"][0] for part in ("training", "validation"))
+    where = f"(x{last.scales[0]}, MTF .25)"
+    return f"{own:+.2f} dB over bicubic on places it was trained on, {others:+.2f} on others {where}"
 
 
 def _with_what_was_measured(card: Card, before: Card) -> Card:
     if card.noise_trust != before.noise_trust:
         raise SystemExit(f"these weights have noise_trust {before.noise_trust} in them; publish the checkpoints anew")
-    kept = ("measured", "metrics", "stored", "half_cost_db")
+    kept = ("measured", "metrics", "stored", "half_cost_db", "training_gap")
     same = {name: getattr(before, name) for name in kept}
     return replace(card, **same, speed=card.speed or before.speed)
 

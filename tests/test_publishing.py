@@ -17,7 +17,7 @@ from geosr.evaluation import speed
 from geosr.evaluation.protocol import Case, Scene, compare
 from geosr.evaluation.report import cost, described, figures, kind_of, record
 from geosr.models import shelf
-from geosr.models.card import Card
+from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
 from geosr.models.engines import Padded
 from geosr.models.networks import NETWORKS
@@ -60,6 +60,22 @@ def test_a_card_takes_from_its_base_what_it_does_not_say_itself(tmp_path: Path) 
     publish(trained(tmp_path), own, 2, tmp_path / "mine_x2.safetensors")
     card = read_card(tmp_path / "mine_x2.safetensors")
     assert (card.summary, card.licence, card.training_data) == ("a test", "CC0-1.0", ("a", "b"))
+
+
+def test_the_gap_between_training_and_validation_goes_from_the_run_into_the_card(tmp_path: Path) -> None:
+    channels, blocks = SMALL["edsr"]
+    gains = {"training": {"over_bicubic": [3, 2, 4]}, "validation": {"over_bicubic": [2.5, 2, 3]}}
+    run = Card("mine", "a run", (2,), network="edsr", channels=channels, blocks=blocks, metrics=gains)
+    save_file(dict(shaken("edsr").state_dict()), tmp_path / "model.safetensors", {KEY: run.to_json()})
+    out, checkpoint = tmp_path / "mine_x2.safetensors", tmp_path / "other_x2.safetensors"
+    publish(tmp_path / "model.safetensors", card_file(tmp_path), 2, out)
+    card = read_card(out)
+    assert card.training_gap == "+3.00 dB over bicubic on places it was trained on, +2.50 on others (x2, MTF .25)"
+    assert card.metrics == {}
+    publish(trained(tmp_path), card_file(tmp_path), 2, checkpoint)
+    assert all(torch.equal(value, load_file(checkpoint)[name]) for name, value in load_file(out).items())
+    publish(out, card_file(tmp_path), 2, out)
+    assert read_card(out).training_gap == card.training_gap
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.card.toml")), ids=lambda path: path.stem)
