@@ -115,7 +115,8 @@ def facts(cards: list[Card]) -> Iterator[str]:
     )
     for each in cards:
         if each.stored != "float32":
-            cost = "" if each.half_cost_db is None else f", which was measured to cost {each.half_cost_db:.3f} dB"
+            spent = None if each.half_cost_db is None else round(each.half_cost_db, 3) + 0.0  # no minus before a zero
+            cost = "" if spent is None else f", which was measured to cost {spent:.3f} dB"
             yield f"Weights for x{each.scales[0]} are stored as {each.stored}{cost}."
     words = {
         "Degradation in training": card.degradation,
