@@ -244,6 +244,9 @@ def test_the_smallest_recipe_has_a_default_for_everything_else(tmp_path: Path) -
         ('scale = 2\n[loss]\nssim = 0\n[data]\ntrain = "*.tif"', "gives nothing a weight"),
         ('scale = 2\n[data]\ntrain = "*.tif"\nunlabelled = "*.tif"', "go together"),
         ('scale = 2\n[pairs]\nlr = "*.tif"', "lacks a key"),
+        ('scale = 2\n[adversary]\nlayers = 3\n[data]\ntrain = "*.tif"', "unknown key layers; known are channels"),
+        ('scale = 2\n[adversary]\nrate = 0\n[data]\ntrain = "*.tif"', "rate is 0; it must be above 0"),
+        ('scale = 2\npatch = 8\n[loss]\nabsolute = 1\nadversarial = 1\n[data]\ntrain = "*.tif"', "12 input pixels"),
         ("scale = ", "is no TOML"),
     ],
 )

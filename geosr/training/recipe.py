@@ -217,6 +217,11 @@ def _check(recipe: Recipe, path: str) -> None:
     for key in ("patch", "batch", "steps", "minutes", "rate", "channels", "blocks", "save_every"):
         if not getattr(recipe, key) > 0:
             raise InputError(f"{path}: {key} is {getattr(recipe, key)}; it must be above 0")
+    for key in ("channels", "rate"):
+        if not getattr(recipe.adversary, key) > 0:
+            raise InputError(f"[adversary] of {path}: {key} is {getattr(recipe.adversary, key)}; it must be above 0")
+    if recipe.generative and recipe.patch < 12:
+        raise InputError(f"{path}: patch is {recipe.patch}; an adversary has to see 12 input pixels or more")
     if not (recipe.data.train or recipe.pairs):
         raise InputError(f'{path} names nothing to train on; add [data] with train = "folder/**/*.tif", or [pairs]')
     check_losses(recipe.loss, path, unlabelled=bool(recipe.data.unlabelled))
