@@ -459,7 +459,7 @@ def test_two_processes_end_with_the_same_weights(recipe: Recipe, tmp_path: Path)
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from geosr.training import loop; from geosr.training.recipe import read_recipe\n"
-        "from geosr.training.trainer import save_tensors; from pathlib import Path\n"
+        "from geosr.training.state import save_tensors; from pathlib import Path\n"
         "kept = []\n"
         "class Kept(loop.Trainer):\n"
         "    def __init__(self, *a, **k):\n"

@@ -112,3 +112,8 @@ def _of_kinds(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _over(entry: Mapping[str, Any]) -> dict[str, list[float]]:
     gains = {name: entry["gain"][name]["gain"] for name in OPPONENTS}
     return {f"over_{name}": [round(gain[key], 2) for key in ("mean", "low", "high")] for name, gain in gains.items()}
+
+
+def _sharp(entry: Mapping[str, Any]) -> dict[str, Any]:
+    known = entry.get("fine_detail")
+    return {"fine_detail": {name: round(value, 2) for name, value in known.items()}} if known else {}

@@ -35,7 +35,8 @@ from geosr.sensors import Observation
 from geosr.training.patches import Patches, Plane, contrast_of, step_of
 from geosr.training.recipe import Recipe
 from geosr.training.samples import Degraded, sharp_side
-from geosr.training.trainer import Material, Progress, Trainer, save_tensors
+from geosr.training.state import save_tensors
+from geosr.training.trainer import Material, Progress, Trainer
 from geosr.training.validation import estimate
 from geosr.window import Window
 

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from geosr.training.losses import ADVERSARIAL, PERCEPTUAL, Outcome
+from geosr.training.losses import Outcome
+from geosr.training.recipe import ADVERSARIAL, PERCEPTUAL
+from geosr.training.state import learner_state, load_learner
 from geosr.training.team import Team
 
 SLOPE = 0.2
@@ -96,18 +98,11 @@ class Adversary:
 
     def state(self) -> dict[str, Tensor]:
         """All that decides how it goes on."""
-        state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            state |= {f"optimiser.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
-        return state
+        return learner_state(self.network, self.optimiser)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Goes on from what `state` gave. Raises `RuntimeError` where that was another network's."""
-        self.network.load_state_dict(_part(state, "network."))
-        kept = self.optimiser.state_dict()
-        names = [name for name, _ in self.network.named_parameters()]
-        kept["state"] = {i: known for i, name in enumerate(names) if (known := _part(state, f"optimiser.{name}."))}
-        self.optimiser.load_state_dict(kept)
+        load_learner(self.network, self.optimiser, state)
 
 
 def shown(o: Outcome, image: Tensor) -> Tensor:
@@ -123,7 +118,3 @@ def _relativistic(better: Tensor, worse: Tensor) -> Tensor:
 def _apart(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
     sizes = [(true.abs().mean() + SMALLEST) for true in wanted]
     return torch.stack([F.l1_loss(a, b) / size for a, b, size in zip(made, wanted, sizes, strict=True)]).mean()
-
-
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

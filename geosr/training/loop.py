@@ -23,8 +23,9 @@ from geosr.training.places import held_out
 from geosr.training.publish import publish
 from geosr.training.recipe import Recipe
 from geosr.training.samples import Degraded, Paired, Source, Unlabelled, sharp_side
+from geosr.training.state import save_tensors
 from geosr.training.team import Team, joined
-from geosr.training.trainer import STATE, Material, Progress, Trainer, learning_rate, save_tensors
+from geosr.training.trainer import STATE, Material, Progress, Trainer, learning_rate
 from geosr.training.validation import Validation, by_network, cases_of, cases_of_pairs
 
 BEST = "best.safetensors"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geosr.errors import InputError
 from geosr.models.degradation import degrade
+from geosr.training.recipe import ADVERSARIAL, PERCEPTUAL
 
 SMOOTH = 1e-4
 """Squared error below which the absolute error counts as a square, so that it has a gradient everywhere."""
@@ -116,10 +117,6 @@ LOSSES: dict[str, Loss] = {
     "consistency": consistency,
 }
 """What a recipe can ask to be minimised."""
-
-ADVERSARIAL, PERCEPTUAL = "adversarial", "perceptual"
-"""The names of what an adversary has to say (`geosr.training.adversary`), which a network that is to draw what it
-cannot know is trained by."""
 
 UNLABELLED = "unlabelled"
 """The name under which a recipe weighs `consistency` on scenes that have no truth."""

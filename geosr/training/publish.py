@@ -12,7 +12,8 @@ from geosr.evaluation.metrics import bootstrap
 from geosr.models.card import KEY, Card
 from geosr.models.networks import BandNetwork
 from geosr.training.recipe import Recipe
-from geosr.training.trainer import Progress, save_tensors
+from geosr.training.state import save_tensors
+from geosr.training.trainer import Progress
 from geosr.training.validation import MTF, Case, Method, Validation
 
 WIDE = 0.5

@@ -19,6 +19,10 @@ from geosr.errors import InputError
 
 T = TypeVar("T")
 
+ADVERSARIAL, PERCEPTUAL = "adversarial", "perceptual"
+"""Losses that an adversary stands behind (`geosr.training.adversary`), by which a network learns to draw what it cannot
+know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -141,7 +145,7 @@ class Recipe:
     @property
     def generative(self) -> bool:
         """Whether an adversary takes part."""
-        return any(self.loss.get(name, 0.0) > 0 for name in ("adversarial", "perceptual"))
+        return any(self.loss.get(name, 0.0) > 0 for name in (ADVERSARIAL, PERCEPTUAL))
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -24,6 +24,7 @@ from geosr.training.recipe import Recipe
 from geosr.training.samples import CROP, Sample, Source, joined
 from geosr.training.soap import Soap
 from geosr.training.start import adopt, starting_weights
+from geosr.training.state import learner_state, load_learner, part, save_tensors
 from geosr.training.team import Team
 
 STATE = "state.safetensors"
@@ -160,20 +161,16 @@ class Trainer:
         try:
             state = load_file(folder / STATE)
             step, seconds, loss, best, stale = state.pop("progress").tolist()
-            self.network.load_state_dict(_part(state, "network."))
+            load_learner(self.network, self.optimiser, state)
             if self.adversary is not None:
-                self.adversary.load(_part(state, "adversary."))
+                self.adversary.load(part(state, "adversary."))
         except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
             line = " ".join(str(error).split())[:120]
             raise InputError(
                 f"{folder} holds a run that this recipe can't go on with ({line}); name another out, or remove it"
             ) from None
         self.progress = Progress(int(step), seconds, loss, best, int(stale))
-        self.average = {name: value.to(self.device) for name, value in _part(state, "average.").items()}
-        kept = self.optimiser.state_dict()
-        names = [name for name, _ in self.network.named_parameters()]
-        kept["state"] = {i: _part(state, f"optimiser.{name}.") for i, name in enumerate(names)}
-        self.optimiser.load_state_dict(kept)
+        self.average = {name: value.to(self.device) for name, value in part(state, "average.").items()}
         for number, source in enumerate(self.material.sources):
             if (known := state.get(f"random.{self.team.rank}.{number}")) is not None:
                 source.set_state(known.numpy().tobytes())
@@ -237,10 +234,8 @@ class Trainer:
         now = self.progress
         figures = [now.step, now.seconds, now.loss, now.best, now.stale]
         state = {"progress": torch.tensor(figures, dtype=torch.float64)}
-        state |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        state |= learner_state(self.network, self.optimiser)
         state |= {f"average.{name}": value for name, value in self.average.items()}
-        for name, parameter in self.network.named_parameters():
-            state |= {f"optimiser.{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
         if self.adversary is not None:
             state |= {f"adversary.{name}": value for name, value in self.adversary.state().items()}
         for rank, states in enumerate(sources):
@@ -261,16 +256,3 @@ def _adam(parameters: Iterable[Parameter], rate: float) -> Optimizer:
 
 OPTIMISERS: dict[str, Callable[[Iterable[Parameter], float], Optimizer]] = {"adam": _adam, "soap": Soap}
 """What a recipe can ask to be minimised with."""
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, under a partial name first: a killed run leaves the former one whole."""
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial, metadata)
-    partial.chmod(0o644)
-    partial.replace(path)
-
-
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Copies: tensors in a file's buffer are aligned otherwise, and products of those are rounded otherwise."""
-    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}
