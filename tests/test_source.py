@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,7 +19,7 @@ import rasterio
 
 from geosr.errors import GeosrError, InputError, PlaceError
 from geosr.io.describe import describe
-from geosr.io.environment import CACHE_BYTES, gdal_path, is_remote
+from geosr.io.environment import CACHE_BYTES, CACHE_BYTES_MOST, gdal_path, is_remote
 from geosr.io.scene import Scene, open_scene, sample_windows
 from geosr.io.source import FileSource, close
 from geosr.radiometry import DTYPES
@@ -218,12 +221,43 @@ def test_a_file_is_opened_once_a_thread(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(opened) == 2
 
 
-def test_gdals_cache_is_small(tmp_path: Path) -> None:
-    from rasterio.env import get_gdal_config
+_CACHE = """
+import sys
+from rasterio.env import get_gdal_config
+from geosr.io.scene import open_scene
+from geosr.window import Window
+for path in sys.argv[1:]:
+    open_scene(path).source.pixels(Window(0, 0, 1, 1))
+    print(get_gdal_config("GDAL_CACHEMAX"))
+"""
 
-    whole(open_scene(scenes.make_plain(tmp_path)))
-    with rasterio.Env():
-        assert get_gdal_config("GDAL_CACHEMAX") == CACHE_BYTES
+
+def _caches(*paths: Path, **environment: str) -> list[int]:
+    """Bytes of GDAL's cache in a new process, after each of the files."""
+    # Not what an earlier test's process has grown to.
+    command = [sys.executable, "-c", _CACHE, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    return [int(line) for line in done.stdout.split()]
+
+
+def _wide(path: Path, width: int) -> Path:
+    """An empty file of four bands whose row of blocks, 512 pixels high, takes 4096 bytes a pixel of its width."""
+    kept = {"driver": "GTiff", "width": width, "height": 512, "count": 4, "dtype": "uint16"}
+    kept |= {"crs": scenes.UTM, "transform": scenes.NORTH_UP, "tiled": True, "blockxsize": 512, "blockysize": 512}
+    with rasterio.open(path, "w", SPARSE_OK=True, **kept):
+        pass
+    return path
+
+
+def test_gdals_cache_holds_a_row_of_blocks_within_limits(tmp_path: Path) -> None:
+    plain = scenes.make_plain(tmp_path)
+    row, wider = _wide(tmp_path / "row.tif", 16384), _wide(tmp_path / "wider.tif", 40960)
+    assert _caches(plain, row, plain, wider) == [CACHE_BYTES, 2**26, 2**26, CACHE_BYTES_MOST]
+
+
+def test_a_cache_that_the_user_has_set_stays(tmp_path: Path) -> None:
+    assert _caches(_wide(tmp_path / "wider.tif", 40960), GDAL_CACHEMAX="20") == [20 * 2**20]
 
 
 def test_a_file_that_vanishes_is_named_with_its_window(tmp_path: Path) -> None:

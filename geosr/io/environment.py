@@ -12,14 +12,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-CACHE_BYTES = 96 * 2**20
-"""GDAL's block cache; its default, 5 % of the machine, is most of a streaming tool's footprint."""
+CACHE_BYTES = 48 * 2**20
+"""GDAL's block cache at its least; its default, 5 % of the machine, is most of a streaming tool's footprint."""
+
+CACHE_BYTES_MOST = 96 * 2**20
+"""And at its most, for files of which one row of blocks is that large: a Sentinel-2 JPEG2000 in four bands."""
 
 DRIVERS = (
     "GTiff", "VRT", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JPEGXL", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF",
@@ -73,7 +77,7 @@ def reading(path: str) -> Iterator[Complaints]:
 
     What the user has set in the process's environment wins over the network settings, never over the safe ones.
     """
-    _limit_cache()
+    _cache_at_least(CACHE_BYTES)
     options = dict(_ALWAYS)
     if is_remote(path):
         options |= {key: value for key, value in _OVER_NETWORK.items() if key not in os.environ}
@@ -82,9 +86,14 @@ def reading(path: str) -> Iterator[Complaints]:
 
 
 def open_dataset(path: str) -> DatasetReader:
-    """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself."""
+    """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself.
+
+    GDAL's cache then holds one row of its blocks, within the limits above: tiles side by side share those blocks.
+    """
     with quietly():
-        return DatasetReader(path, driver=list(DRIVERS))
+        dataset = DatasetReader(path, driver=list(DRIVERS))
+    _cache_at_least(min(_row_of_blocks(dataset), CACHE_BYTES_MOST))
+    return dataset
 
 
 @contextmanager
@@ -185,15 +194,29 @@ def _patience() -> float:
     return float(given) if given.isdigit() and given != "0" else math.inf
 
 
-_limited: list[int] = []
+def _row_of_blocks(dataset: DatasetReader) -> int:
+    """Bytes of the blocks side by side over all bands; a mosaic's own blocks say nothing of those of its files."""
+    if dataset.driver in ("VRT", "SENTINEL2"):
+        return CACHE_BYTES_MOST
+    height = max((rows for rows, _ in dataset.block_shapes), default=0)
+    return int(height) * int(dataset.width) * sum(_bytes_a_pixel(dtype) for dtype in dataset.dtypes)
 
 
-def _limit_cache() -> None:
-    """Once a process; a limit that the user has set stays."""
-    if os.getpid() not in _limited:
-        if "GDAL_CACHEMAX" not in os.environ:
-            set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
-        _limited[:] = [os.getpid()]
+def _bytes_a_pixel(dtype: str) -> int:
+    # GDAL's complex_int16 is no dtype of numpy's; such a band is refused later, in one line.
+    return np.dtype(dtype).itemsize if dtype in np.sctypeDict else 4
+
+
+_cache: dict[int, int] = {}
+"""Bytes that GDAL's cache has, by process; a fork starts anew."""
+
+
+def _cache_at_least(size: int) -> None:
+    """GDAL's cache grows to `size` bytes and never shrinks; a limit that the user has set stays."""
+    process = os.getpid()
+    if "GDAL_CACHEMAX" not in os.environ and _cache.get(process, 0) < size:
+        set_gdal_config("GDAL_CACHEMAX", size)
+        _cache[process] = size
 
 
 GdalError = (RasterioError, CPLE_BaseError, OSError, ValueError, TypeError, AttributeError, KeyError)
