@@ -404,8 +404,16 @@ def test_a_run_starts_from_a_model_by_its_name(recipe: Recipe) -> None:
     shipped = load_file(registry.locate("fast", 2) or "")
     start = trainer(replace(recipe, start_from="fast", channels=32, blocks=8))
     assert torch.equal(start.network.state_dict()["tail.weight"], shipped["tail.weight"])
+    with pytest.raises(InputError, match="'fast_x7': fast has scales 2"):
+        trainer(replace(recipe, start_from="fast_x7"))
     with pytest.raises(InputError, match="no weights to start from"):
         trainer(replace(recipe, start_from="bicubic"))
+
+
+def test_a_run_starts_from_a_model_at_a_scale_that_is_named(recipe: Recipe) -> None:
+    shipped = load_file(registry.locate("fast", 4) or "")
+    start = trainer(replace(recipe, start_from="fast_x4", channels=32, blocks=8)).network.state_dict()
+    assert torch.equal(start["head.weight"], shipped["head.weight"])
 
 
 def test_bfloat16_trains_about_as_float32_does(recipe: Recipe) -> None:

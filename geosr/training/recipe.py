@@ -129,8 +129,8 @@ class Recipe:
     noisy: float = 0.5
     """Share of samples with noise."""
     start_from: str = ""
-    """A model's name or weights to start from; of another scale, all but the last convolution is taken over. A smaller
-    EDSR, such as `fast`, is grown."""
+    """A model to start from, by name (`fast`: at this scale if there is one; `fast_x4`: at that scale), or weights; of
+    another scale, all but the last convolution is taken over. A smaller EDSR, such as `fast`, is grown."""
     save_every: int = 250
     """Steps between checkpoints."""
     check_every: int = 500

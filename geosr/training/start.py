@@ -16,11 +16,19 @@ _GAINS = "gains.second."
 
 
 def starting_weights(start: str, scale: int) -> dict[str, Tensor]:
-    """The tensors of a model's name, at the scale or else another, or of a safetensors file. Raises `ModelError`."""
-    if start not in registry.names():
+    """The tensors of a model's name, at the scale or else its largest; of `NAME_xN`, at N; or of a safetensors file.
+
+    Raises `ModelError` where there is no such file, `InputError` where the model has no weights, or none at N.
+    """
+    name, _, asked = start.rpartition("_x")
+    if name not in registry.names() or not asked.isdigit():
+        name, asked = start, ""
+    if name not in registry.names():
         return read_tensors(Path(start))
-    scales = registry.card(start).scales
-    path = registry.locate(start, scale if scale in scales else scales[-1])
+    scales = registry.card(name).scales
+    if asked and int(asked) not in scales:
+        raise InputError(f"start_from = {start!r}: {name} has scales {', '.join(map(str, scales))}")
+    path = registry.locate(name, int(asked) if asked else scale if scale in scales else scales[-1])
     if path is None:
         raise InputError(f"start_from = {start!r}: this model has no weights to start from")
     return read_tensors(path)
