@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from geosr.errors import GeosrError
 from geosr.evaluation.methods import back_projection, bicubic, of_model
 from geosr.evaluation.metrics import fine_detail
-from geosr.evaluation.protocol import Case, Floats, Method, Scene, Scores, load_scenes, score
+from geosr.evaluation.protocol import Case, Floats, decibels, load_scenes, measured
 from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.models.runtime import prepare_process
 from geosr.sensors import DEFAULT_MTF
@@ -71,26 +70,22 @@ def main(arguments: list[str] | None = None) -> None:
     report = []
     with prepare_process(threads=1), ThreadPoolExecutor(options.workers) as pool:
         for case in cases:
-            judge = partial(score, case=case, methods=methods, scale=options.scale)
-            scores = list(zip([scene.name for scene in scenes], pool.map(judge, scenes), strict=True))
+            measures = (decibels, partial(detail, scale=options.scale)) if case.name == JUDGED else (decibels,)
+            judge = partial(measured, case=case, methods=methods, scale=options.scale, measures=measures)
+            results = list(pool.map(judge, scenes))
+            scores = [(scene.name, each[0]) for scene, each in zip(scenes, results, strict=True)]
             report.append(record(case, scores, kinds))
             print(row(report[-1]), flush=True)
             if case.name == JUDGED:
-                report[-1]["fine_detail"] = sharp = fine_details(scenes, case, methods, options.scale, pool.map)
+                report[-1]["fine_detail"] = sharp = typical(each[1] for each in results)
                 print(f"power beyond the input's Nyquist frequency over the truth's, median: {figures_of(sharp)}")
             if options.json:  # after each case: a long run that is cut off leaves what it has
                 options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
-def fine_details(
-    scenes: Sequence[Scene], case: Case, methods: dict[str, Method], scale: int, mapped: Callable[..., Iterable[Scores]]
-) -> dict[str, float]:
-    """How much fine detail there is, true or not, by method."""
-
-    def measure(estimate: Floats, truth: Floats, peak: float) -> float:
-        return fine_detail(estimate, truth, scale)
-
-    return typical(mapped(partial(score, case=case, methods=methods, scale=scale, measure=measure), scenes))
+def detail(estimate: Floats, truth: Floats, peak: float, *, scale: int) -> float:
+    """How much fine detail there is, true or not."""
+    return fine_detail(estimate, truth, scale)
 
 
 def figures_of(values: dict[str, float]) -> str:

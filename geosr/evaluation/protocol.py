@@ -9,7 +9,7 @@ draws of it: it is the method that is judged, not one draw. Figures are averaged
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,23 +112,34 @@ def decibels(estimate: Floats, truth: Floats, peak: float) -> float:
     return psnr(estimate, truth, peak=peak)
 
 
-def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int, measure: Measure = decibels) -> Scores:
-    """The figure of every band of the scene, by method; the mean over draws of the noise where there is any."""
+def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int) -> Scores:
+    """The PSNR of every band of the scene, dB, by method; the mean over draws of the noise where there is any."""
+    return measured(scene, case, methods, scale, (decibels,))[0]
+
+
+def measured(
+    scene: Scene, case: Case, methods: Mapping[str, Method], scale: int, measures: Sequence[Measure]
+) -> list[Scores]:
+    """As `score`, for each of some measures; each method runs once for all of them."""
     seeds = range(DRAWS if case.snr else 1)
-    draws = [_score(scene, observed(scene, case, scale, seed=seed), methods, measure) for seed in seeds]
-    return {name: np.mean([draw[name] for draw in draws], axis=0) for name in methods}
+    draws = [_measured(scene, observed(scene, case, scale, seed=seed), methods, measures) for seed in seeds]
+    means = {name: np.mean([draw[name] for draw in draws], axis=0) for name in methods}
+    return [{name: figures[index] for name, figures in means.items()} for index in range(len(measures))]
 
 
-def _score(scene: Scene, seen: Observation, methods: Mapping[str, Method], measure: Measure) -> Scores:
+def _measured(
+    scene: Scene, seen: Observation, methods: Mapping[str, Method], measures: Sequence[Measure]
+) -> dict[str, NDArray[np.float64]]:
+    """(measures, bands) by method."""
     scale = seen.scale
     height, width = (side * scale for side in seen.bands.shape[1:])
     inner = (slice(BORDER * scale, height - BORDER * scale), slice(BORDER * scale, width - BORDER * scale))
     truth = scene.bands[:, :height, :width][:, *inner]
     peaks = [float(np.ptp(band)) for band in scene.bands]
-    results: Scores = {}
+    results = {}
     for name, method in methods.items():
-        estimate = method(seen)[:, *inner]
-        results[name] = np.array([measure(*each) for each in zip(estimate, truth, peaks, strict=True)])
+        bands = list(zip(method(seen)[:, *inner], truth, peaks, strict=True))
+        results[name] = np.array([[measure(*band) for band in bands] for measure in measures])
     return results
 
 
