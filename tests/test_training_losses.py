@@ -13,7 +13,7 @@ from geosr.errors import InputError
 from geosr.evaluation.metrics import spectral_angle
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
-from geosr.training.losses import LOSSES, Outcome, consistency, decibels, spectral, ssim, total
+from geosr.training.losses import LOSSES, Outcome, below_bicubic, consistency, decibels, spectral, ssim, total
 
 
 def outcome(error: Tensor, truth: Tensor | None = None, scale: int = 2) -> Outcome:
@@ -45,6 +45,16 @@ def test_the_loss_in_decibels_is_the_logarithm_of_psnr() -> None:
     error = 4 * noise(side=40)
     fall = float(decibels(outcome(error)) - decibels(outcome(error / 2))) * 10 / math.log(10)
     assert fall == pytest.approx(20 * math.log10(2), abs=0.02)
+
+
+def test_only_what_ends_below_bicubic_is_charged_for_it() -> None:
+    start = outcome(noise(side=40))
+    bicubic = 40 * (start.base - start.truth)
+    far = replace(start, base=start.truth + bicubic)
+    for share, factor in ((0.5, 1.0), (1.0, 1.0), (2.0, 4.0)):
+        assert float(below_bicubic(replace(far, error=share * bicubic))) == pytest.approx(math.log(factor), abs=1e-3)
+    one_of_three = torch.tensor([2.0, 0.5, 0.5]).view(3, 1, 1, 1) * bicubic
+    assert float(below_bicubic(replace(far, error=one_of_three))) == pytest.approx(math.log(4) / 3, abs=1e-3)
 
 
 def test_ssim_is_that_of_its_definition_and_deaf_to_a_mean_and_a_gain() -> None:

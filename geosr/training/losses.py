@@ -20,6 +20,9 @@ from geosr.training.recipe import ADVERSARIAL, PERCEPTUAL
 SMOOTH = 1e-4
 """Squared error below which the absolute error counts as a square, so that it has a gradient everywhere."""
 
+FLAT = 5e-3
+"""Mean squared error from which on a patch counts in full in losses that take its logarithm."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -55,7 +58,16 @@ def decibels(o: Outcome) -> Tensor:
     Every scene then counts alike, whether little or much of it can be restored. The constant keeps flat patches, of
     which an image has many and whose error hardly matters to it, from counting most.
     """
-    return torch.log((o.error * o.error).mean(dim=(1, 2, 3)) + 5e-3).mean()
+    return _log_square(o.error).mean()
+
+
+def below_bicubic(o: Outcome) -> Tensor:
+    """By how much samples end below bicubic, in the unit of `decibels`; those above count nothing. Mean over samples.
+
+    Where noise drowns the detail, as over water, bicubic is all that there is to have, and a mean hardly notices
+    what is lost on a few such bands.
+    """
+    return F.relu(_log_square(o.error) - _log_square(o.base - o.truth)).mean()
 
 
 def ssim(o: Outcome) -> Tensor:
@@ -111,6 +123,7 @@ def charbonnier(error: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {
     "absolute": absolute,
     "decibels": decibels,
+    "below_bicubic": below_bicubic,
     "ssim": ssim,
     "gradient": gradient,
     "spectral": spectral,
@@ -143,6 +156,11 @@ def total(outcome: Outcome, weights: Mapping[str, float]) -> Tensor:
     """The weighted sum of the losses named."""
     terms = [weight * LOSSES[name](outcome) for name, weight in weights.items() if name in LOSSES and weight > 0]
     return torch.stack(terms).sum()
+
+
+def _log_square(error: Tensor) -> Tensor:
+    """(n,) logarithm of the mean square of each sample, and a little."""
+    return torch.log((error * error).mean(dim=(1, 2, 3)) + FLAT)
 
 
 def _blurred(x: Tensor) -> Tensor:
