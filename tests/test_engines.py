@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from geosr.errors import InputError
 from geosr.models import engines
 from geosr.models.networks import NETWORKS, BandNetwork
 
@@ -94,3 +95,8 @@ def test_gain_and_offset_pass_through_every_network(name: str) -> None:
     plain = run(ready, band)
     changed = run(ready, 0.01 * band - 3.0, noise=0.03)
     assert float((changed - (0.01 * plain - 3.0)).abs().max()) < 2e-4
+
+
+def test_a_transformer_says_what_channels_it_takes() -> None:
+    with pytest.raises(InputError, match="a multiple of 12, found 16"):
+        NETWORKS["swin"](4, 16, 1)

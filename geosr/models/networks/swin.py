@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geosr.errors import InputError
 from geosr.models.networks.band import BandNetwork, BlurGains, conv, with_noise
 
 WINDOW = 8
 """Side of an attention window, source pixels."""
-HEADS = 6
+HEAD = 12
+"""Channels of an attention head; half as many heads take half the time, and heads of six channels see little."""
 SMALLEST = 1e-12
 """Keeps a direction finite where all features are 0."""
 
@@ -29,6 +31,8 @@ class Swin(BandNetwork):
 
     def __init__(self, scale: int, channels: int = 60, blocks: int = 4) -> None:
         super().__init__(scale)
+        if channels % HEAD:
+            raise InputError(f"a transformer's channels are a multiple of {HEAD}, found {channels}")
         self.head = conv(2, channels)
         self.groups = nn.ModuleList(Group(channels, self.DEPTH) for _ in range(blocks))
         self.gains = BlurGains(channels, blocks + 1)
@@ -94,8 +98,8 @@ class Attention(nn.Module):
         super().__init__()
         self.mix = nn.Linear(channels, 3 * channels, bias=False)
         self.out = nn.Linear(channels, channels, bias=False)
-        self.temperature = nn.Parameter(torch.full((HEADS, 1, 1), 2.0))
-        self.places = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, HEADS))
+        self.temperature = nn.Parameter(torch.full((channels // HEAD, 1, 1), 2.0))
+        self.places = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, channels // HEAD))
         self.register_buffer("pairs", _pairs(), persistent=False)
         with torch.no_grad():
             self.out.weight.mul_(0.2)
@@ -103,10 +107,10 @@ class Attention(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """(windows, pixels, channels)."""
         count, pixels, channels = windows.shape
-        mixed = self.mix(windows).view(count, pixels, 3, HEADS, channels // HEADS).permute(2, 0, 3, 1, 4)
-        query, key, value = _direction(mixed[0]), _direction(mixed[1]), mixed[2]
+        mixed = self.mix(windows).view(count, pixels, 3, channels // HEAD, HEAD).permute(2, 0, 3, 1, 4)
+        query, key, value = _direction(mixed[0]) * torch.exp(self.temperature), _direction(mixed[1]), mixed[2]
         bias = self.places[self.get_buffer("pairs")].permute(2, 0, 1)
-        weights = torch.softmax(query @ key.transpose(-2, -1) * torch.exp(self.temperature) + bias, -1)
+        weights = torch.softmax(query @ key.transpose(-2, -1) + bias, -1)
         result: Tensor = self.out((weights @ value).transpose(1, 2).reshape(count, pixels, channels))
         return result
 
