@@ -35,6 +35,7 @@ def test_place_type_and_metadata_are_kept(tmp_path: Path, make: Callable[[Path],
         )  # fmt: skip
         assert (len(dst.gcps[0]), dst.rpcs is None) == (len(src.gcps[0]), src.rpcs is None)
         assert set(src.tag_namespaces()) <= set(dst.tag_namespaces()) | {"xml:VRT"}
+        assert dst.transform.is_identity == src.transform.is_identity
         if not src.transform.is_identity:
             for col, row in ((0, 0), (src.width, 0), (0, src.height), (src.width, src.height)):
                 old, new = placed(src.transform, col, row), placed(dst.transform, 2 * col, 2 * row)

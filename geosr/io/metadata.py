@@ -92,8 +92,9 @@ class Metadata:
     def zoom(self, scale: int, provenance: Mapping[str, str] | None = None) -> Metadata:
         """The same for a grid with `scale` times as many pixels each way on the same ground.
 
-        Transform terms are divided, control points multiplied (their heights stay), RPC offsets and scales follow,
-        resolution tags are multiplied. `provenance` joins the default namespace.
+        Transform terms are divided (not those of pixels without coordinates: GDAL would take a transform for a place, and
+        before RPCs), control points multiplied (their heights stay), RPC offsets and scales follow, resolution tags are
+        multiplied. `provenance` joins the default namespace.
         """
         tags = {space: dict(items) for space, items in (self.tags or {}).items()}
         default = {key: _finer(key, value, scale) for key, value in tags.get("", {}).items()}
@@ -104,12 +105,17 @@ class Metadata:
         tags[""] = default | {key: str(value) for key, value in (provenance or {}).items()}
         return replace(
             self,
-            transform=_divided(self.transform, scale),
+            transform=self.transform if self._is_placeless else _divided(self.transform, scale),
             gcps=tuple(_multiplied(point, scale) for point in self.gcps),
             rpcs=None if self.rpcs is None else _finer_rpcs(self.rpcs, scale),
             tags=tags,
             warnings=(*self.warnings, *trouble),
         )
+
+    @property
+    def _is_placeless(self) -> bool:
+        """Whether the transform is what a file without one has."""
+        return self.transform.is_identity and (self.crs is None or self.rpcs is not None)
 
     @property
     def creation_options(self) -> dict[str, str]:
