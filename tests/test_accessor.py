@@ -39,6 +39,42 @@ def test_dimensions_in_another_order_are_written_as_bands(tmp_path: Path) -> Non
         assert np.array_equal(file.read(), stored)
 
 
+def _calibrated(path: Path) -> Path:
+    scenes.make_plain(path.parent, path.name)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("B02", "B03", "B04")
+        file.scales, file.offsets, file.units = (1e-4, 2e-4, 4e-4), (-0.1, 0.0, 0.2), ("a", "", "c")
+    return path
+
+
+@pytest.mark.parametrize("order", [[2, 1, 0], [0, 2], [1]])
+def test_calibration_follows_the_bands_that_are_chosen(tmp_path: Path, order: list[int]) -> None:
+    array = geosr.open_raster(_calibrated(tmp_path / "a.tif")).isel(band=order)
+    for number, each in enumerate((array, array.squeeze("band") if len(order) == 1 else array)):
+        path = each.geosr.upscale("nearest", 2).geosr.to_geotiff(tmp_path / f"{number}.tif")
+        with rasterio.open(path) as file, rasterio.open(tmp_path / "a.tif") as source:
+            for name in ("descriptions", "scales", "offsets", "units"):
+                assert getattr(file, name) == tuple(getattr(source, name)[band] for band in order)
+
+
+def test_calibration_of_other_bands_is_refused(tmp_path: Path) -> None:
+    array = geosr.open_raster(scenes.make_plain(tmp_path)).isel(band=[0, 1])
+    array.attrs["scale_factor"] = (1e-4, 2e-4, 4e-4)
+    with pytest.raises(InputError, match="scale_factor has 3 values for 2 bands"):
+        array.geosr.to_geotiff(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("chunks", ["auto", None])
+def test_a_nodata_that_is_given_is_what_the_result_declares(tmp_path: Path, chunks: str | None) -> None:
+    path = scenes.make_plain(tmp_path)
+    array = geosr.open_raster(path, chunks=chunks).assign_attrs(_FillValue=np.uint16(0))
+    fine = array.geosr.upscale("nearest", 2, nodata=65535)
+    assert fine.attrs["_FillValue"] == 65535
+    with rasterio.open(fine.geosr.to_geotiff(tmp_path / "b.tif")) as file:
+        assert file.nodata == 65535
+    assert "_FillValue" not in geosr.open_raster(path).geosr.upscale("nearest", 2).attrs
+
+
 def test_a_cube_over_time_is_not_a_geotiff(tmp_path: Path) -> None:
     cube = xr.DataArray(scenes.pixels((2, 30, 40)), dims=("time", "y", "x"))
     with pytest.raises(InputError, match="along time"):

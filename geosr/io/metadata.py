@@ -92,7 +92,7 @@ class Metadata:
     def zoom(self, scale: int, provenance: Mapping[str, str] | None = None) -> Metadata:
         """The same for a grid with `scale` times as many pixels each way on the same ground.
 
-        Transform terms are divided (not those of pixels without coordinates: GDAL would take a transform for a place, and
+        Transform terms are divided (not those of pixels without coordinates: GDAL would take them for a place, and
         before RPCs), control points multiplied (their heights stay), RPC offsets and scales follow, resolution tags are
         multiplied. `provenance` joins the default namespace.
         """

@@ -57,8 +57,8 @@ class DataArrayGeosr:
 
         A Dask array gives a lazy result: nothing is read and no network is loaded until it is computed, and a crop of
         it computes the tiles that it meets. A numpy array is upscaled now. Pixels are those of `geosr.upscale`; type,
-        nodata, attributes, encoding, name and other coordinates stay. Positions along dimensions other than bands,
-        such as time, are scenes of their own.
+        nodata, attributes, encoding, name and other coordinates stay; `nodata`, where given, becomes `_FillValue`.
+        Positions along dimensions other than bands, such as time, are scenes of their own.
 
         Options are those of `geosr.prepare`. Raises `InputError` and `ModelError` at once, for what can't be done.
         """
@@ -72,6 +72,8 @@ class DataArrayGeosr:
         result = with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(scale))
         if dtype is not None:
             result.encoding.pop("dtype", None)
+        if nodata is not None:
+            _say_nodata(result, nodata)
         title = card(model, scale).title
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
         if recipe.projected:
@@ -121,6 +123,13 @@ class DataArrayGeosr:
         usual: dict[str, Any] = dict.fromkeys(("mtf", "snr", "nodata", "dtype", "tile", "project"))
         usual |= {"device": "auto", "precision": "auto"}
         return recipe_of(self._array, **usual | options)
+
+
+def _say_nodata(array: xr.DataArray, nodata: float) -> None:
+    for key in ("_FillValue", "missing_value", "nodata"):
+        array.attrs.pop(key, None)
+        array.encoding.pop(key, None)
+    array.attrs["_FillValue"] = array.dtype.type(nodata)
 
 
 @xr.register_dataset_accessor("geosr")

@@ -118,6 +118,26 @@ def band_names(array: xr.DataArray) -> tuple[str, ...]:
     return (str(told),) if count == 1 and told else ("",) * count
 
 
+BY_BAND = {"scale_factor": "band_scale", "add_offset": "band_offset", "units": "band_unit"}
+"""Attributes that a file may have band by band, and the coordinates along the bands that hold them then."""
+
+
+def by_band(array: xr.DataArray, key: str, usual: Any) -> list[Any]:
+    """What a key of `BY_BAND` says of each band: its coordinate, else the attribute, one for all or one for each.
+
+    Raises `InputError` for an attribute of another length: after a selection of bands nobody knows which are meant.
+    """
+    dim, count = band_dim(array), len(band_names(array))
+    if (name := BY_BAND[key]) in array.coords and array.coords[name].dims == (() if dim is None else (dim,)):
+        return list(np.atleast_1d(array.coords[name].values).tolist())
+    value = array.attrs.get(key, array.attrs.get(f"{key}s", usual))  # "scale_factors": of our Zarr stores
+    if not isinstance(value, list | tuple | np.ndarray):
+        return [value] * count
+    if np.size(value) not in (1, count):
+        raise InputError(f"the attribute {key} has {len(value)} values for {count} bands; set or delete it")
+    return list(np.ravel(value).tolist()) * (count if np.size(value) == 1 else 1)
+
+
 def with_grid(array: xr.DataArray, data: Any, grid: Grid) -> xr.DataArray:
     """An array of other pixels on a finer grid: same name, attributes, encoding and other coordinates.
 

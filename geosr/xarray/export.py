@@ -28,7 +28,7 @@ from geosr.models.threads import sole_threads
 from geosr.pipeline import run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import band_names, grid_of
+from geosr.xarray.cf import band_names, by_band, grid_of
 from geosr.xarray.lazy import UpscaleLayer
 from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
 
@@ -167,26 +167,21 @@ def _stored_nodata(array: xr.DataArray) -> float | None:
 
 
 def metadata_from(array: xr.DataArray) -> Metadata:
-    """What an array says of itself, for files."""
+    """What an array says of itself, for files. Raises `InputError` where it can't be said which band is meant."""
     grid, names = grid_of(array), band_names(array)
-    count, attrs = len(names), array.attrs
-
-    def each(key: str, usual: Any) -> list[Any]:
-        value = attrs.get(key, usual)
-        return list(value) if isinstance(value, list | tuple | np.ndarray) and len(value) == count else [value] * count
-
     tags = {
-        key: str(value) for key, value in attrs.items() if key not in NOT_TAGS and isinstance(value, str | int | float)
+        key: str(value)
+        for key, value in array.attrs.items()
+        if key not in NOT_TAGS and isinstance(value, str | int | float)
     }
-    units = ["" if isinstance(unit, tuple | list) else str(unit) for unit in each("units", "")]
     return metadata_of(
-        count,
+        len(names),
         wkt=None if grid.crs is None else grid.crs.to_wkt(),
         transform=grid.transform,
         nodata=_stored_nodata(array),
         names=names,
-        units=units,
-        scales=[float(value) for value in each("scale_factor", 1.0)],
-        offsets=[float(value) for value in each("add_offset", 0.0)],
+        units=[str(value or "") for value in by_band(array, "units", "")],
+        scales=[float(value) for value in by_band(array, "scale_factor", 1.0)],
+        offsets=[float(value) for value in by_band(array, "add_offset", 0.0)],
         tags=tags,
     )

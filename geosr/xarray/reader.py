@@ -21,7 +21,7 @@ from geosr.io.scene import Scene, open_scene
 from geosr.io.source import FileSource
 from geosr.radiometry import Radiometry
 from geosr.window import Window
-from geosr.xarray.cf import Grid
+from geosr.xarray.cf import BY_BAND, Grid
 
 Chunks = Literal["auto"] | int | tuple[int, int] | Mapping[str, int] | None
 
@@ -39,6 +39,7 @@ def open_raster(
 
     Coordinates are the centres of pixels; CRS and transform stand in `spatial_ref`, nodata, scale and offset in the
     attributes `_FillValue`, `scale_factor` and `add_offset`, and names of bands in `long_name`, as rioxarray has them.
+    Scales, offsets and units that differ by band are coordinates, `band_scale`, `band_offset` and `band_unit`.
     Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels, unless a mask says
     more than nodata does: masks, control points and RPCs have no place in a DataArray, and a warning says so.
 
@@ -108,6 +109,7 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     coords = {"band": ("band", np.array(scene.bands)), **grid.coordinates()}
     if any(scene.metadata.descriptions):
         coords["band_name"] = ("band", [name or "" for name in scene.metadata.descriptions])
+    coords |= {BY_BAND[key]: ("band", list(values)) for key, values in _by_band(scene).items() if len(set(values)) > 1}
     if any(scene.exact):
         coords["geosr_exact"] = ("band", list(scene.exact))
     if crs is not None or georeferenced:
@@ -138,17 +140,19 @@ def _attributes(scene: Scene) -> dict[str, Any]:
     nodata = scene.metadata.nodata
     if nodata is not None:
         attrs["_FillValue"] = np.dtype(scene.dtype).type(nodata)
-    for key, values, usual in (("scale_factor", scene.scales, 1.0), ("add_offset", scene.offsets, 0.0)):
-        attrs[key] = values[0] if len(set(values)) == 1 else values
-        if set(values) == {usual}:
-            attrs[key] = usual
     if any(scene.metadata.descriptions):
         names = tuple(name or "" for name in scene.metadata.descriptions)
         attrs["long_name"] = names[0] if len(names) == 1 else names
-    if any(scene.metadata.units):
-        units = tuple(unit or "" for unit in scene.metadata.units)
-        attrs["units"] = units[0] if len(set(units)) == 1 else units
+    attrs |= {key: values[0] for key, values in _by_band(scene).items() if len(set(values)) == 1}
+    if not attrs.get("units"):
+        attrs.pop("units", None)
     return attrs
+
+
+def _by_band(scene: Scene) -> dict[str, tuple[Any, ...]]:
+    """What a file tells of each band and CF of an array, by the attribute's name."""
+    units = tuple(unit or "" for unit in scene.metadata.units)
+    return {"scale_factor": scene.scales, "add_offset": scene.offsets, "units": units}
 
 
 def _sizes(scene: Scene, chunks: Any) -> tuple[tuple[int, ...], ...]:
