@@ -239,6 +239,14 @@ def test_the_smallest_recipe_has_a_default_for_everything_else(tmp_path: Path) -
         ('scale = 9\n[data]\ntrain = "*.tif"', "the scale 9; choose 2 or 3"),
         ('scale = 2\nnetwork = "slow"\n[data]\ntrain = "*.tif"', "the network 'slow'; choose fast"),
         ('scale = 2\npatch = 0\n[data]\ntrain = "*.tif"', "patch is 0; it must be above 0"),
+        ('scale = 2\nnetwork = "swin"\n[data]\ntrain = "*.tif"', "patch is 28; swin takes multiples of 8"),
+        ('scale = 2\npatch = 4\n[data]\ntrain = "*.tif"', "must be 5 or more"),
+        ('scale = 2\npatch = 9\n[loss]\nssim = 1\n[data]\ntrain = "*.tif"', "must be 10 or more"),
+        ('scale = 2\nseed = -1\n[data]\ntrain = "*.tif"', "seed is -1"),
+        ('scale = 2\nbatch = 1\n[data]\ntrain = "*.tif"\n[pairs]\nlr = "a/*"\nhr = "b/*"', "need 2 or more"),
+        ("scale = 2\n[[data.train]]\nfiles = 5", "files is 5, expected a list of str"),
+        ('scale = 2\n[[data.train]]\nfiles = "*"\nbands = 1', "bands is 1, expected a list of int or str"),
+        ('scale = 2\n[[data.train]]\nfiles = "*"\nweight = 0', "weight of imagery 1 is 0; it must be above 0"),
         ('scale = 2\n[loss]\nl2 = 1\n[data]\ntrain = "*.tif"', "the loss 'l2'; choose of absolute"),
         ('scale = 2\n[loss]\nssim = -1\n[data]\ntrain = "*.tif"', "the weight -1"),
         ('scale = 2\n[loss]\nssim = 0\n[data]\ntrain = "*.tif"', "gives nothing a weight"),
@@ -408,6 +416,12 @@ def test_a_run_starts_from_a_model_by_its_name(recipe: Recipe) -> None:
         trainer(replace(recipe, start_from="fast_x7"))
     with pytest.raises(InputError, match="no weights to start from"):
         trainer(replace(recipe, start_from="bicubic"))
+
+
+def test_a_run_does_not_start_from_the_weights_of_another_network(recipe: Recipe) -> None:
+    for start in ("srcnn_x4", "balanced_x4"):
+        with pytest.raises(InputError, match="of another network"):
+            trainer(replace(recipe, start_from=start, channels=32, blocks=8))
 
 
 def test_a_run_starts_from_a_model_at_a_scale_that_is_named(recipe: Recipe) -> None:

@@ -22,10 +22,11 @@ from geosr.training.collection import collect
 from geosr.training.loop import train
 from geosr.training.pairs import harmonise, load_pairs
 from geosr.training.patches import Patches
-from geosr.training.places import split
-from geosr.training.rasters import Notes, open_rasters, read_rasters
-from geosr.training.recipe import Data, Group, PairFiles, Recipe
+from geosr.training.places import names, split
+from geosr.training.rasters import Notes, open_rasters, read_pixels, read_rasters
+from geosr.training.recipe import Data, Group, PairFiles, Recipe, read_groups
 from geosr.training.samples import Paired
+from geosr.training.validation import cases_of
 from tests import scenes
 
 
@@ -135,6 +136,40 @@ def test_of_a_lone_place_the_far_end_is_kept_with_a_gap(tmp_path: Path) -> None:
         split(rasters, 4)
     with pytest.raises(InputError, match="on 2 grids"):
         split([rasters[0], replace(rasters[1], part=replace(rasters[1].part, height=150))], 2)
+
+
+def test_files_of_one_name_are_places_of_their_own(tmp_path: Path) -> None:
+    for place in range(12):
+        (tmp_path / f"p{place}").mkdir()
+        write(tmp_path, f"p{place}/B04.tif", place, place)
+    train, validate, line = split(open_rasters(sorted(tmp_path.glob("*/B04.tif")), group("*"), Notes()), 2)
+    assert f"kept for validation: {Path(validate[0].file).parent.name}/B04.tif" in line
+    cases = cases_of(read_rasters(train, budget=1e9, seed=0, notes=Notes()), 2)
+    assert len({case.place for case in cases}) == len(train) == 11
+    assert list(names(["a/x/1.tif", "b/x/1.tif", "b/2.tif", "1.tif"]).values()) == [
+        "a/x/1.tif", "b/x/1.tif", "2.tif", "1.tif",
+    ]  # fmt: skip
+
+
+def test_zeros_are_numbers_where_a_file_says_what_its_fill_is_or_goes_below(tmp_path: Path) -> None:
+    around = (ground() - 1000).astype(np.int16)[None]
+    around[0, 5] = 0
+    shapes = {"declared": (np.abs(around), -32768), "below": (around, None), "silent": (np.abs(around), None)}
+    for name, (stored, nodata) in shapes.items():
+        path = scenes.write(tmp_path / f"{name}.tif", stored, nodata=nodata)
+        [raster] = open_rasters([path], group("*"), Notes())
+        holes = np.isnan(read_pixels(raster, raster.part).astype(np.float32))
+        assert np.array_equal(holes, (stored == 0) if name == "silent" else np.zeros(stored.shape, bool))
+
+
+def test_tables_without_a_name_keep_their_weights(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path, f"{number}.tif", number, number)
+    groups = read_groups([{"files": "0.tif", "weight": 3}, {"files": ["1.tif"]}], "train")
+    assert [(each.name, each.weight) for each in groups] == [("imagery 1", 3), ("imagery 2", 1.0)]
+    rasters = [raster for each in groups for raster in open_rasters([tmp_path / each.files[0]], each, Notes())]
+    planes = read_rasters(rasters, budget=1e9, seed=0, notes=Notes())
+    assert Patches(planes, 48, 0).edges.tolist() == [0.75, 1.0]
 
 
 def test_a_file_that_is_validated_on_is_not_trained_on(tmp_path: Path) -> None:

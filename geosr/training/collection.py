@@ -52,7 +52,8 @@ def collect(data: Data, scale: int, seed: int) -> Collection:
     loose, scenes = _opened(data.unlabelled, data.root, notes)
     unlabelled = [*loose, *read_rasters(scenes, budget=budget / 2, seed=seed, notes=notes)]
     if data.train and not train:
-        raise InputError(f"nothing is left to train on; {'; '.join(notes.lines())}")
+        why = "; ".join(notes.lines()) or "all that [data] train names is in [data] validate"
+        raise InputError(f"nothing is left to train on; {why}")
     pixels = sum(plane.values.size for plane in train) / 1e6
     files = {plane.file for plane in train}
     lines = [f"trained on {len(train)} bands of {len(files)} files, {pixels:.1f} Mpx", *lines] if train else lines

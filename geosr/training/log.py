@@ -112,7 +112,8 @@ def _draw_validation(axes: Any, checks: list[Check]) -> None:
         return
     steps = [check.step for check in checks]
     zero = checks[0].references["bicubic"]
-    for place in checks[-1].psnr:
+    # A run that went on with other imagery may have other places, too.
+    for place in set(zero).intersection(*(check.psnr for check in checks)):
         axes.plot(steps, [check.psnr[place] - zero[place] for check in checks], color="0.75", linewidth=0.8)
     axes.plot(steps, [check.over("bicubic") for check in checks], linewidth=2, label="mean of the places (grey)")
     for name, values in checks[0].references.items():

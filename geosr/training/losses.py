@@ -20,6 +20,8 @@ from geosr.training.recipe import ADVERSARIAL, PERCEPTUAL
 SMOOTH = 1e-4
 """Squared error below which the absolute error counts as a square, so that it has a gradient everywhere."""
 
+SSIM_WINDOW = 11
+"""Side of the windows of SSIM, pixels of the estimate."""
 FLAT = 5e-3
 """Mean squared error from which on a patch counts in full in losses that take its logarithm."""
 
@@ -164,9 +166,10 @@ def _log_square(error: Tensor) -> Tensor:
 
 
 def _blurred(x: Tensor) -> Tensor:
-    """Every band filtered with SSIM's Gaussian of 11 taps, sigma 1.5; no pixel beyond the border is made up."""
+    """Every band filtered with SSIM's Gaussian, sigma 1.5; no pixel beyond the border is made up."""
     n, bands, height, width = x.shape
-    offsets = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
+    reach = SSIM_WINDOW // 2
+    offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     taps = torch.exp(-0.5 * (offsets / 1.5) ** 2)
     taps = taps / taps.sum()
     flat = x.reshape(n * bands, 1, height, width)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +40,33 @@ def split(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Ras
     held = _held_out(places, rasters)
     train = [raster for index, raster in enumerate(rasters) if index not in held]
     validate = [raster for index, raster in enumerate(rasters) if index in held]
-    names = ", ".join(raster.scene.name for raster in validate[:4]) + (" ..." if len(validate) > 4 else "")
-    return train, validate, f"{len(places)} places by file and ground; kept for validation: {names}"
+    every = names(raster.file for raster in rasters)
+    called = list(dict.fromkeys(every[raster.file] for raster in validate))
+    told = ", ".join(called[:4]) + (" ..." if len(called) > 4 else "")
+    return train, validate, f"{len(places)} places by file and ground; kept for validation: {told}"
 
 
-def held_out(names: Sequence[str]) -> set[str]:
+def held_out(places: Sequence[str]) -> set[str]:
     """Of the names of places, those kept for validation; none where there is only one. The same every time."""
-    unique = sorted(set(names))
+    unique = sorted(set(places))
     if len(unique) < 2:
         return set()
     count = min(MOST, max(1, round(HELD_OUT * len(unique))))
     return {unique[index] for index in np.random.default_rng(0).permutation(len(unique))[:count]}
+
+
+def names(files: Iterable[str]) -> dict[str, str]:
+    """What to call files: as few of the last parts of their paths as tell them apart. (Many a `B04.tif` is a place.)"""
+    left = {file: Path(file).parts for file in dict.fromkeys(files)}
+    order, depth = list(left), 0
+    found: dict[str, str] = {}
+    while left:
+        depth += 1
+        times = Counter(parts[-depth:] for parts in left.values())
+        alone = {file: parts for file, parts in left.items() if times[parts[-depth:]] == 1 or depth >= len(parts)}
+        found |= {file: str(Path(*parts[-depth:])) for file, parts in alone.items()}
+        left = {file: parts for file, parts in left.items() if file not in alone}
+    return {file: found[file] for file in order}
 
 
 def _held_out(places: list[list[int]], rasters: Sequence[Raster]) -> set[int]:

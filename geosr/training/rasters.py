@@ -65,7 +65,10 @@ class Raster:
 
 def find(group: Group, root: str | Path) -> list[Path]:
     """The files of a group, sorted. Raises `InputError` where a group has none."""
-    paths = sorted({path for pattern in group.files for path in _matches(pattern, Path(root)) if path.is_file()})
+    try:
+        paths = sorted({path for pattern in group.files for path in _matches(pattern, Path(root)) if path.is_file()})
+    except ValueError as error:
+        raise InputError(f"{' or '.join(map(repr, group.files))} is no pattern of files: {error}") from None
     if not paths:
         raise InputError(f"no file matches {' or '.join(group.files)} (patterns count from {Path(root).absolute()})")
     return paths
@@ -130,15 +133,17 @@ def read_rasters(rasters: Sequence[Raster], *, budget: float, seed: int, notes: 
 def read_pixels(raster: Raster, window: Window) -> NDArray[Any]:
     """(bands, height, width) as stored where all of it is valid, else float32 with NaN where it isn't.
 
-    Outside 8-bit imagery 0 and 65535 count as fill, which many files don't declare.
+    Many files don't declare their fill. Of those that declare neither nodata nor a mask, 0 and the largest number of
+    uint16 count as fill, outside 8-bit imagery and where no number is below 0.
     """
     scene = raster.scene
     pixels = scene.source.pixels(window)
     valid = Radiometry(scene.dtype, scene.dtype, scene.nodata).valid(pixels)
     stored = pixels.stored
     invalid = np.zeros(stored.shape, bool) if valid is None else ~valid
-    if stored.dtype != np.uint8:
-        invalid |= (stored == 0) | (stored == 65535)
+    silent = scene.mask == "none" and all(nodata is None for nodata in scene.nodata)
+    if silent and stored.dtype != np.uint8 and not np.less(stored, 0).any():
+        invalid |= (stored == 0) | (stored == 65535 if stored.dtype == np.uint16 else False)
     if not invalid.any():
         return stored
     return np.where(invalid, np.float32(np.nan), stored.astype(np.float32))

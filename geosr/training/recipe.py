@@ -9,6 +9,7 @@ is one: what it leaves out has a default. Paths and patterns count from the fold
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -180,13 +181,22 @@ def read_groups(entries: Any, where: str) -> tuple[Group, ...]:
         raise InputError(f'{where} names no files; give a pattern such as train = "folder/**/*.tif"')
     if all(isinstance(entry, str) for entry in entries):
         return (Group(tuple(entries)),)
-    return tuple(_group(entry, where) for entry in entries)
+    groups = tuple(_group(entry, number, where) for number, entry in enumerate(entries, 1))
+    weights: dict[str, float] = {}
+    for group in groups:
+        if weights.setdefault(group.name, group.weight) != group.weight:
+            raise InputError(f"{where} gives {group.name} two weights; tables of one name are one kind of imagery")
+    return groups
 
 
-def _group(entry: Any, where: str) -> Group:
-    if isinstance(entry, dict) and isinstance(entry.get("files"), str):
-        entry = entry | {"files": [entry["files"]]}
+def _group(entry: Any, number: int, where: str) -> Group:
+    if isinstance(entry, dict):
+        entry = {"name": f"imagery {number}"} | entry
+        if isinstance(entry.get("files"), str):
+            entry["files"] = [entry["files"]]
     group = _made(Group, entry, where)
+    if not group.weight > 0:
+        raise InputError(f"{where}: the weight of {group.name} is {group.weight:g}; it must be above 0")
     if group.window and len(group.window) != 4:
         raise InputError(f"{where}: window is row, column, height, width; found {list(group.window)}")
     return group
@@ -224,11 +234,30 @@ def _check(recipe: Recipe, path: str) -> None:
     for key in ("channels", "rate"):
         if not getattr(recipe.adversary, key) > 0:
             raise InputError(f"[adversary] of {path}: {key} is {getattr(recipe.adversary, key)}; it must be above 0")
+    if recipe.seed < 0:
+        raise InputError(f"{path}: seed is {recipe.seed}; it must be 0 or more")
+    _check_patch(recipe, path)
+    if recipe.pairs and recipe.data.train and recipe.batch < 2:
+        raise InputError(f"{path}: batch is 1; pairs and other imagery together need 2 or more")
     if recipe.generative and recipe.patch < 12:
         raise InputError(f"{path}: patch is {recipe.patch}; an adversary has to see 12 input pixels or more")
     if not (recipe.data.train or recipe.pairs):
         raise InputError(f'{path} names nothing to train on; add [data] with train = "folder/**/*.tif", or [pairs]')
     check_losses(recipe.loss, path, unlabelled=bool(recipe.data.unlabelled))
+
+
+def _check_patch(recipe: Recipe, path: str) -> None:
+    from geosr.models.networks import NETWORKS
+    from geosr.training.losses import SSIM_WINDOW
+    from geosr.training.samples import CROP
+
+    multiple = getattr(NETWORKS[recipe.network], "multiple", 1)
+    if recipe.patch % multiple:
+        raise InputError(f"{path}: patch is {recipe.patch}; {recipe.network} takes multiples of {multiple}")
+    judged = SSIM_WINDOW if recipe.loss.get("ssim", 0) > 0 else 1
+    least = 2 * CROP + math.ceil(judged / recipe.scale)
+    if recipe.patch < least:
+        raise InputError(f"{path}: patch is {recipe.patch}; its rim isn't judged, so that it must be {least} or more")
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -238,6 +267,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "Mapping[str, float]": (dict,),
 }
+_ITEMS: dict[str, tuple[type, ...]] = {
+    "tuple[str, ...]": (str,),
+    "tuple[int, ...]": (int,),
+    "tuple[int | str, ...]": (int, str),
+}
+"""Of lists."""
 
 
 def _made(kind: type[T], values: Any, where: str) -> T:
@@ -251,6 +286,10 @@ def _made(kind: type[T], values: Any, where: str) -> T:
         wanted = _KINDS.get(known[key])
         if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (bool,))):
             raise InputError(f"{where}: {key} is {value!r}, expected {' or '.join(each.__name__ for each in wanted)}")
+        items = _ITEMS.get(known[key])
+        if items and not (isinstance(value, list | tuple) and all(isinstance(each, items) for each in value)):
+            kinds = " or ".join(each.__name__ for each in items)
+            raise InputError(f"{where}: {key} is {value!r}, expected a list of {kinds}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
         return kind(**plain)

@@ -37,12 +37,19 @@ def starting_weights(start: str, scale: int) -> dict[str, Tensor]:
 def adopt(network: BandNetwork, weights: dict[str, Tensor]) -> None:
     """Takes over each tensor of `weights` that has its shape in `network`: all but another scale's last convolution.
 
-    A smaller EDSR is grown: what the larger one makes is what the smaller one made, before it is trained.
+    A smaller EDSR is grown: what the larger one makes is what the smaller one made, before it is trained. Raises
+    `InputError` for weights of another network, of which little would be taken.
     """
     own = network.state_dict()
     if isinstance(network, Edsr) and _is_smaller(weights, own):
         weights = grown(weights, own)
-    network.load_state_dict(own | {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape})
+    taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if missing := [name for name in own if name not in taken and not name.startswith("tail.")]:
+        raise InputError(
+            f"start_from: these weights are of another network, of other channels or blocks ({missing[0]} "
+            f"and {len(missing) - 1} more don't fit); set network, channels and blocks as they were"
+        )
+    network.load_state_dict(own | taken)
 
 
 def grown(small: dict[str, Tensor], large: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from geosr.models.degradation import observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.pairs import Pair
 from geosr.training.patches import Plane
+from geosr.training.places import names
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -114,13 +115,14 @@ def cases_of(planes: Iterable[Plane], scale: int, mtf: float = MTF) -> list[Case
     files: dict[tuple[str, tuple[int, ...]], list[Plane]] = {}
     for plane in planes:
         files.setdefault((plane.file, plane.values.shape), []).append(plane)
+    called = names(file for file, _ in files)
     cases: dict[str, Case] = {}
     for (file, _), bands in files.items():
         bands = _spread(bands, MOST_BANDS)
         truth = _window(bands, scale)
-        if truth is not None and Path(file).name not in cases:
+        if truth is not None and file not in cases:
             lr = observe(truth, mtf, scale)
-            cases[Path(file).name] = Case(Path(file).name, lr, truth, (mtf,) * len(lr), (0.0,) * len(lr))
+            cases[file] = Case(called[file], lr, truth, (mtf,) * len(lr), (0.0,) * len(lr))
     return _spread(list(cases.values()), MOST_PLACES)
 
 

@@ -40,7 +40,7 @@ class Span(BandNetwork):
         for index, block in enumerate(self.blocks):
             features = block(features, gains[:, index])
             outputs.append(features)
-        gathered = self.gather(torch.cat((start, self.last(features), outputs[0], outputs[-2]), 1))
+        gathered = self.gather(torch.cat((start, self.last(features), outputs[0], *outputs[-2:][:1]), 1))
         return F.pixel_shuffle(self.tail(gathered * gains[:, -1]), self.scale)
 
 
