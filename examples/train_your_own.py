@@ -3,7 +3,8 @@
     python examples/train_your_own.py FOLDER [MINUTES]
 
 Some of the rasters are kept apart, and what is printed is how much better than bicubic the network is on those. The
-same without Python: `geosr train recipes/your_own.toml`, then `geosr upscale scene.tif --model RUN/model.safetensors`.
+same without Python: `geosr train recipes/your_own.toml`, then
+`geosr upscale scene.tif --scale 2 --model RUN/model.safetensors`.
 """
 
 from __future__ import annotations

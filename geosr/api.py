@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from geosr.cluster import crew
+from geosr.errors import InputError
 from geosr.io.destination import check_name, check_result, default_name, format_of
 from geosr.io.layout import Format, Layout, Options, choose_core, estimate_size
 from geosr.io.scene import Scene, open_scene
@@ -152,7 +153,7 @@ def prepare(
     wish = dst if dst is not None else default_name(str(src), scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
-    radiometry = Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
+    radiometry = _radiometry(scene, dtype)
     observation, notes, projected = _observed(scene, settled, card, mtf, snr, project)
     network = network_for(
         settled, scale, observation, device=device, precision=precision, project=projected, rounding=radiometry.rounding
@@ -171,6 +172,15 @@ def prepare(
         notes=(*card.notes, *notes, *scene.sensor.notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
+
+
+def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
+    if dtype not in (None, scene.dtype) and scene.source.alpha in scene.bands:
+        raise InputError(
+            f"--dtype {dtype}: {scene.name} has an alpha band in {scene.dtype}, which would mean another opacity; keep "
+            "the type, or choose the other bands with --bands"
+        )
+    return Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
 
 
 def _observed(

@@ -31,7 +31,7 @@ _OPENED_AT_ONCE = 8
 
 
 def upscale_many(
-    sources: Iterable[str | Path],
+    sources: str | Path | Iterable[str | Path],
     outdir: str | Path,
     *,
     progress: Progress | None = None,
@@ -72,7 +72,7 @@ class Planned:
 
 
 def plan_many(
-    sources: Iterable[str | Path],
+    sources: str | Path | Iterable[str | Path],
     outdir: str | Path,
     *,
     model: str = "fast",
@@ -85,7 +85,7 @@ def plan_many(
 
     A scene that can't be upscaled is part of the plan, as one that failed.
     """
-    names = [str(source) for source in sources]
+    names = [str(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
     if not names:
         raise InputError("there is no scene in the list")
     find_card(model, scale)

@@ -57,6 +57,24 @@ def test_calibration_follows_the_bands_that_are_chosen(tmp_path: Path, order: li
                 assert getattr(file, name) == tuple(getattr(source, name)[band] for band in order)
 
 
+def test_colours_of_bands_come_through(tmp_path: Path) -> None:
+    path = scenes.make_photo(tmp_path)
+    array = geosr.open_raster(path).isel(band=[0, 1, 2])
+    path = array.geosr.upscale("nearest", 2).geosr.to_geotiff(tmp_path / "rgb.tif")
+    with scenes.quiet(), rasterio.open(path) as file:
+        assert [color.name for color in file.colorinterp] == ["red", "green", "blue"]
+
+
+@pytest.mark.parametrize("crs", ['LOCAL_CS["site grid",UNIT["metre",1]]', "EPSG:4978"])
+def test_grids_that_are_neither_projected_nor_geographic_are_carried(tmp_path: Path, crs: str) -> None:
+    path = scenes.make_plain(tmp_path, crs=crs)
+    fine = geosr.open_raster(path).geosr.upscale("nearest", 2)
+    assert fine.y.attrs["units"] == "metre"
+    with rasterio.open(fine.geosr.to_geotiff(tmp_path / "fine.tif")) as file, rasterio.open(path) as source:
+        assert file.crs == source.crs
+        assert file.bounds == source.bounds
+
+
 def test_calibration_of_other_bands_is_refused(tmp_path: Path) -> None:
     array = geosr.open_raster(scenes.make_plain(tmp_path)).isel(band=[0, 1])
     array.attrs["scale_factor"] = (1e-4, 2e-4, 4e-4)

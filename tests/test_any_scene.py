@@ -10,6 +10,7 @@ import pytest
 import rasterio
 
 from geosr.api import upscale
+from geosr.errors import InputError
 from geosr.io.metadata import placed
 from tests import scenes
 
@@ -65,6 +66,13 @@ def test_every_type_goes_in_and_out(tmp_path: Path, dtype: str) -> None:
     with rasterio.open(path) as src, rasterio.open(result["path"]) as dst:
         assert dst.dtypes == src.dtypes
         assert np.array_equal(dst.read(), src.read().repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_another_type_does_not_change_what_an_alpha_band_means(tmp_path: Path) -> None:
+    path = scenes.make_alpha(tmp_path)
+    with pytest.raises(InputError, match="has an alpha band in uint8"):
+        upscale(path, tmp_path / "result.tif", model="nearest", dtype="float32")
+    upscale(path, tmp_path / "result.tif", model="nearest", dtype="float32", bands=[1])
 
 
 def test_three_hundred_bands_work(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_each_result_is_byte_for_byte_that_of_the_scene_alone(sources: list[Path
     assert sorted(path.name for path in out.iterdir()) == ["a_x2.tif", "b_x2.tif", "c_x2.tif"]
 
 
+def test_a_single_path_is_one_scene(sources: list[Path], out: Path) -> None:
+    assert states(upscale_many(str(sources[0]), out, **OPTIONS)) == ["done"]
+    assert states(upscale_many(sources[0], out, **OPTIONS)) == ["skipped"]
+
+
 def test_zarr_stores_are_results_too(sources: list[Path], out: Path) -> None:
     assert states(upscale_many(sources, out, format="Zarr", **OPTIONS)) == ["done"] * 3
     assert sorted(path.name for path in out.iterdir()) == ["a_x2.zarr", "b_x2.zarr", "c_x2.zarr"]

@@ -112,6 +112,11 @@ def test_what_cannot_be_adapted_is_refused_at_the_door(
         adapt(scene, **({"scale": 2} | options))
 
 
+def test_a_scene_of_classes_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only classes or palette entries"):
+        adapt(scenes.make_palette(tmp_path), scale=2)
+
+
 def test_a_scene_too_small_to_judge_by_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="whole blocks to judge by"):
         adapt(scenes.make_plain(tmp_path), scale=2)

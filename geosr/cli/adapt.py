@@ -24,9 +24,9 @@ from geosr.cli.upscale import numbers
 def command(src: str, quiet: bool, **options: Any) -> None:
     """Fine-tune MODEL on SRC's own lower scale, and keep it only if held-out parts of SRC improve by more than chance.
 
-    The model is written, and its path printed, for `geosr upscale SRC --model PATH`. Where nothing is gained for sure,
-    nothing is written or printed on stdout, stderr says so with the figures, and the exit code is 0: the model that
-    there is was the best one.
+    The model is written, and its path printed, for `geosr upscale SRC --scale N --model PATH`. Where nothing is gained
+    for sure, nothing is written or printed on stdout, stderr says so with the figures, and the exit code is 0: the
+    model that there is was the best one.
     """
     from geosr.training.adapt import adapt
 

@@ -22,8 +22,10 @@ def metadata_of(
     scales: Sequence[float],
     offsets: Sequence[float],
     tags: Mapping[str, str],
+    colors: Sequence[str] = (),
 ) -> Metadata:
-    """Metadata for `count` bands; names, units, scales and offsets are one per band."""
+    """Metadata for `count` bands; names, units, scales, offsets and colours (rasterio's names) are one per band."""
+    grey = ("gray", *("undefined",) * (count - 1))
     return Metadata(
         crs=None if wkt is None else CRS.from_wkt(wkt),
         transform=transform or identity_transform(),
@@ -31,7 +33,7 @@ def metadata_of(
         units=tuple(unit or None for unit in units),
         scales=tuple(scales),
         offsets=tuple(offsets),
-        colors=(ColorInterp.gray, *(ColorInterp.undefined,) * (count - 1)),
+        colors=tuple(ColorInterp[color] for color in colors or grey),
         colormaps=(None,) * count,
         nodata=nodata,
         tags={"": dict(tags)},

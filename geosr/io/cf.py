@@ -33,6 +33,8 @@ def axis_attributes(crs: CRS | None, axis: str) -> dict[str, str]:
         long = "latitude" if axis == "Y" else "longitude"
         units = "degrees_north" if axis == "Y" else "degrees_east"
         return {"axis": axis, "long_name": long, "standard_name": long, "units": units}
+    if not crs.projected:  # a site's own grid, or a geocentric one: CF has no standard name for its axes
+        return {"axis": axis, "long_name": f"{axis.lower()} coordinate", "units": crs.proj.axis_info[0].unit_name}
     standard = f"projection_{axis.lower()}_coordinate"
     unit = str(crs.units[0] or "metre")
     long = f"{axis.lower()} coordinate of projection"

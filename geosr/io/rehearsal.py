@@ -79,4 +79,7 @@ _NO_COLOR = {ColorInterp.undefined: None, ColorInterp.gray: None}
 def _shown(wanted: tuple[object, ...], kept: tuple[object, ...]) -> str:
     pairs = zip(wanted, kept, strict=True)
     pair = next((old, new) for old, new in pairs if _plain((old,)) != _plain((new,)))
-    return f"{str(pair[0])[:40]} becomes {str(pair[1])[:40]}"
+    old, new = map(str, pair)
+    same = next((i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+    start = max(0, same - 20)  # a palette's first entries may well be the same
+    return f"{old[start : start + 40]} becomes {new[start : start + 40]}"

@@ -15,6 +15,7 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
+from rasterio.enums import ColorInterp
 
 from geosr.errors import InputError
 from geosr.io.scene import Scene, open_scene
@@ -39,9 +40,10 @@ def open_raster(
 
     Coordinates are the centres of pixels; CRS and transform stand in `spatial_ref`, nodata, scale and offset in the
     attributes `_FillValue`, `scale_factor` and `add_offset`, and names of bands in `long_name`, as rioxarray has them.
-    Scales, offsets and units that differ by band are coordinates, `band_scale`, `band_offset` and `band_unit`.
+    Scales, offsets and units that differ by band, and colours, are coordinates: `band_scale`, `band_offset`,
+    `band_unit`, `band_color`.
     Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels, unless a mask says
-    more than nodata does: masks, control points and RPCs have no place in a DataArray, and a warning says so.
+    more than nodata does: masks, palettes, control points and RPCs have no place in a DataArray, and a warning says so.
 
     Parameters
     ----------
@@ -110,6 +112,8 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     if any(scene.metadata.descriptions):
         coords["band_name"] = ("band", [name or "" for name in scene.metadata.descriptions])
     coords |= {BY_BAND[key]: ("band", list(values)) for key, values in _by_band(scene).items() if len(set(values)) > 1}
+    if set(scene.metadata.colors) - {ColorInterp.gray, ColorInterp.undefined, ColorInterp.palette}:
+        coords["band_color"] = ("band", [color.name for color in scene.metadata.colors])
     if any(scene.exact):
         coords["geosr_exact"] = ("band", list(scene.exact))
     if crs is not None or georeferenced:
@@ -130,7 +134,10 @@ def _losses(scene: Scene, masked: bool) -> Iterator[str]:
     """What the file has and a DataArray has no place for, one line each."""
     if scene.mask != "none" and not masked:
         yield "a mask, which a DataArray has no place for; masked=True puts NaN there"
-    for what, found in (("control points", scene.metadata.gcps), ("RPCs", scene.metadata.rpcs)):
+    palettes = any(scene.metadata.colormaps)
+    for what, found in (
+        ("control points", scene.metadata.gcps), ("RPCs", scene.metadata.rpcs), ("a palette", palettes),
+    ):  # fmt: skip
         if found:
             yield f"{what}, which a DataArray has no place for; geosr.upscale(path) carries them into its result"
 
