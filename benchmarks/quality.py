@@ -4,7 +4,8 @@
     python benchmarks/quality.py planes/validate.npz --scale 4 [--model NAME_OR_FILE] [--cases CASE ...] [--json OUT]
 
 A model is anything that `geosr upscale --model` takes; new weights get a card by `scripts/publish_weights.py` first.
-Slow models: fewer cases (three of them make the table at the top of MODELS.md: --cases main), or a GPU.
+Slow models: fewer cases (three of them make the table at the top of MODELS.md: --cases main), the middle of each scene
+(--side), or a GPU.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="scenes at a time")
+    parser.add_argument("--side", type=int, help="only the middle of each scene, pixels: for slow models")
     options = parser.parse_args(arguments)
-    scenes = load_scenes(options.planes)
+    scenes = load_scenes(options.planes, options.side)
     kinds = {scene.name: kind_of(scene) for scene in scenes}
     try:
         model = of_model(options.model, options.scale, options.device)
@@ -74,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             judge = partial(measured, case=case, methods=methods, scale=options.scale, measures=measures)
             results = list(pool.map(judge, scenes))
             scores = [(scene.name, each[0]) for scene, each in zip(scenes, results, strict=True)]
-            report.append(record(case, scores, kinds))
+            report.append(record(case, scores, kinds) | ({"side": options.side} if options.side else {}))
             print(row(report[-1]), flush=True)
             if case.name == JUDGED:
                 report[-1]["fine_detail"] = sharp = typical(each[1] for each in results)

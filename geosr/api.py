@@ -9,13 +9,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from geosr.cluster import crew
 from geosr.errors import InputError
 from geosr.io.destination import check_name, check_result, default_name, format_of
+from geosr.io.fingerprint import WHOLE
 from geosr.io.layout import Format, Layout, Options, choose_core, estimate_size
 from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format, encoder_of, losses, open_sink, size_of
@@ -27,7 +28,7 @@ from geosr.models.registry import settled as find_model
 from geosr.models.runtime import ModelNetwork, is_projected, network_for, prepare_process
 from geosr.observing import Blur, observe, with_levels
 from geosr.pipeline import Job, Sink, run
-from geosr.provenance import provenance
+from geosr.provenance import listed, provenance
 from geosr.radiometry import Pixels, Radiometry
 from geosr.sensors import Observation, known_bands
 from geosr.tiling import Tile, TilePlan
@@ -169,7 +170,7 @@ def prepare(
         upscaler=Upscaler(network, radiometry, scene.exact),
         workers=workers or _cores(),
         overwrite=overwrite,
-        notes=(*card.notes, *notes, *scene.sensor.notes, *network.notes),
+        notes=(*card.notes, *notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
 
@@ -321,8 +322,14 @@ class Run:
             "bands": str(self.scene.bands),
             "area": str((self.scene.window, self.scene.area)),
             "radiometry": str(self.upscaler.radiometry),
-            "model": str(replace(network, notes=())),  # which tell of the machine, and a run may go on elsewhere
-            "tags": str(sorted(self.tags.items())),
+            "model": self.card.title,
+            "scale": str(self.plan.scale),
+            "mtf": listed(network.seen.mtf),
+            "noise": listed(network.seen.noise),
+            "precision": network.precision,
+            "projected": network.seen.projection(self.scene.exact) if network.project else "no",
+            # All of it to the last digit, but not the device: a run may go on elsewhere.
+            WHOLE: self.tags["GEOSR_RUN"],
         }
 
     def _facts(self) -> dict[str, Any]:

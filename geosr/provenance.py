@@ -12,6 +12,7 @@ from geosr.io.scene import Scene
 from geosr.models.registry import Card
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
+from geosr.sensors import once
 
 
 def provenance(
@@ -26,11 +27,11 @@ def provenance(
     }
     if network.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
+    seen = network.seen
     if network.project:
-        tags["GEOSR_PROJECTED"] = "yes"
+        tags["GEOSR_PROJECTED"] = seen.projection(scene.exact)
     if card.conditioned or network.project:
-        seen = network.observation
-        tags |= {"GEOSR_MTF": _listed(seen.mtf), "GEOSR_NOISE": _listed(seen.noise)}
+        tags |= {"GEOSR_MTF": listed(seen.mtf), "GEOSR_NOISE": listed(seen.noise)}
     return tags
 
 
@@ -43,7 +44,6 @@ def _run_name(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layou
     return hashlib.sha256(str((__version__, *decided)).encode()).hexdigest()[:32]
 
 
-def _listed(values: Sequence[float]) -> str:
+def listed(values: Sequence[float]) -> str:
     """Numbers in a row; one where all are the same."""
-    shown = [f"{value:.6g}" for value in values]
-    return shown[0] if len(set(shown)) == 1 else " ".join(shown)
+    return once([f"{value:.6g}" for value in values])

@@ -76,6 +76,8 @@ class Radiometry:
         for band, stored, value in zip(valid, pixels.stored, self.nodata, strict=True):
             if value is not None and (number := _as_stored(value, self.dtype)) is not None:
                 band &= stored != number
+        if np.dtype(self.dtype).kind == "f":
+            _check_size(pixels.stored, valid)
         return None if valid.all() else valid
 
     def encode(self, values: NDArray[np.floating], out: NDArray[np.generic], band: int) -> None:
@@ -95,7 +97,9 @@ class Radiometry:
     def _encode_strip(self, values: NDArray[np.floating], out: NDArray[np.generic]) -> None:
         low, high = values.min(), values.max()
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise GeosrError("the model gave NaN or infinity for valid pixels")
+            raise GeosrError(
+                "the model gave NaN or infinity for valid pixels; where a number stands for no data, name it: --nodata"
+            )
         if out.dtype.kind != "f":
             least, most = _limits(out.dtype)
             np.rint(values, out=values)
@@ -129,6 +133,16 @@ def fill(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.f
 
 def _per_band(mask: NDArray[np.bool_], stored: NDArray[np.generic]) -> NDArray[np.bool_]:
     return np.broadcast_to(mask, stored.shape).copy()
+
+
+def _check_size(stored: NDArray[np.generic], valid: NDArray[np.bool_]) -> None:
+    most = 1e200 if stored.dtype == np.float64 else 1e25
+    size = np.max(np.abs(stored), where=valid, initial=0)
+    if size > most:
+        number = stored[valid & (np.abs(stored) == size)][0]
+        raise InputError(
+            f"the pixels hold {number!s}, which no sensor measures; if it stands for no data, say --nodata={number!s}"
+        )
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -42,6 +42,14 @@ class Observation:
         """Per band: whether it has a blur that is known, not being repeated (`exact`)."""
         return tuple(known and not kept for known, kept in zip(self.known, exact, strict=True))
 
+    def projection(self, exact: Sequence[bool]) -> str:
+        """Which bands a projection corrects, in words as tags have them.
+
+        "yes"; "half", whose MTF is a default; "no", which are repeated (`exact`); one word where all bands are alike.
+        """
+        known = self.known or (True,) * len(exact)
+        return once(["no" if kept else "yes" if own else "half" for own, kept in zip(known, exact, strict=True)])
+
     def at_least(self, noise: float) -> Observation:
         """The same with a band's noise raised to `noise`, stored numbers, where it is less."""
         return replace(self, noise=tuple(max(noise, own) for own in self.noise))
@@ -220,8 +228,14 @@ def _noise(
 def _each(value: float | Sequence[float], count: int, option: str) -> tuple[float, ...]:
     values = (float(value),) if isinstance(value, int | float) else tuple(float(item) for item in value)
     if len(values) not in (1, count) or any(math.isnan(item) for item in values):
-        raise InputError(f"{option}: expected one number, or one for each of {count} bands; found {len(values)}")
+        found = "nan" if any(math.isnan(item) for item in values) else str(len(values))
+        raise InputError(f"{option}: expected one number, or one for each of {count} bands; found {found}")
     return values * (count if len(values) == 1 else 1)
+
+
+def once(words: Sequence[str]) -> str:
+    """Words in a row; one where all are the same."""
+    return words[0] if len(set(words)) == 1 else " ".join(words)
 
 
 def _listed(values: Iterable[float]) -> str:

@@ -197,3 +197,10 @@ def test_an_area_that_is_missing_or_can_not_be_placed_is_refused(tmp_path: Path)
         open_scene(scenes.make_plain(tmp_path), aoi=tmp_path / "nothing.geojson")
     with pytest.raises(InputError, match="can't be brought"):
         open_scene(scenes.make_local_crs(tmp_path), aoi=area)
+
+
+@pytest.mark.parametrize(("west", "east"), [(-180, 180), (0, 360), (-100, 100), (-190, 170)])
+def test_a_box_as_wide_as_the_world_holds_the_scene(tmp_path: Path, west: float, east: float) -> None:
+    box = [(west, -90), (east, -90), (east, 90), (west, 90)]
+    path = scenes.make_geographic(tmp_path)
+    assert open_scene(path, aoi=scenes.make_geojson(tmp_path, [box])).shape == open_scene(path).shape

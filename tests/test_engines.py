@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geosr.errors import InputError
 from geosr.models import engines
+from geosr.models.classical import upsample
 from geosr.models.networks import NETWORKS, BandNetwork
 
 SMALL = {"edsr": (8, 2), "srcnn": (8, 1), "vdsr": (8, 3), "span": (8, 2), "rrdb": (8, 1), "swin": (12, 1)}
@@ -95,6 +96,25 @@ def test_gain_and_offset_pass_through_every_network(name: str) -> None:
     plain = run(ready, band)
     changed = run(ready, 0.01 * band - 3.0, noise=0.03)
     assert float((changed - (0.01 * plain - 3.0)).abs().max()) < 2e-4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_gain_passes_down_to_the_smallest_units(name: str) -> None:
+    """Columns of a trace gas are stored in mol/m2: 1e-5 and less."""
+    ready, band = engine(name), image()
+    plain, tiny = run(ready, band, noise=3.0), run(ready, 1e-9 * band, noise=3e-9)
+    assert float((1e9 * tiny - plain).abs().max()) < 1e-4 * float(plain.abs().max())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_network_runs_in_bfloat16(name: str) -> None:
+    channels, blocks = SMALL[name]
+    settings = {"scale": 2, "channels": channels, "blocks": blocks}
+    short = engines.build(name, settings, dict(shaken(name).state_dict()), "cpu", torch.bfloat16)
+    band = image()
+    long, base = run(engine(name), band), upsample(band[None, None], 2)[0, 0]
+    added = float((long - base).abs().max())
+    assert 0 < float((run(short, band) - long).abs().max()) < 0.05 * added
 
 
 def test_a_transformer_says_what_channels_it_takes() -> None:

@@ -218,6 +218,11 @@ def test_quality_judges_any_model_on_chosen_cases(tmp_path: Path, capsys: pytest
     assert report[0]["fine_detail"]["ibp"] == pytest.approx(report[0]["fine_detail"]["model"], rel=1e-3)
     assert 0 < report[0]["fine_detail"]["bicubic"] < report[0]["fine_detail"]["ibp"]
     assert len(report[0]["kinds"]) == 2
+    quality([path, "--model", "ibp", "--scale", "2", "--cases", "MTF 0.25", "--side", "64", "--json", str(out)])
+    middle = json.loads(out.read_text())
+    assert middle[0]["psnr"]["ibp"] != report[0]["psnr"]["ibp"]
+    assert "the middle 64 x 64 pixels of each" in described(middle, 2)
+    assert "the middle" not in described(report, 2)
     with pytest.raises(SystemExit, match="no case is called"):
         quality([path, "--cases", "MTF 7"])
     assert "over IBP" in capsys.readouterr().out

@@ -63,6 +63,18 @@ def test_validity_joins_nodata_nan_and_mask() -> None:
     assert valid.tolist() == [[[True, False, False, False, False]]]
 
 
+@pytest.mark.parametrize("fill", [-3.4028235e38, 1e37])
+def test_a_fill_that_is_not_declared_is_named(fill: float) -> None:
+    stored = np.full((1, 3, 3), 7e18, np.float32)  # ozone, in molecules a square centimetre
+    assert Radiometry("float32", "float32", (None,)).valid(Pixels(stored)) is None
+    stored[0, 1, 1] = fill
+    with pytest.raises(InputError, match=f"--nodata={stored[0, 1, 1]!s}".replace("+", r"\+")):
+        Radiometry("float32", "float32", (None,)).valid(Pixels(stored))
+    valid = Radiometry("float32", "float32", (float(stored[0, 1, 1]),)).valid(Pixels(stored))
+    assert valid is not None
+    assert valid.sum() == 8
+
+
 def test_nodata_that_the_type_cannot_hold_marks_nothing() -> None:
     assert radiometry("uint8", -9999.0).valid(Pixels(np.zeros((1, 2, 2), np.uint8))) is None
 

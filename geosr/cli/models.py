@@ -124,16 +124,23 @@ def _said(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+_OVER = {"over_bicubic": "over bicubic", "over_ibp": "over back-projection", "over_base": "over its base"}
+"""What a card's gains may be over."""
+
+
 def _figures(card: Card) -> Iterator[str]:
     yield ""
     yield f"x{card.scales[0]}: {card.measured}" if card.measured else f"x{card.scales[0]}"
     for speed in card.speed:
         yield "  " + speed_in_words(speed)
-    if card.metrics:
-        yield f"  {'gain in dB [95 % interval]':34} {'over bicubic':21} {'over back-projection':21} worst band"
+    shown = {key: title for key, title in _OVER.items() if any(key in figures for figures in card.metrics.values())}
+    if shown:
+        titles = " ".join(f"{title:21}" for title in shown.values())
+        yield f"  {'gain in dB [95 % interval]':34} {titles} worst band".rstrip()
     for case, figures in card.metrics.items():
-        over = [_interval(figures.get(f"over_{name}")) for name in ("bicubic", "ibp")]
-        yield f"  {case:34} {over[0]:21} {over[1]:21} {figures.get('worst_band', float('nan')):+.2f}"
+        gains = " ".join(f"{_interval(figures.get(key)):21}" for key in shown)
+        worst = f"{figures['worst_band']:+.2f}" if "worst_band" in figures else ""
+        yield f"  {case:34} {gains} {worst}".rstrip()
 
 
 def speed_in_words(speed: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,15 +80,24 @@ Measure = Callable[[Floats, Floats, float], float]
 """A figure of an estimate against the truth, both (height, width) without the border, and the truth's peak."""
 
 
-def load_scenes(path: str | Path) -> list[Scene]:
-    """The scenes of an archive that `scripts/prepare_planes.py` wrote, bands of one file and size together."""
+def load_scenes(path: str | Path, side: int | None = None) -> list[Scene]:
+    """The scenes of an archive that `scripts/prepare_planes.py` wrote, bands of one file and size together.
+
+    With `side` only the middle of each, so many pixels high and wide: what a slow model can be judged on.
+    """
     bands: dict[str, list[Floats]] = {}
     groups: dict[str, str] = {}
     with np.load(path) as archive:
         for number, about in enumerate(json.loads(str(archive["index"]))):
-            bands.setdefault(about["file"], []).append(archive[str(number)].astype(np.float32))
+            bands.setdefault(about["file"], []).append(_middle(archive[str(number)], side).astype(np.float32))
             groups[about["file"]] = about.get("group", "")
     return [Scene(Path(name).stem, np.stack(planes), groups[name]) for name, planes in bands.items()]
+
+
+def _middle(band: NDArray[Any], side: int | None) -> NDArray[Any]:
+    height, width = (min(length, side or length) for length in band.shape)
+    row, col = (band.shape[0] - height) // 2, (band.shape[1] - width) // 2
+    return band[row : row + height, col : col + width]
 
 
 def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observation:

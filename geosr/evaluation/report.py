@@ -58,10 +58,12 @@ def typical(scores: Iterable[Scores]) -> dict[str, float]:
 def described(report: Sequence[Mapping[str, Any]], scale: int) -> str:
     """What the figures of a report are of, for a card."""
     scenes = report[0]["bands"].values()
+    side = report[0].get("side")
+    part = f", the middle {side} x {side} pixels of each" if side else ""
     bands = sum(len(each["model"]) for each in scenes)
     return (
-        f"PSNR against the native band, {len(scenes)} scenes ({bands} bands) of places never trained on, made coarser x"
-        f"{scale}; means over a scene's bands, then over scenes, intervals by bootstrap over scenes "
+        f"PSNR against the native band, {len(scenes)} scenes ({bands} bands) of places never trained on{part}, made "
+        f"coarser x{scale}; means over a scene's bands, then over scenes, intervals by bootstrap over scenes "
         "(geosr/evaluation/protocol.py)"
     )
 
@@ -112,8 +114,3 @@ def _of_kinds(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _over(entry: Mapping[str, Any]) -> dict[str, list[float]]:
     gains = {name: entry["gain"][name]["gain"] for name in OPPONENTS}
     return {f"over_{name}": [round(gain[key], 2) for key in ("mean", "low", "high")] for name, gain in gains.items()}
-
-
-def _sharp(entry: Mapping[str, Any]) -> dict[str, Any]:
-    known = entry.get("fine_detail")
-    return {"fine_detail": {name: round(value, 2) for name, value in known.items()}} if known else {}

@@ -165,18 +165,26 @@ def _flat(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
             yield from _flat(part)
 
 
+_NEAR_THE_LINE = 120.0
+"""Degrees from which on an edge to the other hemisphere is taken to cross the date line: not from -100 to 100, which is
+the long way round, as RFC 7946 has it."""
+
+
 def _unwrapped(geometry: BaseGeometry) -> BaseGeometry:
-    """A polygon that jumps from 179 to -179 degrees goes on to 181 instead; others stay."""
+    """A polygon that jumps from 179 to -179 degrees goes on to 181 instead; others, a whole globe too, stay."""
     coordinates = shapely.get_coordinates(geometry)
     if not len(coordinates) or np.abs(coordinates).max() > 360 or np.ptp(coordinates[:, 0]) <= 180:
         return geometry
     parts = shapely.get_parts(geometry)
-    return shapely.union_all([shapely.transform(part, _without_jumps) for part in parts])
+    moved = [shapely.transform(part, _without_jumps) for part in parts]
+    return shapely.union_all([new if new.area > 0 else old for new, old in zip(moved, parts, strict=True)])
 
 
 def _without_jumps(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    turns = np.concatenate([[0], np.cumsum(np.round(np.diff(xy[:, 0]) / 360))])
-    return np.column_stack([xy[:, 0] - 360 * turns, xy[:, 1]])
+    x = xy[:, 0]
+    near = np.abs(x) >= _NEAR_THE_LINE
+    jumps = np.where(near[1:] & near[:-1], np.round(np.diff(x) / 360), 0)
+    return np.column_stack([x - 360 * np.concatenate([[0], np.cumsum(jumps)]), xy[:, 1]])
 
 
 def _crs_of(document: dict[str, Any], path: Path) -> CRS:

@@ -8,6 +8,9 @@ from typing import Any
 
 from geosr.io.layout import Layout
 
+WHOLE = "whole"
+"""The entry of a run that is a digest of everything: told of only where nothing else tells two runs apart."""
+
 
 def fingerprint_of(run: str, layout: Layout) -> str:
     """A run (a JSON object) and its layout as one text, the same for the same."""
@@ -18,6 +21,7 @@ def differs(name: str, earlier: str, now: str) -> str:
     """One line that says in what an unfinished run for `name` was another one."""
     old, new = (_flat(json.loads(text)) for text in (earlier, now))
     names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    names = [name for name in names if name != WHOLE] or names
     told = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"an unfinished run for {name} had other settings ({told}{more}); go on with those, or use --overwrite"

@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "bfloat16"]
 
 PROJECTED = "projected: degraded with its MTF, the result gives the input back but for noise"
-"""What is said of a run whose results are."""
+"""What is said of bands whose results are."""
+BY_HALF = "projected by half: the result comes halfway to giving the input back, for its MTF is a default"
+"""And of bands whose MTF is not their own."""
 UNSURE = 0.5
 """Share of a projection's correction that is made where the MTF is a default: one that is right still brings three
 quarters of its gain, and one must be four times too large to do harm, and not twice."""
@@ -62,6 +64,11 @@ class ModelNetwork:
     """What was chosen for this machine, one line each."""
 
     @property
+    def seen(self) -> Observation:
+        """The observation as the network is told it: rounding is noise, too."""
+        return self.observation.at_least(self.rounding)
+
+    @property
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
         engine = self._engine()
@@ -87,7 +94,7 @@ class ModelNetwork:
 
         Raises `ModelError` where the weights are missing or not those of `sha256`.
         """
-        engine, seen = self._engine(), self.observation.bands(bands).at_least(self.rounding)
+        engine, seen = self._engine(), self.seen.bands(bands)
         block = np.require(block, requirements=["C", "W"])
         try:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
@@ -161,12 +168,10 @@ def network_for(
         sha256=None if path is None else sha256(path),
         project=project,
         rounding=rounding,
-        notes=tuple(
-            line for line in (about_device, about, *_about(model, observation), PROJECTED if project else "") if line
-        ),
     )
     network._engine()
-    return network
+    lines = about_device, about, *_about(model, observation), *_about_noise(network, card), *_about_projection(network)
+    return replace(network, notes=tuple(line for line in lines if line))
 
 
 def is_projected(project: bool | None, model: registry.Model, card: Card, known: Sequence[bool]) -> bool:
@@ -190,6 +195,20 @@ def _about(model: registry.Model, observation: Observation) -> tuple[str, ...]:
     if not isinstance(model, Foreign):
         return ()
     return *model.notes, told(observation.colors or ("",) * len(observation.mtf), model.bands)
+
+
+def _about_noise(network: ModelNetwork, card: Card) -> Iterator[str]:
+    """What is to be said where a band's noise is less than what rounding does."""
+    if (card.conditioned or network.project) and min(network.observation.noise) < network.rounding:
+        yield f"noise counts as {network.rounding:.3g} DN at least, which is what rounding to whole numbers does"
+
+
+def _about_projection(network: ModelNetwork) -> Iterator[str]:
+    """What is to be said of projected bands, those with an MTF of their own and the others."""
+    if network.project:
+        known = network.observation.known or (True,)
+        lines = (PROJECTED, BY_HALF)
+        yield from (line for line, own in zip(lines, (True, False), strict=True) if own in known)
 
 
 def choose_device(device: str = "auto") -> tuple[str, str]:

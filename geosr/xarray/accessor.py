@@ -77,7 +77,7 @@ class DataArrayGeosr:
         title = card(model, scale).title
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
         if recipe.projected:
-            result.attrs["GEOSR_PROJECTED"] = "yes"
+            result.attrs["GEOSR_PROJECTED"] = recipe.blur.projection(recipe.exact)
         return result
 
     def plan(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> TilePlan:

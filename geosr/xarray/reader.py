@@ -15,7 +15,6 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
-from rasterio.enums import ColorInterp
 
 from geosr.errors import InputError
 from geosr.io.scene import Scene, open_scene
@@ -112,8 +111,9 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     if any(scene.metadata.descriptions):
         coords["band_name"] = ("band", [name or "" for name in scene.metadata.descriptions])
     coords |= {BY_BAND[key]: ("band", list(values)) for key, values in _by_band(scene).items() if len(set(values)) > 1}
-    if set(scene.metadata.colors) - {ColorInterp.gray, ColorInterp.undefined, ColorInterp.palette}:
-        coords["band_color"] = ("band", [color.name for color in scene.metadata.colors])
+    colors = [color.name for color in scene.metadata.colors]
+    if set(colors) - {"gray", "undefined", "palette"}:
+        coords["band_color"] = ("band", colors)
     if any(scene.exact):
         coords["geosr_exact"] = ("band", list(scene.exact))
     if crs is not None or georeferenced:

@@ -31,8 +31,10 @@ def complete(name: str, runner: Runner, told: dict[str, Any]) -> dict[str, Any]:
     """
     found = {"value_range": (0.0, 1.0)} | told
     ends = tuple(found["value_range"] or _STORED)
-    if "bands" not in found or "scales" not in found:
-        found |= _shape(name, runner, found, ends)
+    shape = _shape(name, runner, found, ends)
+    if shape["scales"] != tuple(found.get("scales", shape["scales"])):
+        raise ModelError(f"{name}'s card says x{found['scales'][0]}, and the network makes x{shape['scales'][0]}")
+    found |= shape
     if "halo" in found:
         return {"multiple": 1} | found
     return found | _measured(name, runner, found, ends)

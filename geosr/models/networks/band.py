@@ -111,6 +111,11 @@ def conv(inputs: int, outputs: int, size: int = 3, *, shrink: float = 1.0) -> Co
     return layer
 
 
+def upsampled(high: Tensor, scale: int) -> Tensor:
+    """`upsample` in float32, whatever the convolutions compute in."""
+    return upsample(high.float(), scale).to(high.dtype)
+
+
 def with_noise(high: Tensor, noise: Tensor) -> Tensor:
     """(n, 2, h, w): the band and, constant, the standard deviation of its noise."""
     level = noise.to(high.dtype).view(-1, 1, 1, 1).expand(-1, 1, *high.shape[2:])

@@ -10,7 +10,7 @@ from geosr.models.networks.band import BandNetwork, BlurGains, conv, with_noise
 
 SLOPE = 0.1
 """Of the activation, for what is negative."""
-SMALLEST = 1e-12
+SMALLEST = 1e-30
 """Keeps the attention finite where all features are 0."""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from geosr.models.classical import upsample
-from geosr.models.networks.band import BandNetwork, BlurGains, conv, with_noise
+from geosr.models.networks.band import BandNetwork, BlurGains, conv, upsampled, with_noise
 
 
 class Srcnn(BandNetwork):
@@ -25,7 +24,7 @@ class Srcnn(BandNetwork):
 
     def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
         """See `BandNetwork.residual`."""
-        fine = with_noise(upsample(high, self.scale), noise)
+        fine = with_noise(upsampled(high, self.scale), noise)
         patches = F.relu(self.extract(fine)) * self.gains(mtf.to(high.dtype))[:, 0]
         result: Tensor = self.rebuild(F.relu(self.map(patches)))
         return result

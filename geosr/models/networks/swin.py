@@ -13,7 +13,7 @@ WINDOW = 8
 """Side of an attention window, source pixels."""
 HEAD = 12
 """Channels of an attention head; half as many heads take half the time, and heads of six channels see little."""
-SMALLEST = 1e-12
+SMALLEST = 1e-30
 """Keeps a direction finite where all features are 0."""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geosr.models.classical import upsample
-from geosr.models.networks.band import BandNetwork, BlurGains, conv, with_noise
+from geosr.models.networks.band import BandNetwork, BlurGains, conv, upsampled, with_noise
 
 
 class Vdsr(BandNetwork):
@@ -28,7 +27,7 @@ class Vdsr(BandNetwork):
     def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
         """See `BandNetwork.residual`."""
         gains = self.gains(mtf.to(high.dtype))
-        features = F.relu(self.head(with_noise(upsample(high, self.scale), noise))) * gains[:, 0]
+        features = F.relu(self.head(with_noise(upsampled(high, self.scale), noise))) * gains[:, 0]
         for index, layer in enumerate(self.layers, 1):
             features = F.relu(layer(features)) * gains[:, index]
         result: Tensor = self.tail(features)
