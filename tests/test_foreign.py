@@ -191,6 +191,17 @@ def test_a_card_beside_the_file_says_what_it_says(photo: Path, scene: Path, tmp_
         assert "\n" not in str(caught.value)
 
 
+def test_a_card_that_says_another_scale_than_the_network_makes_is_found_out(
+    photo: Path, scene: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "photo.pt2"
+    copy.write_bytes(photo.read_bytes())
+    for more in ("", "halo = 8\nexact = false"):
+        (tmp_path / "photo.pt2.toml").write_text(f"scale = 3\n{more}")
+        with pytest.raises(ModelError, match="card says x3, and the network makes x2"):
+            geosr.upscale(scene, tmp_path / "out.tif", model=str(copy), scale=3)
+
+
 def test_a_network_that_looks_at_whole_blocks_runs_only_where_its_card_admits_it(scene: Path, tmp_path: Path) -> None:
     path = save_pt2(tmp_path / "global.pt2", Global())
     with pytest.raises(ModelError, match="looks at whole blocks, so that tiles would show"):

@@ -176,6 +176,20 @@ def test_a_generative_model_is_always_projected() -> None:
         is_projected(False, "dreamer", inventive, (True,))
 
 
+def test_what_was_told_and_done_of_each_band_is_said_and_tagged(tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    run = geosr.prepare(src, tmp_path / "a.tif", model="fast", snr=float("inf"), project=True)
+    assert any(note.startswith("projected by half") for note in run.notes)
+    assert any(note.startswith("noise counts as 0.289 DN at least") for note in run.notes)
+    assert (run.tags["GEOSR_PROJECTED"], run.tags["GEOSR_NOISE"]) == ("half", "0.288675")
+    named = geosr.prepare(src, tmp_path / "a.tif", model="fast", mtf=0.3, snr=10, project=True)
+    assert not any("half" in note or "at least" in note for note in named.notes)
+    with rasterio.open(src, "r+") as file:
+        file.descriptions = ("B02", "B03", "SCL")
+        file.update_tags(SPACECRAFT_NAME="Sentinel-2A")
+    assert geosr.prepare(src, tmp_path / "a.tif", model="fast").tags["GEOSR_PROJECTED"] == "yes yes no"
+
+
 def test_where_the_blur_is_a_default_half_of_the_correction_is_made() -> None:
     block = scenes.pixels((1, 60, 60), "float32")
     results = []

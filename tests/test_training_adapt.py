@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import geosr
+from geosr.cli.models import _figures
 from geosr.errors import InputError, ModelError
 from geosr.evaluation.metrics import Interval
 from geosr.models import registry
@@ -57,6 +58,11 @@ def test_what_improves_the_held_out_blocks_is_written_and_can_be_used(
     assert "scene.tif" in card.limits[0]
     report = geosr.upscale(scene, tmp_path / "out.tif", model=str(adapted.path), scale=2, bounds=None)
     assert report["model"] == "small@scene"
+    shown = "\n".join(_figures(card))
+    assert "over its base" in shown
+    assert "nan" not in shown
+    with pytest.raises(InputError, match="is there already"):
+        adapt(scene, model=untrained, scale=2, mtf=0.25, snr=1000)
 
 
 def test_what_does_not_improve_them_is_not_written_and_that_is_said(

@@ -229,7 +229,7 @@ def test_a_killed_run_goes_on_to_the_same_store(scene: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not dst.exists()
-    with pytest.raises(InputError, match=r"other settings .*overwrite"):
+    with pytest.raises(InputError, match=r"other settings \(model was bicubic and is lanczos\); .*overwrite"):
         geosr.upscale(scene, dst, **options | {"model": "lanczos"})
     report = geosr.upscale(scene, dst, **options)
     assert 0 < report["tiles_from_an_earlier_run"] < report["tiles"]

@@ -163,6 +163,8 @@ def _target(src: str | Path, dst: str | Path | None, model: str, scale: int) -> 
         raise InputError(f"{target}: a model's name ends in .safetensors")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: there is no folder {target.absolute().parent}")
+    if target.exists():
+        raise InputError(f"{target} is there already; remove it, or name another with -o")
     return target
 
 
