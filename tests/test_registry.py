@@ -48,7 +48,7 @@ def test_the_trained_network_comes_with_its_card() -> None:
     ("model", "scale", "says"),
     [
         ("bicubik", 4, "did you mean bicubic"),
-        ("fast", 3, "works at x2"),
+        ("fast", 5, "works at x2"),
         ("bicubic", 9, "not x9"),
         ("", 4, "there are"),
         ("nowhere.safetensors", 4, "nowhere.safetensors"),
