@@ -6,6 +6,7 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,24 @@ def test_chunks_follow_blocks_and_wishes(tmp_path: Path) -> None:
     assert geosr.open_raster(path, chunks=None).chunks is None
     with pytest.raises(InputError, match="rows"):
         geosr.open_raster(path, chunks={"rows": 3})
+
+
+@pytest.mark.parametrize("chunks", ["auto", 16])
+@pytest.mark.parametrize(
+    "index",
+    [0, -1, (slice(None), 5), (1, slice(3, 30), 7), (slice(None), slice(None, None, 4), slice(1, None, 3)),
+     (slice(None, None, -1), slice(None), slice(40, 3, -2)), ([2, 0], slice(None), [1, 5]), (0, slice(9, 9))],
+)  # fmt: skip
+def test_any_part_of_a_lazy_array_is_what_the_whole_has_there(index: Any, chunks: Any, tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path)
+    lazy, whole = geosr.open_raster(path, chunks=chunks), geosr.open_raster(path, chunks=None)
+    assert np.array_equal(lazy[index].values, whole[index].values)
+
+
+def test_every_fourth_pixel_is_upscaled_like_the_same_array_in_memory(tmp_path: Path) -> None:
+    thin = geosr.open_raster(scenes.make_plain(tmp_path), chunks=16)[:, ::4, ::4]
+    fine = thin.geosr.upscale("bicubic", 2)
+    assert np.array_equal(fine.values, thin.compute().geosr.upscale("bicubic", 2).values)
 
 
 def test_bands_are_chosen_by_number_or_name_and_keep_theirs(tmp_path: Path) -> None:

@@ -75,13 +75,17 @@ class FileArray:
 
     ndim = 3
 
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        """The pixels (band, y, x) of slices with a step of one."""
-        (b0, b1), (y0, y1), (x0, x1) = (part.indices(size)[:2] for part, size in zip(index, self.shape, strict=True))
-        if min(b1 - b0, y1 - y0, x1 - x0) <= 0:
-            return np.empty((max(0, b1 - b0), max(0, y1 - y0), max(0, x1 - x0)), self.dtype)
+    def __getitem__(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
+        """The pixels (band, y, x) of slices and whole numbers, which Dask fuses into what it asks for."""
+        spans, rest = zip(*map(_span, index, self.shape), strict=True)
+        return self._read(*spans)[rest]
+
+    def _read(self, bands: range, rows: range, cols: range) -> NDArray[Any]:
+        if not (bands and rows and cols):
+            return np.empty((len(bands), len(rows), len(cols)), self.dtype)
+        b0, b1 = bands.start, bands.stop
         picked = replace(self.source, bands=self.source.bands[b0:b1], nodata=self.source.nodata[b0:b1])
-        pixels = picked.pixels(Window(y0, x0, y1 - y0, x1 - x0))
+        pixels = picked.pixels(Window(rows.start, cols.start, len(rows), len(cols)))
         if self.gaps is None:
             return pixels.stored
         values = pixels.stored.astype(self.dtype)
@@ -89,6 +93,16 @@ class FileArray:
         if valid is not None:
             values[~valid] = np.nan
         return values
+
+
+def _span(part: slice | int, size: int) -> tuple[range, slice | int]:
+    """What is to be read of an axis without a break, and what is to be taken of that."""
+    if not isinstance(part, slice):
+        return range(part % size, part % size + 1), 0
+    wanted = range(size)[part]
+    if not wanted:
+        return range(0), slice(None)
+    return range(min(wanted), max(wanted) + 1), slice(None, None, wanted.step)
 
 
 def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
@@ -103,7 +117,9 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     else:
         name = f"geosr-open-{tokenize(scene.identity, scene.source, masked)}"
         sizes = _sizes(scene, chunks)
-        data = da.from_array(source, sizes, name=name, asarray=False, inline_array=True, meta=np.empty((0,) * 3, dtype))
+        data = da.from_array(
+            source, sizes, name=name, asarray=False, fancy=False, inline_array=True, meta=np.empty((0,) * 3, dtype)
+        )
     georeferenced = not scene.metadata.gcps and not scene.transform.is_identity
     crs = None if scene.geobox.crs is None else CRS(scene.crs.to_wkt() if scene.crs else scene.geobox.crs)
     grid = Grid(("y", "x"), scene.shape, scene.transform if georeferenced else None, crs, "spatial_ref")
