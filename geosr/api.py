@@ -148,6 +148,7 @@ def prepare(
     settled = find_model(model)
     card = find_card(settled, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
+    scene = scene.stored_as(dtype)
     if not isinstance(settled, str):
         settled.check_bands(scene.exact)
     kind = format_of(dst, format)

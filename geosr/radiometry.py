@@ -109,6 +109,12 @@ class Radiometry:
         np.copyto(out, values, casting="unsafe")
 
 
+def widened(value: float, dtype: str) -> float:
+    """What a number reads as that a file of this type holds: float32's -9999.9 is -9999.900390625 in float64."""
+    kind = np.dtype(dtype)
+    return float(kind.type(value)) if kind.kind == "f" else value
+
+
 def fill(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Values (bands, height, width) whose invalid pixels hold the value of their nearest valid neighbour.
 

@@ -248,8 +248,9 @@ def make_vrt(
     *,
     name: str = "scene.vrt",
     dtype: str | Sequence[str] = "UInt16",
-    nodata: Sequence[float | None] | None = None,
+    nodata: Sequence[float | str | None] | None = None,
     bands: Sequence[int] | None = None,
+    descriptions: Sequence[str] | None = None,
     relative: bool = True,
     size: tuple[int, int] = (40, 50),
     extra: str = "",
@@ -262,6 +263,7 @@ def make_vrt(
     for index, source in enumerate(sources):
         gap = nodata[index] if nodata else None
         text.append(f'<VRTRasterBand dataType="{kinds[index]}" band="{index + 1}">')
+        text.append(f"<Description>{descriptions[index]}</Description>" if descriptions else "")
         text.append("" if gap is None else f"<NoDataValue>{gap}</NoDataValue>")
         text.append(f'<SimpleSource><SourceFilename relativeToVRT="{int(relative)}">{source}</SourceFilename>')
         text.append(f"<SourceBand>{bands[index] if bands else 1}</SourceBand></SimpleSource></VRTRasterBand>")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+from numpy.typing import NDArray
 
 from geosr.api import upscale
 from geosr.errors import InputError
@@ -57,6 +59,74 @@ def test_what_was_no_data_stays_so_pixel_for_pixel_and_nothing_else_does(
             before, after = np.isfinite(src.read()), np.isfinite(dst.read())
         assert not before.all()
         assert np.array_equal(after, before.repeat(3, axis=1).repeat(3, axis=2))
+
+
+def upscaled(path: Path, model: str = "nearest", **options: Any) -> tuple[NDArray[Any], float | None]:
+    """Pixels and nodata of a result at twice the size."""
+    result = upscale(path, path.parent / "result.tif", model=model, scale=2, workers=1, overwrite=True, **options)
+    with scenes.quiet(), rasterio.open(result["path"]) as dst:
+        return dst.read(), dst.nodata
+
+
+def test_classes_keep_their_numbers_where_bands_differ_in_nodata(tmp_path: Path) -> None:
+    stored = scenes.pixels((2, 40, 50), "uint8", low=0, high=11)
+    scenes.write(tmp_path / "two.tif", stored)
+    path = scenes.make_vrt(
+        tmp_path, ["two.tif"] * 2, dtype="Byte", nodata=[0, None], bands=[1, 2], descriptions=["B04", "SCL"]
+    )
+    assert (stored[1] == 0).any()
+    result, nodata = upscaled(path)
+    assert nodata == 0
+    assert np.array_equal(result[1], stored[1].repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("model", ["nearest", "bicubic"])
+def test_fill_in_float32_stays_fill_beside_a_band_of_float64(model: str, tmp_path: Path) -> None:
+    narrow = scenes.pixels((1, 40, 50), "float32")
+    narrow[:, :9, :7] = -9999.9
+    scenes.write(tmp_path / "narrow.tif", narrow)
+    scenes.make_plain(tmp_path, "wide.tif", shape=(1, 40, 50), dtype="float64")
+    path = scenes.make_vrt(tmp_path, ["narrow.tif", "wide.tif"], dtype=["Float32", "Float64"], nodata=[-9999.9, None])
+    result, nodata = upscaled(path, model)
+    gap = result[0] == nodata
+    assert gap.sum() == 4 * 9 * 7
+    assert result[0][~gap].min() > 90
+
+
+def test_fill_in_float32_reads_as_nodata_in_a_result_of_float64(tmp_path: Path) -> None:
+    path = scenes.make_nodata(tmp_path, nodata=-9999.9, dtype="float32")
+    with rasterio.open(path) as src:
+        gaps = (src.read_masks() == 0).sum()
+    for nodata in (None, -9999.9):
+        result, told = upscaled(path, dtype="float64", nodata=nodata)
+        assert (result == told).sum() == 4 * gaps > 0
+
+
+def test_nan_as_nodata_is_brought_to_the_number_of_the_other_bands(tmp_path: Path) -> None:
+    stored = scenes.pixels((2, 40, 50), "float32")
+    stored[0, :5, :5] = np.nan
+    stored[1, 8:, 8:] = -1
+    scenes.write(tmp_path / "two.tif", stored)
+    path = scenes.make_vrt(tmp_path, ["two.tif"] * 2, dtype="Float32", nodata=["nan", -1], bands=[1, 2])
+    result, nodata = upscaled(path, "bicubic")
+    assert nodata == -1
+    assert ((result == -1).sum(axis=(1, 2)) == [100, 4 * 32 * 42]).all()
+
+
+def test_a_colour_that_stands_for_no_data_is_not_taken_apart(tmp_path: Path) -> None:
+    stored = scenes.pixels((3, 40, 50), "uint8", low=0, high=255)
+    stored[:, :6, :6] = np.array([0, 255, 0], "uint8")[:, None, None]
+    path = scenes.write(tmp_path / "green.tif", stored)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(NODATA_VALUES="0 255 0")
+    with rasterio.open(path) as file:
+        void = file.read_masks(1) == 0
+    assert void.sum() == 36
+    assert (stored[1][~void] == 255).any()
+    result, _ = upscaled(path)
+    assert np.array_equal(result, stored.repeat(2, 1).repeat(2, 2))
+    with rasterio.open(tmp_path / "result.tif") as file:
+        assert np.array_equal(file.read_masks(1) == 0, void.repeat(2, 0).repeat(2, 1))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])

@@ -13,6 +13,7 @@ import pytest
 import rasterio
 from scipy.io import netcdf_file
 
+from geosr.api import upscale
 from geosr.errors import GeosrError, InputError
 from geosr.io.scene import open_scene
 from geosr.window import Window
@@ -126,6 +127,18 @@ def test_a_vrt_of_files_beside_it_is_read(tmp_path: Path) -> None:
     assert stored.mean() > 100
     named_whole = scenes.make_vrt(tmp_path, [str(tmp_path / "one.tif")], relative=False, name="whole.vrt")
     assert open_scene(named_whole).shape == (40, 50)
+
+
+def test_what_a_vrt_in_a_vrt_names_is_input_too(tmp_path: Path) -> None:
+    deepest = scenes.make_plain(tmp_path, "one.tif")
+    scenes.make_vrt(tmp_path, ["one.tif"], name="inner.vrt")
+    outer = scenes.make_vrt(tmp_path, ["inner.vrt"], name="outer.vrt")
+    before = open_scene(outer)
+    assert str(deepest) in before.files
+    with pytest.raises(InputError, match="is the input itself"):
+        upscale(outer, deepest, model="nearest", scale=2, overwrite=True)
+    scenes.make_plain(tmp_path, "one.tif", seed=7)
+    assert open_scene(outer).identity != before.identity
 
 
 @pytest.mark.parametrize(

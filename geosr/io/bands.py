@@ -89,6 +89,12 @@ def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind,
     return ("bands", 0) if any(not flag for flag in flags) else ("none", 0)
 
 
+def tells_of_all_bands(dataset: DatasetReader, band: int) -> bool:
+    """Whether a band's nodata is a part of one for all bands: pixels are void where every band has its number."""
+    flags = dataset.mask_flag_enums[band - 1]
+    return MaskFlags.per_dataset in flags and MaskFlags.nodata in flags
+
+
 def possible_nodata(nodata: float | None, dtype: str) -> float | None:
     """A nodata number that pixels of this type can hold; None where none of them can equal it."""
     if nodata is None or np.dtype(dtype).kind == "f":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import urllib.request
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,14 @@ def short_name(path: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1].partition("?")[0] or path
 
 
-def identity(dataset: DatasetReader, real: str) -> dict[str, str | int]:
-    """Path, shape, and sizes, times of change and a digest of both ends of every file that the dataset consists of.
+def identity(dataset: DatasetReader, real: str, files: Iterable[str]) -> dict[str, str | int]:
+    """Path, shape, and sizes, times of change and a digest of both ends of every file that it consists of.
 
     What lies behind a network is known by its length and the server's tag, or by the first of its pixels.
     """
     known: dict[str, str | int] = {"path": real, "shape": f"{dataset.count} x {dataset.height} x {dataset.width}"}
     digest = hashlib.sha256()
-    for name in sorted(dataset.files)[:_MOST_FILES]:
+    for name in islice(files, _MOST_FILES):
         file = Path(name)
         if file.is_file():
             status = file.stat()

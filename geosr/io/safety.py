@@ -70,17 +70,29 @@ def common_dtype(dtypes: list[str], name: str) -> str:
     return widest
 
 
-def check_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()) -> None:
-    """Raise `InputError` for a VRT that carries Python, or names what does not lie in its own folder or below."""
+def files_of(dataset: Any, real: str) -> tuple[str, ...]:
+    """Every file that an open dataset consists of, in order: of a VRT those too that other VRTs in it name."""
+    inner = Path(_inside(real) or real)
+    named = check_vrt(inner) if inner.is_file() and _is_vrt(inner) else ()
+    return tuple(sorted({*dataset.files, *map(str, named)})) or (real,)
+
+
+def check_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
+    """The files that a VRT names, and those that VRTs among them name.
+
+    Raises `InputError` for a VRT that carries Python, or names what does not lie in its own folder or below.
+    """
     here = path.resolve()
     if here in seen or depth > _VRT_DEEPEST:
         raise InputError(f"{path.name}: VRT files that name each other, or are nested over {_VRT_DEEPEST} deep")
     if path.stat().st_size > _VRT_LARGEST:
         raise InputError(f"{path.name}: a VRT of over {_VRT_LARGEST >> 20} MiB is not read")
+    files: list[Path] = []
     for source in _vrt_sources(path.read_bytes(), path.name):
-        named = _in_folder(source, here.parent, path.name)
-        if named.is_file() and _is_vrt(named):
-            check_vrt(named, depth + 1, seen | {here})
+        files.append(_in_folder(source, here.parent, path.name))
+        if files[-1].is_file() and _is_vrt(files[-1]):
+            files.extend(check_vrt(files[-1], depth + 1, seen | {here}))
+    return tuple(dict.fromkeys(files))
 
 
 def _inside(real: str) -> str:

@@ -15,12 +15,13 @@ from rasterio.io import DatasetReader
 from geosr.errors import InputError, PlaceError
 from geosr.io import safety
 from geosr.io.aoi import Area, read_area
-from geosr.io.bands import chosen_bands, is_exact, mask_kind, possible_nodata
+from geosr.io.bands import chosen_bands, is_exact, mask_kind, possible_nodata, tells_of_all_bands
 from geosr.io.environment import GdalError, is_remote, open_dataset, reading, reason
 from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
 from geosr.io.source import FileSource, MaskKind
+from geosr.radiometry import widened
 from geosr.sensors import SensorGuess, identify
 from geosr.window import Window
 
@@ -101,6 +102,13 @@ class Scene:
         """Whether a result needs a mask of its own, because no band and no number of it says what is valid."""
         return self.mask in ("dataset", "bands") or (self.mask == "alpha" and self.source.alpha not in self.bands)
 
+    def stored_as(self, dtype: str | None) -> Scene:
+        """The scene whose result is of another type: its nodata is the number that pixels of this one become."""
+        if dtype in (None, self.dtype):
+            return self
+        nodata = tuple(value if value is None else widened(value, self.dtype) for value in self.nodata)
+        return replace(self, nodata=nodata, metadata=replace(self.metadata, nodata=nodata[0]))
+
     def touches(self, window: Window) -> bool:
         """Whether a window meets the area of interest; True where there is none."""
         return self.area is None or self.area.touches(window)
@@ -148,14 +156,14 @@ def open_scene(
 
 
 def _scene(dataset: DatasetReader, real: str, name: str, wanted: Sequence[int | str] | None) -> Scene:
-    bands = chosen_bands(dataset, name, wanted)
+    bands, files = chosen_bands(dataset, name, wanted), safety.files_of(dataset, real)
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
     names = tuple(dataset.descriptions[band - 1] or f"band {band}" for band in bands)
     exact = tuple(is_exact(dataset, band, metadata.colors[i]) for i, band in enumerate(bands))
     mask, alpha = mask_kind(dataset, bands)
-    nodata = tuple(possible_nodata(dataset.nodatavals[band - 1], dtype) for band in bands)
+    nodata = tuple(_nodata(dataset, band, dtype) for band in bands)
     scene = Scene(
         path=real,
         name=name,
@@ -173,12 +181,20 @@ def _scene(dataset: DatasetReader, real: str, name: str, wanted: Sequence[int | 
         interleave=str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         metadata=metadata,
         source=FileSource(real, bands, dtype, window, mask, alpha),
-        identity=identity(dataset, real),
-        files=tuple(dataset.files) or (real,),
+        identity=identity(dataset, real, files),
+        files=files,
         sensor=_sensor(metadata, real),
     )
     scene = replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *_remarks(dataset, scene)))
     return _one_nodata(scene)
+
+
+def _nodata(dataset: DatasetReader, band: int, dtype: str) -> float | None:
+    """The number for 'no data' in a band as it reads once it is widened to `dtype`; None where a mask says it all."""
+    if tells_of_all_bands(dataset, band):
+        return None
+    value, kind = possible_nodata(dataset.nodatavals[band - 1], dtype), dataset.dtypes[band - 1]
+    return value if value is None or kind == dtype else widened(value, kind)
 
 
 def _sensor(metadata: Metadata, real: str) -> SensorGuess:
@@ -208,12 +224,14 @@ def _one_nodata(scene: Scene) -> Scene:
     if not known or all(_same(value, known[0]) for value in scene.nodata):
         return replace(scene, metadata=replace(scene.metadata, nodata=scene.nodata[0]))
     common = next((value for value in known if not math.isnan(value)), known[0])
+    # Classes and alpha are carried bit for bit, whatever number they meet.
+    own = tuple(common if exact else value for value, exact in zip(scene.nodata, scene.exact, strict=True))
     shown = ", ".join("none" if value is None else f"{value:g}" for value in dict.fromkeys(scene.nodata))
     return replace(
         scene,
         nodata=(common,) * len(scene.bands),
         metadata=replace(scene.metadata, nodata=common),
-        source=replace(scene.source, nodata=scene.nodata, common=common),
+        source=replace(scene.source, nodata=own, common=common),
         warnings=(
             *scene.warnings,
             f"bands differ in nodata ({shown}) and a GeoTIFF holds one number: the result uses {common:g} in all bands",

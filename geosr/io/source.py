@@ -144,9 +144,14 @@ def _to_common(band: NDArray[np.generic], nodata: float | None, common: float | 
     if common is None or nodata == common:
         return
     target = np.array(common, band.dtype)
-    gap = np.zeros(band.shape, bool) if nodata is None else band == np.array(nodata, band.dtype)
+    gap = np.zeros(band.shape, bool) if nodata is None else _equal(band, np.array(nodata, band.dtype))
     band[(band == target) & ~gap] = _beside(common, band.dtype)
     band[gap] = target
+
+
+def _equal(band: NDArray[np.generic], number: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where a band holds a number, which may be NaN."""
+    return np.isnan(band) if number != number else band == number
 
 
 def _beside(value: float, dtype: np.dtype[np.generic]) -> float:

@@ -15,6 +15,7 @@ from geosr import __version__
 from geosr.errors import InputError
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
+from geosr.radiometry import widened
 from geosr.tiling import TilePlan
 from geosr.xarray.cf import grid_of, spatial_dims, with_grid
 from geosr.xarray.export import Progress, to_geotiff
@@ -73,7 +74,7 @@ class DataArrayGeosr:
         if dtype is not None:
             result.encoding.pop("dtype", None)
         if nodata is not None:
-            _say_nodata(result, nodata)
+            _say_nodata(result, widened(nodata, str(self._array.dtype)))
         title = card(model, scale).title
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
         if recipe.projected:

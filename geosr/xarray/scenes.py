@@ -62,6 +62,8 @@ def recipe_of(
     names = colors(sensor, band_names(array), exact)
     _check_chunks(model, exact, names, array, axes_of(array, grid).band)
     count = len(exact)
+    if nodata is not None and possible_nodata(nodata, stored) is None:
+        raise InputError(f"nodata {nodata:g} can't occur in {stored} pixels")
     radiometry = Radiometry(stored, dtype or stored, (nodata_of(array) if nodata is None else nodata,) * count)
     others = array.size // math.prod(grid.shape)
     recipe = Recipe(
