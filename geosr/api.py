@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from geosr.cluster import crew
 from geosr.errors import InputError
 from geosr.io.destination import check_name, check_result, default_name, format_of
-from geosr.io.fingerprint import WHOLE
+from geosr.io.fingerprint import INPUT, WHOLE
 from geosr.io.layout import Format, Layout, Options, choose_core, estimate_size
 from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format, encoder_of, losses, open_sink, size_of
@@ -145,6 +146,7 @@ def prepare(
     overwrite
         Replace `dst`, or what a run with other options left of it.
     """
+    _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     settled = find_model(model)
     card = find_card(settled, scale)
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
@@ -174,6 +176,25 @@ def prepare(
         notes=(*card.notes, *notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
     )
+
+
+def _check(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:
+    """Raise `InputError` for options of another kind than `prepare` says, before they are met in the middle of it."""
+    for name, value in (("workers", workers), ("tile", tile)):
+        if value is not None and not (isinstance(value, Integral) and value > 0):
+            raise InputError(f"{name} {value!r}: expected a whole number above 0")
+    for name, numbers, count in (("bounds", bounds, 4), ("scale_offset", scale_offset, 2)):
+        if numbers is not None and not _are_numbers(numbers, count):
+            raise InputError(f"{name} {numbers!r}: expected {count} numbers")
+    if co is not None and not isinstance(co, Mapping):
+        raise InputError(f"co {co!r}: expected a mapping such as {{'COMPRESS': 'ZSTD'}}")
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    try:
+        return len(values) == count and all(isinstance(value, Real) for value in values)
+    except TypeError:
+        return False
 
 
 def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
@@ -321,10 +342,11 @@ class Run:
         network = self.upscaler.network
         assert isinstance(network, ModelNetwork)
         return {
-            "input": str(sorted(self.scene.identity.items())),
+            INPUT: str(sorted(self.scene.identity.items())),
             "bands": str(self.scene.bands),
             "area": str((self.scene.window, self.scene.area)),
             "radiometry": str(self.upscaler.radiometry),
+            "scale and offset": str((self.scene.scales, self.scene.offsets)),
             "model": self.card.title,
             "scale": str(self.plan.scale),
             "mtf": listed(network.seen.mtf),

@@ -289,7 +289,7 @@ class _Flow:
 def read_list(path: str | Path) -> list[str]:
     """The scenes that a text file names, one a line; empty lines and those that begin with # are left out."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read as a list of scenes: {error}") from error
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

@@ -229,7 +229,14 @@ def make_rich(folder: Path) -> Path:
         dst.units = ("reflectance",) * 4
         dst.scales, dst.offsets = (0.0001,) * 4, (-0.1,) * 4
         dst.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.undefined]
-        dst.update_tags(ACQUIRED="2024-06-01", AREA_OR_POINT="Area", STATISTICS_MEAN="17", OVR_RESAMPLING_ALG="NEAREST")
+        dst.update_tags(
+            ACQUIRED="2024-06-01",
+            HISTORY="cut",
+            OVERVIEW_NOTE="none",
+            AREA_OR_POINT="Area",
+            STATISTICS_MEAN="17",
+            OVR_RESAMPLING_ALG="NEAREST",
+        )
         dst.update_tags(TIFFTAG_XRESOLUTION="72", TIFFTAG_YRESOLUTION="72", TIFFTAG_SOFTWARE="a camera")
         dst.update_tags(ns="IMAGERY", CLOUDCOVER="12", SATELLITEID="S9")
         dst.update_tags(ns="MISSION", ORBIT="123", NOTE="a = b; c < d")

@@ -82,6 +82,12 @@ def test_calibration_of_other_bands_is_refused(tmp_path: Path) -> None:
         array.geosr.to_geotiff(tmp_path / "b.tif")
 
 
+def test_a_nodata_that_pixels_can_not_hold_is_refused() -> None:
+    array = xr.DataArray(scenes.pixels(), dims=("band", "y", "x"))
+    with pytest.raises(InputError, match="nodata -1 can't occur in uint16"):
+        array.geosr.upscale("nearest", 2, nodata=-1)
+
+
 @pytest.mark.parametrize("chunks", ["auto", None])
 def test_a_nodata_that_is_given_is_what_the_result_declares(tmp_path: Path, chunks: str | None) -> None:
     path = scenes.make_plain(tmp_path)

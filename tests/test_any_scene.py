@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 
 from geosr.api import upscale
 from geosr.errors import InputError
@@ -78,6 +79,33 @@ def test_classes_keep_their_numbers_where_bands_differ_in_nodata(tmp_path: Path)
     result, nodata = upscaled(path)
     assert nodata == 0
     assert np.array_equal(result[1], stored[1].repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize(
+    "name", ["LC08_224078_QA_PIXEL.TIF", "T31UFS_SCL_20m.tif", "bqa.tif", "MSK_CLASSI_B00.tif", "land cover.tif"]
+)
+def test_a_file_that_is_called_as_classes_are_is_repeated(tmp_path: Path, name: str) -> None:
+    stored = scenes.pixels((1, 40, 50)) // 900
+    result, _ = upscaled(scenes.write(tmp_path / name, stored), "bicubic")
+    assert np.array_equal(result, stored.repeat(2, 1).repeat(2, 2))
+
+
+def test_pixels_without_a_place_have_none_after_a_cut(tmp_path: Path) -> None:
+    path = scenes.make_no_crs(tmp_path)
+    upscaled(path, bounds=(5, 5, 20, 20))
+    with scenes.quiet(), rasterio.open(tmp_path / "result.tif") as file:
+        assert file.transform.is_identity
+        assert file.shape == (30, 30)
+
+
+def test_a_file_whose_zero_is_white_keeps_its_numbers_and_says_so(tmp_path: Path) -> None:
+    stored = scenes.pixels((1, 40, 50), "uint8")
+    path = scenes.write(tmp_path / "white.tif", stored, photometric="MINISWHITE")
+    result = upscale(path, tmp_path / "result.tif", model="nearest", scale=2)
+    assert [line for line in result["warnings"] if "MINISWHITE" in line]
+    with rasterio.open(tmp_path / "result.tif") as file:
+        assert np.array_equal(file.read(), stored.repeat(2, 1).repeat(2, 2))
+        assert file.colorinterp[0] != ColorInterp.palette
 
 
 @pytest.mark.parametrize("model", ["nearest", "bicubic"])

@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import geosr
 from geosr.errors import InputError
+from geosr.io.scene import open_scene
 from tests import scenes
 
 
@@ -249,6 +250,15 @@ def test_a_wider_type_holds_the_same_numbers(tmp_path: Path) -> None:
         ({"dtype": "uint8"}, "uint16, uint32"),
         ({"co": {"COMPRES": "ZSTD"}}, "COMPRES"),
         ({"co": {"COMPRESS": "JPEG"}}, "JPEG"),
+        ({"co": ["COMPRESS=ZSTD"]}, "a mapping"),
+        ({"bands": "13"}, "a list of numbers and names"),
+        ({"bands": 2}, "a list of numbers and names"),
+        ({"bounds": "1,2,3,4"}, "expected 4 numbers"),
+        ({"scale_offset": (1,)}, "expected 2 numbers"),
+        ({"scale": 2.0}, "a whole number"),
+        ({"workers": -1}, "above 0"),
+        ({"tile": -5}, "above 0"),
+        ({"format": "JP2"}, "expected one of GTiff, COG, Zarr"),
     ],
     ids=str,
 )
@@ -259,6 +269,28 @@ def test_a_bad_option_is_one_line_and_writes_nothing(options: dict[str, Any], me
         geosr.upscale(src, tmp_path / "out.tif", **options)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_formats_are_known_in_any_case(tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path, shape=(1, 300, 300))
+    for format, layout in (("cog", "COG"), ("gtiff", None)):
+        report = geosr.upscale(src, tmp_path / f"{format}.tif", model="nearest", scale=2, format=format)
+        with rasterio.open(report["path"]) as dst:
+            assert dst.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == layout
+
+
+def test_a_number_is_a_band_and_a_text_first_a_name(tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    with rasterio.open(src, "r+") as file:
+        file.descriptions = ("3", "2", "04")
+    for bands, names in (
+        ([1], ["3"]),
+        (["3"], ["3"]),
+        (["1"], ["3"]),
+        (["04", "2"], ["04", "2"]),
+        ([3, 1], ["04", "3"]),
+    ):
+        assert open_scene(src, bands=bands).names == tuple(names)
 
 
 def test_the_input_is_never_overwritten_however_it_is_spelled(tmp_path: Path) -> None:

@@ -194,6 +194,8 @@ def test_a_list_file_names_scenes(tmp_path: Path) -> None:
     path = tmp_path / "scenes.txt"
     path.write_text("# archive\n/data/a.tif\n\n  https://host/b.tif  \n")
     assert read_list(path) == ["/data/a.tif", "https://host/b.tif"]
+    path.write_text("/data/ä.tif\n", encoding="utf-8-sig")
+    assert read_list(path) == ["/data/ä.tif"]
     with pytest.raises(InputError, match=r"nothing\.txt"):
         read_list(tmp_path / "nothing.txt")
 

@@ -86,6 +86,9 @@ def test_quiet_says_nothing_and_a_pipe_has_no_bar(run: Any, tmp_path: Path) -> N
         (["upscale", "{src}", "{dst}", "--co", "COMPRESS"], "KEY=VALUE"),
         (["upscale", "{src}", "{dst}", "--mtf", "blurred"], "not a number"),
         (["upscale", "{src}", "{dst}", "--tile", "-4"], "source pixels"),
+        (["upscale", "{src}", "{dst}", "--tile", "²"], "source pixels"),
+        (["upscale", "{src}", "{dst}", "--bands", "²"], "no band"),
+        (["upscale", "{src}", "{dst}", "--co", "LEVEL=3", "--co", "level=4"], "given twice"),
         (["upscale", "{src}", "{dst}", "--model", "bicubik"], "bicubic"),
         (["upscale", "{src}", "{src}"], "input itself"),
         (["upscale", "{src}", "{dst}.png"], "GeoTIFF"),
@@ -111,6 +114,15 @@ def test_info_tells_what_is_seen(run: Any, tmp_path: Path) -> None:
     assert code == 0
     code, out, _ = run("info", src, "--json")
     assert json.loads(out)
+
+
+def test_a_number_that_json_has_no_word_for_is_null(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    with rasterio.open(src, "r+") as file:
+        file.scales = (float("nan"), 1.0, 2.0)
+    code, out, _ = run("info", src, "--json")
+    assert code == 0
+    assert [None, 1.0, 2.0] in json.loads(out, parse_constant=pytest.fail).values()
 
 
 def test_models_are_listed_with_their_scales(run: Any) -> None:

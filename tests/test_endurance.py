@@ -125,8 +125,10 @@ def test_changed_options_or_input_are_noticed_and_nothing_is_mixed(src: Path, tm
     with pytest.raises(InputError, match="overwrite"):
         geosr.upscale(src, dst, model="lanczos", tile=32)
     os.utime(src, (1, 1))
-    with pytest.raises(InputError, match="input was"):
+    with pytest.raises(InputError, match="of this input before it changed; use --overwrite"):
         geosr.upscale(src, dst, model="bicubic", tile=32)
+    with pytest.raises(InputError, match=r"another input, scale and offset was \(\(1.0"):
+        geosr.upscale(src, dst, model="bicubic", tile=32, scale_offset=(0.1, 0))
     report = geosr.upscale(src, dst, model="lanczos", tile=32, overwrite=True)
     assert report["tiles_from_an_earlier_run"] == 0
 

@@ -52,6 +52,7 @@ def test_names_units_scales_and_colours_survive(rich: rasterio.DatasetReader) ->
 def test_tags_of_every_namespace_survive(rich: rasterio.DatasetReader) -> None:
     assert rich.tags()["ACQUIRED"] == "2024-06-01"
     assert rich.tags()["TIFFTAG_SOFTWARE"] == "a camera"
+    assert (rich.tags()["HISTORY"], rich.tags()["OVERVIEW_NOTE"]) == ("cut", "none")
     assert rich.tags(ns="IMAGERY") == {"CLOUDCOVER": "12", "SATELLITEID": "S9"}
     assert rich.tags(ns="MISSION") == {"ORBIT": "123", "NOTE": "a = b; c < d"}
     assert rich.tags(1)["WAVELENGTH"] == "665"

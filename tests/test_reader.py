@@ -127,6 +127,23 @@ def test_files_of_one_grid_become_a_time_axis_in_order(tmp_path: Path) -> None:
         geosr.open_raster([*paths, other])
 
 
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [
+        ("LC08_L2SP_224078_20200518_20200820_02_T1_B4.tif", "2020-05-18T00:00:00"),
+        ("L8_20200518_20200820.tif", "2020-05-18T00:00:00"),
+        ("S2A_MSIL1C_20240309T093041_N0510.tif", "2024-03-09T09:30:41"),
+        ("s_20240101_999999.tif", "2024-01-01T00:00:00"),
+        ("s_20230231.tif", None),
+        ("2240780_plain.tif", None),
+    ],
+)
+def test_a_time_is_read_from_a_name(name: str, time: str | None, tmp_path: Path) -> None:
+    cube = geosr.open_raster([scenes.make_plain(tmp_path, name)])
+    assert ("time" in cube.coords) == (time is not None)
+    assert time is None or cube.time.values[0] == np.datetime64(time)
+
+
 def test_an_open_raster_pickles_small_and_reads_only_a_crop(tmp_path: Path) -> None:
     array = geosr.open_raster(scenes.make_plain(tmp_path, shape=(3, 400, 400)), chunks=100)
     assert len(pickle.dumps(array.data)) < 20_000

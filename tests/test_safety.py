@@ -176,6 +176,14 @@ def test_raw_bytes_of_other_files_are_never_read(tmp_path: Path) -> None:
     assert "not in the VRT's own folder" in refusal(scenes.make_raw_vrt(tmp_path, "/etc/passwd"))
 
 
+def test_more_pixels_than_a_file_can_count_are_refused(tmp_path: Path) -> None:
+    scenes.make_plain(tmp_path, "one.tif", shape=(1, 40, 50))
+    path = scenes.make_vrt(tmp_path, ["one.tif"], size=(2_000_000_000, 2_000_000_000))
+    with pytest.raises(InputError, match="more blocks than a file can count"):
+        upscale(path, tmp_path / "out.tif", model="nearest", scale=2)
+    assert not (tmp_path / "out.tif").exists()
+
+
 def test_python_in_a_vrt_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_VRT_ENABLE_PYTHON", "YES")
     touched = tmp_path / "touched"

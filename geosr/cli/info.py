@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -16,12 +15,12 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(file: str, mtf: bool, as_json: bool) -> None:
     """Size, grid, bands, radiometry, sensor and warnings of FILE, and what `geosr upscale` would assume."""
-    from geosr.cli.talk import shown
+    from geosr.cli.talk import shown, to_json
     from geosr.io.describe import describe
 
     facts = describe(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
     if as_json:
-        print(json.dumps(facts, indent=2))
+        print(to_json(facts))
         return
     for key, value in facts.items():
         if not value or (isinstance(value, list) and all(item is None for item in value)):

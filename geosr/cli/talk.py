@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,13 +38,26 @@ def tell(line: str) -> None:
 def print_report(report: dict[str, Any], as_json: bool) -> None:
     """A report, as JSON or as a table."""
     if as_json:
-        print(json.dumps(report, indent=2))
+        print(to_json(report))
         return
     width = max(map(len, report))
     for key, value in report.items():
         if value in ([], {}, None):
             continue
         print(f"{key.replace('_', ' '):{width}}  {shown(value)}")
+
+
+def to_json(value: Any) -> str:
+    """A report as JSON, which has no word for NaN and infinity: null."""
+    return json.dumps(_finite(value), indent=2)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shown(value: Any) -> str:

@@ -33,10 +33,10 @@ def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     bands: list[int | str] = []
     for part in value.split(","):
         first, dash, last = part.strip().partition("-")
-        if dash and first.isdigit() and last.isdigit():
+        if dash and first.isdecimal() and last.isdecimal():
             bands.extend(_range(int(first), int(last)))
         else:
-            bands.append(int(part) if part.strip().isdigit() else part.strip())
+            bands.append(part.strip())
     return bands
 
 
@@ -65,7 +65,7 @@ def _scale_offset(ctx: click.Context, param: click.Parameter, value: str | None)
 def _tile(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     if value == "auto":
         return None
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither 'auto' nor a number of source pixels such as 256")
     return int(value)
 
@@ -75,7 +75,11 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
     for item, (key, equals, text) in zip(value, pairs, strict=True):
         if not (key and equals and text):
             raise click.BadParameter(f"{item!r} is not KEY=VALUE, such as COMPRESS=ZSTD")
-    return {key.upper(): text for key, _, text in pairs}
+    given: dict[str, str] = {}
+    for key, _, text in pairs:
+        if given.setdefault(key.upper(), text) != text:
+            raise click.BadParameter(f"{key} is given twice, as {given[key.upper()]} and {text}")
+    return given
 
 
 @click.command("upscale", short_help="Upscale a raster into a GeoTIFF or Zarr.")

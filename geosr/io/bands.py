@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
@@ -16,15 +17,21 @@ from geosr.io.environment import GdalError
 from geosr.io.source import MaskKind
 
 _CLASSES = re.compile(
-    r"(^|[_\W])(scl|qa\w*|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?|land_?cover)$",
+    r"(^|[_\W])(scl|b?qa|qa_\w+|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?"
+    r"|land[_ ]?cover|lulc|msk_classi\w*)(_\d+m)?$",
     re.IGNORECASE,
 )
 
 
 def chosen_bands(dataset: DatasetReader, name: str, wanted: Sequence[int | str] | None) -> tuple[int, ...]:
-    """Bands counted from 1, from numbers and names; all of them for None. Raises `InputError` for others."""
+    """Bands counted from 1, from numbers and names; all of them for None. Raises `InputError` for others.
+
+    A text is a name where a band is called so, and else a number.
+    """
     if wanted is None:
         return tuple(range(1, dataset.count + 1))
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        raise InputError(f"bands {wanted!r}: expected a list of numbers and names, such as [4, 3] or ['B04', 'B03']")
     bands = [_band(dataset, name, band) for band in wanted]
     if not bands:
         raise InputError(f"{name}: no band is chosen; name at least one of 1 to {dataset.count}")
@@ -35,9 +42,9 @@ def chosen_bands(dataset: DatasetReader, name: str, wanted: Sequence[int | str] 
 
 def _band(dataset: DatasetReader, name: str, wanted: int | str) -> int:
     names = {(text or "").lower(): number for number, text in enumerate(dataset.descriptions, start=1)}
-    if (number := names.get(str(wanted).lower())) and str(wanted):
+    if isinstance(wanted, str) and wanted and (number := names.get(wanted.lower())):
         return number
-    if str(wanted).lstrip("+-").isdigit():
+    if str(wanted).lstrip("+-").isdecimal():
         if 1 <= int(wanted) <= dataset.count:
             return int(wanted)
         raise InputError(f"{name}: there is no band {wanted}; it has bands 1 to {dataset.count}")
@@ -63,7 +70,8 @@ def is_exact(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
         return True
     if dataset.dtypes[band - 1].startswith("float"):
         return False
-    if names_classes(dataset.descriptions[band - 1] or ""):
+    alone = Path(dataset.name).stem if dataset.count == 1 else ""
+    if names_classes(dataset.descriptions[band - 1] or alone):
         return True
     thematic = dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic"
     return bool(thematic or dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1")

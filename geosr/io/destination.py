@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from geosr.errors import InputError
 from geosr.io.environment import is_remote
@@ -21,9 +22,14 @@ def is_zarr(path: str | Path) -> bool:
     return str(path).rstrip("/").lower().endswith(_ZARR)
 
 
-def format_of(path: str | Path | None, wish: Format | None) -> Format:
-    """The format of a result: as wished, else as its name says, else a COG."""
-    return wish or ("Zarr" if path is not None and is_zarr(path) else "COG")
+def format_of(path: str | Path | None, wish: str | None) -> Format:
+    """The format of a result: as wished, in any case, else as its name says, else a COG. Raises `InputError`."""
+    if wish is None:
+        return "Zarr" if path is not None and is_zarr(path) else "COG"
+    formats: dict[str, Format] = {name.lower(): name for name in get_args(Format)}
+    if str(wish).lower() not in formats:
+        raise InputError(f"format {wish!r}: expected one of {', '.join(get_args(Format))}")
+    return formats[str(wish).lower()]
 
 
 def default_name(src: str, scale: int, format: Format = "COG") -> Path:

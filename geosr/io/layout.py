@@ -117,6 +117,8 @@ class Layout:
         times = self.tile // self.block
         if self.block % 16 or self.tile % self.block or times & (times - 1):
             raise ValueError(f"a tile of {self.tile} is not {self.block} times a power of two, or that not of 16")
+        if self.part(0).blocks >= 2**32:
+            raise InputError(f"a result of {self.width} x {self.height} pixels has more blocks than a file can count")
         if self.options.bigtiff == "NO" and self.raw_size * 4 // 3 > _CLASSIC_LIMIT:
             raise InputError("BIGTIFF=NO can't hold a result this large (4 GB at most); leave it out")
 

@@ -21,7 +21,8 @@ Tags = dict[str, dict[str, str]]
 """Tags by namespace; the default one is ''."""
 
 _DERIVED = re.compile(
-    r"STATISTICS_|HISTO|OVR_RESAMPLING_ALG$|OVERVIEW|TIFFTAG_(MIN|MAX)SAMPLEVALUE$|EXIF_Pixel[XY]Dimension$|GEOSR_"
+    r"STATISTICS_|HISTO(GRAM|MIN|MAX|NUMBINS|BINVALUES|BINFUNCTION)$|OVR_RESAMPLING_ALG$"
+    r"|OVERVIEWS?(_ALGORITHM|_RESAMPLING)?$|TIFFTAG_(MIN|MAX)SAMPLEVALUE$|EXIF_Pixel[XY]Dimension$|GEOSR_"
 )
 """Names of tags that told of the old pixels or the old grid."""
 
@@ -71,9 +72,12 @@ class Metadata:
         nothing: tuple[list[GroundControlPoint], CRS | None] = ([], None)
         gcps, gcp_crs = pick("control points", lambda: dataset.gcps, nothing)
         rpcs = pick("RPCs", lambda: dataset.rpcs, None)
+        colors = _colors(pick, bands)
+        crs = pick("CRS", lambda: dataset.crs, None) or None
+        placeless = dataset.transform.is_identity and (crs is None or rpcs is not None)
         return cls(
-            crs=pick("CRS", lambda: dataset.crs, None) or None,
-            transform=_cut(dataset.transform, window),
+            crs=crs,
+            transform=dataset.transform if placeless else _cut(dataset.transform, window),
             gcps=tuple(_moved(point, window) for point in gcps),
             gcp_crs=gcp_crs,
             rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
@@ -81,8 +85,8 @@ class Metadata:
             units=tuple(dataset.units[band - 1] for band in bands),
             scales=tuple(dataset.scales[band - 1] for band in bands),
             offsets=tuple(dataset.offsets[band - 1] for band in bands),
-            colors=_colors(pick, bands),
-            colormaps=tuple(_colormap(dataset, band) for band in bands),
+            colors=colors,
+            colormaps=tuple(_colormap(dataset, band, color) for band, color in zip(bands, colors, strict=True)),
             nodata=dataset.nodatavals[bands[0] - 1],
             tags=_tags(pick, 0, trouble),
             band_tags=tuple(_tags(pick, band, trouble) for band in bands),
@@ -237,7 +241,9 @@ def _colors(pick: _Reader, bands: tuple[int, ...]) -> tuple[ColorInterp, ...]:
     return tuple(colors[band - 1] for band in bands)
 
 
-def _colormap(dataset: DatasetReader, band: int) -> dict[int, tuple[int, int, int, int]] | None:
+def _colormap(dataset: DatasetReader, band: int, color: ColorInterp) -> dict[int, tuple[int, int, int, int]] | None:
+    if color != ColorInterp.palette:  # the shades of grey of a file whose 0 is white
+        return None
     try:
         return dataset.colormap(band)  # type: ignore[no-any-return]
     except GdalError:

@@ -192,7 +192,7 @@ def _told(place: Path | str) -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "no space left in" if full else "can't use"
         told = "" if full else f" ({_line(error)})"
-        raise PlaceError(f"{what} {place}{told}; finished tiles are kept, the same command goes on") from error
+        raise PlaceError(f"{what} {place}{told}; tiles that are done are kept, and the same command goes on") from error
 
 
 def _line(error: BaseException) -> str:

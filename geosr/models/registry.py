@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
+from numbers import Integral
 from pathlib import Path
 
 from geosr.errors import ModelError
@@ -76,6 +77,8 @@ def card(model: Model, scale: int | None = None) -> Card:
     `model` is one of `names()`, the path of a safetensors file with a card or of a network from elsewhere, or a network
     of the caller's own. Raises `ModelError` for an unknown model, a scale that it can't do, or a file that isn't one.
     """
+    if scale is not None and not isinstance(scale, Integral):
+        raise ModelError(f"scale {scale!r}: expected a whole number, such as 4")
     model = settled(model)
     found = _card(model, scale) if isinstance(model, str) else model.card
     if scale is not None and scale not in found.scales:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,7 +203,7 @@ def _whole_blocks(block: int, side: int) -> int:
     return block * max(1, side // block)
 
 
-_DATE = re.compile(r"(?<!\d)(\d{4})[-:_]?(\d{2})[-:_]?(\d{2})(?:[T _]?(\d{2})[-:_]?(\d{2})[-:_]?(\d{2}))?")
+_DATE = re.compile(r"(?<!\d)(\d{4})([-:_]?)(\d{2})\2(\d{2})(?:[T _]?(\d{2})[-:_]?(\d{2})[-:_]?(\d{2})(?!\d))?(?!\d)")
 _WHEN = ("DATATAKE_1_DATATAKE_SENSING_START", "PRODUCT_START_TIME", "TIFFTAG_DATETIME", "datetime", "DATE_ACQUIRED")
 
 
@@ -231,8 +233,11 @@ def _open_stack(
 def _time(scene: Scene) -> str | None:
     tags = (scene.metadata.tags or {}).get("", {})
     for text in (*(tags[key] for key in _WHEN if key in tags), scene.name):
-        if found := _DATE.search(text):
-            year, month, day, *clock = found.groups()
-            if 1 <= int(month) <= 12 and 1 <= int(day) <= 31 and "1950" < year < "2100":
-                return f"{year}-{month}-{day}T{':'.join(part or '00' for part in clock)}"
+        for found in _DATE.finditer(text):
+            year, _, month, day, *clock = found.groups(default="0")
+            for hours in (clock, ("0", "0", "0")):  # what follows a date may be anything of six digits
+                with suppress(ValueError):
+                    when = datetime(*map(int, (year, month, day, *hours)))  # type: ignore[arg-type]
+                    if 1950 < when.year < 2100:
+                        return when.isoformat()
     return None
