@@ -181,7 +181,7 @@ def prepare(
 def _check(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:
     """Raise `InputError` for options of another kind than `prepare` says, before they are met in the middle of it."""
     for name, value in (("workers", workers), ("tile", tile)):
-        if value is not None and not (isinstance(value, Integral) and value > 0):
+        if value is not None and not (isinstance(value, Integral) and int(value) > 0):
             raise InputError(f"{name} {value!r}: expected a whole number above 0")
     for name, numbers, count in (("bounds", bounds, 4), ("scale_offset", scale_offset, 2)):
         if numbers is not None and not _are_numbers(numbers, count):

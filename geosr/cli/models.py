@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ def command(context: click.Context, as_json: bool) -> None:
         return
     from geosr.models import registry
 
-    cards = [registry.card(name) for name in registry.names()]
+    cards = list(_readable(registry.names()))
     if as_json:
         print(json.dumps([card.document() for card in cards], indent=2))
         return
@@ -72,6 +72,19 @@ def fetch(name: str, scale: int | None, source: str | None) -> None:
     for entry in entries:
         with transfer(entry.file, entry.size) as progress:
             print(shelf.fetch(entry, source, progress))
+
+
+def _readable(names: Iterable[str]) -> Iterator[Card]:
+    """The cards of these models; a file that holds none is told of, and stops no other."""
+    from geosr.cli.talk import tell
+    from geosr.errors import ModelError
+    from geosr.models import registry
+
+    for name in names:
+        try:
+            yield registry.card(name)
+        except ModelError as error:
+            tell(str(error))
 
 
 def _line(title: str, scales: tuple[int, ...], parameters: int, summary: str) -> str:
@@ -133,11 +146,14 @@ def _figures(card: Card) -> Iterator[str]:
     yield f"x{card.scales[0]}: {card.measured}" if card.measured else f"x{card.scales[0]}"
     for speed in card.speed:
         yield "  " + speed_in_words(speed)
-    shown = {key: title for key, title in _OVER.items() if any(key in figures for figures in card.metrics.values())}
+    cases = {case: figures for case, figures in card.metrics.items() if isinstance(figures, Mapping)}
+    if "gap_db" in card.metrics:
+        yield f"  {card.metrics['gap_db']:+.2f} dB more on places that it was trained on than on those kept apart"
+    shown = {key: title for key, title in _OVER.items() if any(key in figures for figures in cases.values())}
     if shown:
         titles = " ".join(f"{title:21}" for title in shown.values())
         yield f"  {'gain in dB [95 % interval]':34} {titles} worst band".rstrip()
-    for case, figures in card.metrics.items():
+    for case, figures in cases.items():
         gains = " ".join(f"{_interval(figures.get(key)):21}" for key in shown)
         worst = f"{figures['worst_band']:+.2f}" if "worst_band" in figures else ""
         yield f"  {case:34} {gains} {worst}".rstrip()

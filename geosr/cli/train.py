@@ -40,6 +40,8 @@ def command(recipes: tuple[str, ...], plot: str | None, quiet: bool) -> None:
 
         from geosr.training.log import plot as draw
 
+        if recipes:
+            raise click.UsageError("--plot trains nothing; name either recipes or the folder of a run")
         print(draw(Path(plot)))
     elif not recipes:
         raise click.UsageError("name a recipe, or the folder of a run with --plot")

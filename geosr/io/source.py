@@ -151,7 +151,7 @@ def _to_common(band: NDArray[np.generic], nodata: float | None, common: float | 
 
 def _equal(band: NDArray[np.generic], number: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Where a band holds a number, which may be NaN."""
-    return np.isnan(band) if number != number else band == number
+    return np.asarray(np.isnan(band) if number != number else band == number)
 
 
 def _beside(value: float, dtype: np.dtype[np.generic]) -> float:

@@ -51,6 +51,8 @@ def try_out(name: str, run: Run, sizes: Sizes, *, device: str, ends: tuple[float
     block = around[:, rim:-rim, rim:-rim]
     with torch.inference_mode():
         alone, within = run(block), run(around)
+    if not (alone.isfinite().all() and within.isfinite().all()):
+        raise ModelError(f"{name} gives NaN or infinity for numbers of {low:g} to {high:g}")
     wanted = (bands, side * scale, side * scale)
     if tuple(alone.shape) != wanted:
         raise ModelError(f"{name} gives {tuple(alone.shape)} for {tuple(block.shape)}, expected {wanted}")

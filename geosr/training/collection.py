@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geosr.errors import InputError
+from geosr.training.ground import Ground, shared
 from geosr.training.patches import Plane
 from geosr.training.places import held_out, split
 from geosr.training.rasters import ARCHIVE, Notes, Raster, find, load_planes, open_rasters, read_rasters, renamed
@@ -24,10 +25,15 @@ class Collection:
     unlabelled: tuple[Plane, ...] = ()
     notes: tuple[str, ...] = ()
     """What was found, kept apart and left out, one line each."""
+    grounds: tuple[Ground, ...] = ()
+    """What the rasters to validate on show."""
 
 
-def collect(data: Data, scale: int, seed: int) -> Collection:
-    """Everything that `[data]` names. Raises `InputError` where nothing is left to train on."""
+def collect(data: Data, scale: int, seed: int, kept: Sequence[Ground] = ()) -> Collection:
+    """Everything that `[data]` names. Raises `InputError` where nothing is left to train on.
+
+    Rasters that show ground that is validated on, by them or in pairs (`kept`), are not trained on.
+    """
     notes = Notes()
     budget = data.memory_mb * 1e6
     archived, rasters = _opened(data.train, data.root, notes)
@@ -47,7 +53,13 @@ def collect(data: Data, scale: int, seed: int) -> Collection:
         if rasters:
             rasters, others, line = split(rasters, scale)
             lines.append(line)
-    train = [*archived, *read_rasters(rasters, budget=budget, seed=seed, notes=notes)]
+    seen = tuple(ground for raster in others if (ground := raster.ground) is not None)
+    elsewhere = (*kept, *(seen if data.validate else ()))  # `split` has seen to its own
+    apart = [raster for raster in rasters if not shared(elsewhere, raster.ground).any()]
+    for raster in rasters:
+        if raster not in apart:
+            notes.add("left out, for they show ground that is validated on", raster.scene.name)
+    train = [*archived, *read_rasters(apart, budget=budget, seed=seed, notes=notes)]
     validate = [*known, *read_rasters(others, budget=VALIDATION_BYTES, seed=0, notes=notes)]
     loose, scenes = _opened(data.unlabelled, data.root, notes)
     unlabelled = [*loose, *read_rasters(scenes, budget=budget / 2, seed=seed, notes=notes)]
@@ -57,7 +69,7 @@ def collect(data: Data, scale: int, seed: int) -> Collection:
     pixels = sum(plane.values.size for plane in train) / 1e6
     files = {plane.file for plane in train}
     lines = [f"trained on {len(train)} bands of {len(files)} files, {pixels:.1f} Mpx", *lines] if train else lines
-    return Collection(tuple(train), tuple(validate), tuple(unlabelled), (*lines, *notes.lines()))
+    return Collection(tuple(train), tuple(validate), tuple(unlabelled), (*lines, *notes.lines()), seen)
 
 
 def _opened(groups: Sequence[Group], root: str, notes: Notes) -> tuple[list[Plane], list[Raster]]:

@@ -16,12 +16,13 @@ from geosr.models.degradation import Degradation
 from geosr.models.runtime import choose_device, choose_precision
 from geosr.training import log
 from geosr.training.collection import Collection, collect
+from geosr.training.ground import shared
 from geosr.training.log import Check
 from geosr.training.pairs import Pair, load_pairs
 from geosr.training.patches import Patches
-from geosr.training.places import held_out
+from geosr.training.places import held_out_pairs
 from geosr.training.publish import publish
-from geosr.training.recipe import Recipe
+from geosr.training.recipe import Recipe, checked
 from geosr.training.samples import Degraded, Paired, Source, Unlabelled, sharp_side
 from geosr.training.state import save_tensors
 from geosr.training.team import Team, joined
@@ -79,6 +80,7 @@ def train(recipe: Recipe, watch: Watch | None = None) -> Trained:
     Raises `InputError` for a recipe that nothing comes of, `PlaceError` where the folder can't be written, and
     `KeyboardInterrupt`, once everything is saved, where it is interrupted.
     """
+    recipe = checked(recipe)
     device, about = choose_device(recipe.device)
     precision, why = choose_precision(recipe.precision, device)  # type: ignore[arg-type]
     with joined(device) as team, _interruptions() as interrupted:
@@ -97,8 +99,10 @@ class _Run:
         self.recipe, self.device, self.team, self.watch = recipe, device, team, watch
         self.folder = Path(recipe.out)
         _make(self.folder)
-        collection = collect(recipe.data, recipe.scale, recipe.seed)
         train, kept, lines = _pairs(recipe)
+        grounds = [pair.ground for pair in kept if pair.ground is not None]
+        collection = collect(recipe.data, recipe.scale, recipe.seed, grounds)
+        train = [pair for pair in train if not shared(collection.grounds, pair.ground).any()]
         self.notes = (*collection.notes, *lines)
         self.trainer = Trainer(
             recipe, _material(recipe, collection, train, team), device=device, bfloat16=bfloat16, team=team
@@ -204,7 +208,7 @@ def _pairs(recipe: Recipe) -> tuple[list[Pair], list[Pair], tuple[str, ...]]:
     small = {pair.name for pair in pairs if min(pair.lr.shape) < recipe.patch}
     if small:
         raise InputError(f"pair {min(small)} is smaller than patch = {recipe.patch} input pixels; lower patch")
-    kept = held_out([pair.name for pair in pairs])
+    kept = held_out_pairs([pair.name for pair in pairs], [pair.ground for pair in pairs])
     line = f"pairs kept for validation: {', '.join(sorted(kept)) or 'none, for there is only one'}"
     return [p for p in pairs if p.name not in kept], [p for p in pairs if p.name in kept], (*lines, line)
 

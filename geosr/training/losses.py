@@ -22,6 +22,8 @@ SMOOTH = 1e-4
 
 SSIM_WINDOW = 11
 """Side of the windows of SSIM, pixels of the estimate."""
+RIM = 2
+"""Source pixels next to the border, of which the sensor saw more than an estimate shows."""
 FLAT = 5e-3
 """Mean squared error from which on a patch counts in full in losses that take its logarithm."""
 
@@ -113,8 +115,7 @@ def consistency(o: Outcome) -> Tensor:
     if not bool(clean.any()):
         return o.estimate.sum() * 0.0
     seen = degrade(o.estimate[clean], o.mtf[clean].clamp(0.05, 0.60), o.scale)
-    rim = 2  # source pixels next to the border, of which the sensor saw more than the estimate shows
-    return charbonnier((seen - o.lr[clean])[..., rim:-rim, rim:-rim])
+    return charbonnier((seen - o.lr[clean])[..., RIM:-RIM, RIM:-RIM])
 
 
 def charbonnier(error: Tensor) -> Tensor:
@@ -145,8 +146,13 @@ def check_losses(weights: Mapping[str, float], where: str, *, unlabelled: bool) 
             raise InputError(f"{where} asks for the loss {name!r}; choose of {', '.join(known)}")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
             raise InputError(f"{where}: the loss {name} has the weight {weight!r}, expected a number from 0")
-    if not any(weight > 0 for name, weight in weights.items() if name != UNLABELLED):
-        raise InputError(f"{where}: [loss] gives nothing a weight; such as decibels = 1")
+    if not any(weights.get(name, 0) > 0 for name in LOSSES):
+        raise InputError(f"{where}: [loss] gives no comparison with the truth a weight; such as decibels = 1")
+    if weights.get("spectral", 0) > 0:
+        raise InputError(
+            f"{where}: the loss spectral compares bands, and every network of a recipe takes one band; leave it out "
+            "(it is there for networks of your own that take several, see geosr.training.losses)"
+        )
     if (weights.get(UNLABELLED, 0) > 0) != unlabelled:
         raise InputError(
             f"{where}: unlabelled scenes and the loss {UNLABELLED} go together; name scenes in [data] unlabelled and "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, InputError
 from geosr.models.degradation import degrade
 from geosr.noise import estimate_noise
+from geosr.training.ground import Ground
 from geosr.training.patches import contrast_of
 from geosr.training.rasters import Notes, find, open_rasters, read_pixels
 from geosr.training.recipe import Group, PairFiles
@@ -44,6 +45,8 @@ class Pair:
     """Standard deviation of the input's."""
     contrast: float
     """Of the reference, as of a `Plane`."""
+    ground: Ground | None = None
+    """What the reference shows; None where that isn't known."""
 
 
 def load_pairs(files: PairFiles, root: str, scale: int) -> tuple[list[Pair], tuple[str, ...]]:
@@ -55,8 +58,9 @@ def load_pairs(files: PairFiles, root: str, scale: int) -> tuple[list[Pair], tup
     pairs: list[Pair] = []
     for name, lr, hr in _matched(files, root, notes):
         try:
-            sharp, coarse = _read(hr), _read(lr)
-            pairs += _made(name, coarse, sharp, scale, files, notes)
+            (sharp, ground), (coarse, _) = _read(hr), _read(lr)
+            made = _made(name, coarse, sharp, scale, files, notes)
+            pairs += [replace(pair, ground=ground) for pair in made]
         except GeosrError as error:
             notes.add("pairs rejected", f"{name} ({error})")
     lines = notes.lines()
@@ -134,12 +138,12 @@ def _named(pattern: str, root: str) -> dict[str, Path]:
     return {"/".join(match.groups()).replace("//", "/"): path for match, path in found if match}
 
 
-def _read(path: Path) -> list[Floats]:
+def _read(path: Path) -> tuple[list[Floats], Ground | None]:
     notes = Notes()
     rasters = open_rasters([path], Group((str(path),)), notes)
     if not rasters:
         raise InputError("; ".join(notes.lines()) or f"{path.name} has no band to use")
-    return [band.astype(np.float32) for band in read_pixels(rasters[0], rasters[0].part)]
+    return [band.astype(np.float32) for band in read_pixels(rasters[0], rasters[0].part)], rasters[0].ground
 
 
 def _degraded(hr: Floats, mtf: float, scale: int) -> Floats:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geosr.errors import InputError
-from geosr.io.grid import degrees
+from geosr.training.ground import Ground, together
 from geosr.training.rasters import Raster
 from geosr.window import Window
 
@@ -23,8 +22,6 @@ REGION = 0.2
 """Share of a lone place that is kept for validation."""
 GAP = 12
 """Input pixels left unused between both parts of a lone place: what is seen across the cut."""
-_TOUCHING = 0.01
-"""Rasters that share less of the smaller one's area than this are neighbours, not one place."""
 
 
 def split(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Raster], str]:
@@ -55,6 +52,13 @@ def held_out(places: Sequence[str]) -> set[str]:
     return {unique[index] for index in np.random.default_rng(0).permutation(len(unique))[:count]}
 
 
+def held_out_pairs(names: Sequence[str], grounds: Sequence[Ground | None]) -> set[str]:
+    """Of the names of pairs, those kept for validation: pairs of one ground, such as two dates, stay together."""
+    groups = together(grounds, names)
+    called = {min(names[index] for index in group): group for group in groups}
+    return {names[index] for name in held_out(list(called)) for index in called[name]}
+
+
 def names(files: Iterable[str]) -> dict[str, str]:
     """What to call files: as few of the last parts of their paths as tell them apart. (Many a `B04.tif` is a place.)"""
     left = {file: Path(file).parts for file in dict.fromkeys(files)}
@@ -81,34 +85,7 @@ def _held_out(places: list[list[int]], rasters: Sequence[Raster]) -> set[int]:
 
 def _places(rasters: Sequence[Raster]) -> list[list[int]]:
     """Indices of rasters, those of a place together."""
-    found = [degrees(raster.scene.metadata, raster.part) for raster in rasters]
-    boxes = np.array([(np.nan,) * 4 if box is None else box for box in found], np.float64)
-    place = list(range(len(rasters)))
-
-    def root(index: int) -> int:
-        while place[index] != index:
-            place[index] = place[place[index]]
-            index = place[index]
-        return index
-
-    files: dict[str, int] = {}
-    for index, raster in enumerate(rasters):
-        place[root(index)] = root(files.setdefault(raster.file, index))
-        for other in np.flatnonzero(_overlap(boxes[:index], boxes[index])):
-            place[root(index)] = root(int(other))
-    members: dict[int, list[int]] = {}
-    for index in range(len(rasters)):
-        members.setdefault(root(index), []).append(index)
-    return list(members.values())
-
-
-def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which boxes (n, 4) share ground with one (4,); NaN shares none."""
-    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    smaller = np.minimum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.prod(box[2:] - box[:2]))
-    result: NDArray[np.bool_] = shared > _TOUCHING * smaller
-    return result
+    return together([raster.ground for raster in rasters], [raster.file for raster in rasters])
 
 
 def _cut(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Raster]]:

@@ -16,6 +16,7 @@ from geosr.errors import GeosrError, InputError
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close
 from geosr.radiometry import Radiometry
+from geosr.training.ground import Ground
 from geosr.training.patches import Plane, contrast_of, step_of
 from geosr.training.recipe import Group
 from geosr.window import Window
@@ -54,6 +55,11 @@ class Raster:
     def file(self) -> str:
         """Its path."""
         return self.scene.path
+
+    @property
+    def ground(self) -> Ground | None:
+        """What it shows; None where that isn't known."""
+        return Ground.of(self.scene.metadata, self.part)
 
     @property
     def bytes(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,6 +173,14 @@ def read_recipe(path: str | Path) -> Recipe:
     return recipe
 
 
+def checked(recipe: Recipe) -> Recipe:
+    """The recipe with a folder and a name. Raises `InputError` for one that nothing can come of."""
+    out = recipe.out or f"runs/{recipe.name or 'model'}"
+    recipe = replace(recipe, out=out, name=recipe.name or Path(out).name or "model")
+    _check(recipe, "the recipe")
+    return recipe
+
+
 def read_groups(entries: Any, where: str) -> tuple[Group, ...]:
     """Groups from TOML: a pattern, a list of patterns, or tables with the keys of `Group`. Raises `InputError`."""
     if isinstance(entries, str):
@@ -248,7 +256,7 @@ def _check(recipe: Recipe, path: str) -> None:
 
 def _check_patch(recipe: Recipe, path: str) -> None:
     from geosr.models.networks import NETWORKS
-    from geosr.training.losses import SSIM_WINDOW
+    from geosr.training.losses import RIM, SSIM_WINDOW, UNLABELLED
     from geosr.training.samples import CROP
 
     multiple = getattr(NETWORKS[recipe.network], "multiple", 1)
@@ -256,6 +264,8 @@ def _check_patch(recipe: Recipe, path: str) -> None:
         raise InputError(f"{path}: patch is {recipe.patch}; {recipe.network} takes multiples of {multiple}")
     judged = SSIM_WINDOW if recipe.loss.get("ssim", 0) > 0 else 1
     least = 2 * CROP + math.ceil(judged / recipe.scale)
+    if any(recipe.loss.get(name, 0) > 0 for name in ("consistency", UNLABELLED)):
+        least = max(least, 2 * (CROP + RIM) + 1)
     if recipe.patch < least:
         raise InputError(f"{path}: patch is {recipe.patch}; its rim isn't judged, so that it must be {least} or more")
 

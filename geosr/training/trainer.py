@@ -17,6 +17,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from geosr.errors import InputError
+from geosr.models.checkpoint import read_header
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.adversary import Adversary
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
@@ -58,9 +59,10 @@ class Material:
     unlabelled: Source | None = None
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        """All of them, in a fixed order."""
-        return (*(source for source, _ in self.labelled), *(() if self.unlabelled is None else (self.unlabelled,)))
+    def named(self) -> dict[str, Source]:
+        """All of them by their kind, in a fixed order."""
+        every = [source for source, _ in self.labelled] + ([] if self.unlabelled is None else [self.unlabelled])
+        return {type(source).__name__: source for source in every}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Trainer:
         self.optimiser = OPTIMISERS[recipe.optimiser](self.network.parameters(), recipe.rate)
         critic = recipe.adversary
         self.adversary = Adversary(critic.channels, critic.rate, device, self.team) if recipe.generative else None
-        self._states = tuple(source.get_state() for source in material.sources)
+        self._states = tuple(source.get_state() for source in material.named.values())
         # On a card a step waits for its samples, which the processor makes meanwhile.
         self._maker = ThreadPoolExecutor(1) if device != "cpu" else None
         self._ahead: Future[_Drawn] | None = None
@@ -124,6 +126,7 @@ class Trainer:
             loss = loss + self.recipe.loss[UNLABELLED] * consistency(guess)
         if self.adversary is not None:
             loss = loss + self.adversary.loss(outcome, self.recipe.loss)
+        self._must_be_finite(loss)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
@@ -141,6 +144,15 @@ class Trainer:
         self.progress = Progress(before.step + 1, seconds, mean, before.best, before.stale)
         return self.progress
 
+    def _must_be_finite(self, loss: Tensor) -> None:
+        """Raise `InputError` for a training that ran away, before anything of it is kept."""
+        [lost] = self.team.agreed([float(not torch.isfinite(loss))])
+        if lost:
+            raise InputError(
+                f"the loss is no number any more at step {self.progress.step + 1}; lower the rate "
+                f"({self.recipe.rate:g}). {self.recipe.out} keeps what was saved last"
+            )
+
     def averaged(self) -> BandNetwork:
         """The network with the averaged weights, which is what is judged and kept; on the CPU."""
         recipe = self.recipe
@@ -150,32 +162,34 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Writes the averaged weights, `weights.safetensors`, and what a resumed run needs, `state.safetensors`."""
-        states = self.team.gathered({str(i): state for i, state in enumerate(self._states)})
+        states = self.team.gathered(dict(zip(self.material.named, self._states, strict=True)))
         if self.team.leads:
             folder.mkdir(parents=True, exist_ok=True)
             save_tensors(self.average, folder / WEIGHTS)
-            save_tensors(self._state(states), folder / STATE)
+            save_tensors(self._state(states), folder / STATE, {"optimiser": self.recipe.optimiser})
 
     def load(self, folder: Path) -> None:
         """Goes on from what `save` wrote into `folder`. Raises `InputError` where that was another network."""
         try:
             state = load_file(folder / STATE)
+            wanted = self.recipe.optimiser
+            if (used := read_header(folder / STATE).metadata.get("optimiser", wanted)) != wanted:
+                raise ValueError(f"its optimiser is {used}")
             step, seconds, loss, best, stale = state.pop("progress").tolist()
             load_learner(self.network, self.optimiser, state)
             if self.adversary is not None:
                 self.adversary.load(part(state, "adversary."))
-        except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+            for name, source in self.material.named.items():
+                source.set_state(state[f"random.{self.team.rank}.{name}"].numpy().tobytes())
+        except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
             line = " ".join(str(error).split())[:120]
             raise InputError(
                 f"{folder} holds a run that this recipe can't go on with ({line}); name another out, or remove it"
             ) from None
         self.progress = Progress(int(step), seconds, loss, best, int(stale))
         self.average = {name: value.to(self.device) for name, value in part(state, "average.").items()}
-        for number, source in enumerate(self.material.sources):
-            if (known := state.get(f"random.{self.team.rank}.{number}")) is not None:
-                source.set_state(known.numpy().tobytes())
         self._ahead = None
-        self._states = tuple(source.get_state() for source in self.material.sources)
+        self._states = tuple(source.get_state() for source in self.material.named.values())
 
     def _outcome(self, sample: Sample) -> tuple[Outcome, Tensor]:
         """What the network made of a sample, and what the bicubic estimate lacks; of the estimate where there is no
@@ -221,7 +235,7 @@ class Trainer:
             samples.append(source.sample(count))
             left -= count
         loose = None if material.unlabelled is None else material.unlabelled.sample(max(1, self.recipe.batch // 2))
-        return _Drawn(joined(samples), loose, tuple(source.get_state() for source in material.sources))
+        return _Drawn(joined(samples), loose, tuple(source.get_state() for source in material.named.values()))
 
     def _follow(self) -> None:
         """Moves the running average towards the weights; faster in the beginning."""
@@ -239,8 +253,8 @@ class Trainer:
         if self.adversary is not None:
             state |= {f"adversary.{name}": value for name, value in self.adversary.state().items()}
         for rank, states in enumerate(sources):
-            for number, text in states.items():
-                state[f"random.{rank}.{number}"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            for name, text in states.items():
+                state[f"random.{rank}.{name}"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         return state
 
 

@@ -49,6 +49,8 @@ def export(model: str, scale: int, kind: Kind, path: Path) -> dict[str, Any]:
     module.load_state_dict(read_tensors(where))
     halo = max(engine.reach(mtf) for mtf in _MTF_TRIED)
     card = replace(card, scales=(scale,), halo=halo, multiple=engine.multiple)
+    if not path.absolute().parent.is_dir():
+        raise PlaceError(f"folder {path.absolute().parent} does not exist; create it, or choose another output")
     partial = path.with_name(f".{path.name}.partial.{kind}")
     try:
         _write(_Exported(module).eval().requires_grad_(False), card, kind, partial)
