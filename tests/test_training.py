@@ -32,10 +32,11 @@ from geosr.models.runtime import network_for
 from geosr.sensors import Observation
 from geosr.training import log
 from geosr.training.loop import train
+from geosr.training.pairs import Pair
 from geosr.training.patches import Patches
 from geosr.training.rasters import load_planes
 from geosr.training.recipe import Critic, Data, Group, Recipe, read_recipe
-from geosr.training.samples import Degraded, sharp_side
+from geosr.training.samples import Degraded, Paired, sharp_side
 from geosr.training.soap import Soap
 from geosr.training.start import adopt
 from geosr.training.trainer import Material, Progress, Trainer, learning_rate
@@ -249,7 +250,9 @@ def test_the_smallest_recipe_has_a_default_for_everything_else(tmp_path: Path) -
         ('scale = 2\n[[data.train]]\nfiles = "*"\nweight = 0', "weight of imagery 1 is 0; it must be above 0"),
         ('scale = 2\n[loss]\nl2 = 1\n[data]\ntrain = "*.tif"', "the loss 'l2'; choose of absolute"),
         ('scale = 2\n[loss]\nssim = -1\n[data]\ntrain = "*.tif"', "the weight -1"),
-        ('scale = 2\n[loss]\nssim = 0\n[data]\ntrain = "*.tif"', "gives nothing a weight"),
+        ('scale = 2\n[loss]\nssim = 0\n[data]\ntrain = "*.tif"', "gives no comparison with the truth a weight"),
+        ('scale = 2\n[loss]\nadversarial = 1\n[data]\ntrain = "*.tif"', "gives no comparison with the truth a weight"),
+        ('scale = 2\npatch = 8\n[loss]\nabsolute = 1\nconsistency = 1\n[data]\ntrain = "*.tif"', "must be 9 or more"),
         ('scale = 2\n[data]\ntrain = "*.tif"\nunlabelled = "*.tif"', "go together"),
         ('scale = 2\n[pairs]\nlr = "*.tif"', "lacks a key"),
         ('scale = 2\n[adversary]\nlayers = 3\n[data]\ntrain = "*.tif"', "unknown key layers; known are channels"),
@@ -390,6 +393,37 @@ def test_a_folder_of_another_run_is_not_gone_on_with(recipe: Recipe) -> None:
         train(replace(recipe, channels=12))
 
 
+def test_another_optimiser_or_other_sources_do_not_go_on_with_a_run(recipe: Recipe, tmp_path: Path) -> None:
+    train(replace(recipe, steps=2))
+    with pytest.raises(InputError, match=r"can't go on with .its optimiser is soap"):
+        train(replace(recipe, optimiser="adam"))
+    recipe = replace(recipe, out=str(tmp_path / "other"))
+    first = trainer(recipe)
+    first.step()
+    first.save(Path(recipe.out))
+    pairs = [Pair("a", np.ones((24, 24), np.float32), blocks(1, 48).astype(np.float32), 0.3, 0.1, 1.0)]
+    other = Trainer(recipe, Material(((Paired(pairs, recipe.patch, recipe.scale, 1), 1.0),)))
+    with pytest.raises(InputError, match="can't go on with"):
+        other.load(Path(recipe.out))
+
+
+def test_a_training_that_runs_away_ends_in_one_line_and_leaves_no_model(recipe: Recipe) -> None:
+    with pytest.raises(InputError, match=r"no number any more at step \d+; lower the rate \(1e\+30\)"):
+        train(replace(recipe, rate=1e30, warm_up=0))
+    assert not (Path(recipe.out) / "model.safetensors").exists()
+
+
+def test_a_recipe_made_in_python_has_a_folder_and_a_name_and_is_checked(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = train(replace(recipe, out="", steps=2, check_every=0))
+    assert trained.model == Path("runs/model/model.safetensors")
+    assert read_card(trained.model).name == "model"
+    with pytest.raises(InputError, match="patch is 0"):
+        train(replace(recipe, patch=0))
+
+
 def test_an_interrupt_saves_and_says_how_to_go_on(recipe: Recipe) -> None:
     class Impatient:
         def note(self, line: str) -> None: ...
@@ -469,6 +503,10 @@ def test_the_command_trains_draws_and_is_quiet_in_a_pipe(
     assert (Path(recipe.out) / "log.png").stat().st_size > 10_000
     assert geosr(capsys, monkeypatch, "train", "--plot", tmp_path)[0] == 2
     assert geosr(capsys, monkeypatch, "train")[0] == 2
+    assert "trains nothing" in geosr(capsys, monkeypatch, "train", path, "--plot", recipe.out)[2]
+    code, out, _ = geosr(capsys, monkeypatch, "models", "show", f"{recipe.out}/model.safetensors")
+    assert code == 0
+    assert "dB more on places that it was trained on" in out
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, _, err = geosr(capsys, monkeypatch, "train", "--plot", recipe.out)
     assert (code, err) == (2, "geosr: a picture of the log needs matplotlib: pip install matplotlib\n")
@@ -499,7 +537,7 @@ def test_two_processes_end_with_the_same_weights(recipe: Recipe, tmp_path: Path)
     one, other = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     states = load_file(Path(recipe.out) / "state.safetensors")
-    assert not torch.equal(states["random.0.0"], states["random.1.0"])
+    assert not torch.equal(states["random.0.Degraded"], states["random.1.Degraded"])
     assert read_card(Path(recipe.out) / "model.safetensors").metrics["training"]["steps"] == 3
 
 

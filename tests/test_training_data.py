@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from geosr.training.collection import collect
 from geosr.training.loop import train
 from geosr.training.pairs import harmonise, load_pairs
 from geosr.training.patches import Patches
-from geosr.training.places import names, split
+from geosr.training.places import held_out_pairs, names, split
 from geosr.training.rasters import Notes, open_rasters, read_pixels, read_rasters
 from geosr.training.recipe import Data, Group, PairFiles, Recipe, read_groups
 from geosr.training.samples import Paired
@@ -215,10 +216,11 @@ def paired(tmp_path: Path) -> Path:
     for number in range(7):
         hr = ground(160, seed=number)
         lr = seen(ground(160, seed=70) if number == 5 else hr)
-        scenes.write(
-            tmp_path / "hr" / f"{number}.tif", (hr / 3)[None, : 100 if number == 6 else None].astype(np.float32)
-        )
-        scenes.write(tmp_path / "lr" / f"{number}.tif", np.rint(lr)[None].astype(np.uint16))
+        sharp, coarse = (hr / 3)[None, : 100 if number == 6 else None], np.rint(lr)[None]
+        corner = (5e5, 4e6 + 1e4 * number)
+        for folder, stored, side in (("hr", sharp.astype(np.float32), 10), ("lr", coarse.astype(np.uint16), 20)):
+            there = Affine(side, 0, corner[0], 0, -side, corner[1])
+            scenes.write(tmp_path / folder / f"{number}.tif", stored, transform=there)
     scenes.write(tmp_path / "lr" / "lone.tif", np.rint(lr)[None].astype(np.uint16))
     return tmp_path
 
@@ -249,6 +251,34 @@ def test_pairs_and_unlabelled_scenes_train_together_and_come_out_better_than_bic
     assert trained.progress.loss < 0.97
     assert trained.card["validation"]["over_bicubic"][0] > 0
     assert len(trained.card["validation"]["places"]) == 1
+
+
+def test_ground_that_pairs_are_validated_on_is_not_trained_on(paired: Path) -> None:
+    for number in range(5):  # the same ground once more: as rasters, and as another date of the pair
+        shutil.copy(paired / "hr" / f"{number}.tif", paired / f"again{number}.tif")
+        for folder in ("hr", "lr"):
+            shutil.copy(paired / folder / f"{number}.tif", paired / folder / f"later{number}.tif")
+    pairs, _ = load_pairs(FILES, str(paired), 2)
+    kept = held_out_pairs([pair.name for pair in pairs], [pair.ground for pair in pairs])
+    assert len(kept) == 2
+    assert {name.removeprefix("later") for name in kept} == {min(kept)}
+    grounds = [pair.ground for pair in pairs if pair.name in kept and pair.ground is not None]
+    write(paired, "other.tif", 30, 50)
+    collection = collect(data(paired, "again*.tif", validate=(group("other.tif"),)), 2, 1, grounds)
+    trained = {Path(plane.file).name for plane in collection.train}
+    assert trained == {f"again{number}.tif" for number in range(5)} - {f"again{min(kept)}.tif"}
+    assert any("ground that is validated on" in line for line in collection.notes)
+
+
+def test_tiles_side_by_side_on_a_turned_grid_are_places_of_their_own(tmp_path: Path) -> None:
+    for row in range(3):
+        for col in range(4):  # far from the zone's meridian, where the grid is turned against north
+            there = Affine(10, 0, 8e5 + 1600 * col, 0, -10, 6e6 - 1600 * row)
+            scenes.write(tmp_path / f"{row}{col}.tif", ground(160, seed=10 * row + col)[None], transform=there)
+    rasters = open_rasters(sorted(tmp_path.glob("*.tif")), group("*"), Notes())
+    train, validate, line = split(rasters, 2)
+    assert "12 places" in line
+    assert (len(train), len(validate)) == (11, 1)
 
 
 def test_the_example_trains_on_a_folder_and_uses_the_network(
