@@ -89,6 +89,29 @@ def test_forty_steps_bring_the_error_below_bicubics(recipe: Recipe, loss: str) -
     assert train(replace(recipe, loss={loss: 1.0})).progress.loss < 0.97
 
 
+def test_bands_of_one_place_go_together_where_their_spectra_are_compared(recipe: Recipe, tmp_path: Path) -> None:
+    first = blocks(0)
+    bands = [first, 2 * first, 5 * first, blocks(3)]
+    files = ["a.tif"] * 3 + ["b.tif"]
+    index = [{"group": "a", "file": file, "weight": 1, "snr": True} for file in files]
+    stored = {str(number): band for number, band in enumerate(bands)}
+    np.savez(tmp_path / "spectra.npz", index=np.array(json.dumps(index)), **stored)
+    named = (Group((str(tmp_path / "spectra.npz"),)),)
+    batch = Patches(load_planes(named[0].files[0]), 24, seed=0, together=3).batch(9)
+    numbers = (batch.hr * batch.contrast.view(-1, 1, 1, 1)).view(3, 3, 24, 24)
+    for place in numbers:
+        ratios = sorted(float((band / place[0]).mean() * 10) for band in place)
+        assert [ratio / ratios[0] for ratio in ratios] == pytest.approx([1, 2, 5], rel=1e-4)
+    spectral = replace(
+        recipe, loss={"decibels": 1.0, "spectral": 1.0}, batch=6, data=Data(train=named, validate=recipe.data.train)
+    )
+    assert train(spectral).progress.loss < 0.97
+    with pytest.raises(InputError, match="no raster to train on has 3 bands"):
+        train(replace(recipe, loss={"spectral": 1.0}, batch=6, out=str(tmp_path / "none")))
+    with pytest.raises(InputError, match=r"a multiple of 3 \(it is 4\)"):
+        train(replace(recipe, loss={"spectral": 1.0}))
+
+
 @pytest.mark.parametrize(
     ("optimiser", "loss"), [("adam", {"decibels": 1.0}), ("soap", {"decibels": 1.0}), ("adam", ADVERSARIAL)]
 )

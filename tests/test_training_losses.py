@@ -77,8 +77,13 @@ def test_the_spectral_angle_is_the_metrics_and_asks_for_several_bands() -> None:
     o = outcome(noise(4), noise(4, seed=3).abs() + 2)
     wanted = sum(spectral_angle(x, y) for x, y in zip(o.estimate.numpy(), o.truth.numpy(), strict=True)) / 3
     assert math.degrees(float(spectral(o))) == pytest.approx(wanted, rel=1e-3)
-    with pytest.raises(InputError, match="takes one band"):
+    with pytest.raises(InputError, match="and there is one"):
         spectral(outcome(noise(1)))
+    contrast = torch.tensor([3.0, 1.0, 0.5, 2.0])
+    parts = {key: getattr(o, key)[:1].transpose(0, 1) / contrast.view(4, 1, 1, 1) for key in ("estimate", "truth")}
+    apart = replace(o, **parts, contrast=contrast, together=4)
+    one = spectral_angle(o.estimate[0].numpy(), o.truth[0].numpy())
+    assert math.degrees(float(spectral(apart))) == pytest.approx(one, rel=1e-3)
 
 
 def test_consistency_asks_only_for_what_the_sensor_saw() -> None:

@@ -191,7 +191,7 @@ def _material(recipe: Recipe, collection: Collection, pairs: list[Pair], team: T
         share = recipe.pairs.share if recipe.pairs and collection.train else 1.0
         labelled.append((Paired(pairs, recipe.patch, recipe.scale, seed), share))
     if collection.train:
-        patches = Patches(list(collection.train), sharp_side(recipe.patch, recipe.scale), seed)
+        patches = Patches(list(collection.train), sharp_side(recipe.patch, recipe.scale), seed, recipe.together)
         labelled.append((Degraded(patches, degradation, recipe.scale, seed), 1.0))
     unlabelled = None
     if collection.unlabelled:

@@ -46,6 +46,10 @@ class Outcome:
     noise: Tensor
     """(n,) standard deviation that the network was told."""
     scale: int
+    contrast: Tensor | None = None
+    """(n,) unit of each sample's numbers; None where it is the same."""
+    together: int = 1
+    """Samples in a row that are bands of one place."""
 
 
 Loss = Callable[[Outcome], Tensor]
@@ -96,14 +100,22 @@ def gradient(o: Outcome) -> Tensor:
 
 
 def spectral(o: Outcome) -> Tensor:
-    """Mean angle in radians between the spectra of estimate and truth (Kruse et al. 1993).
+    """Mean angle in radians between the spectra of estimate and truth (Kruse et al. 1993), in stored numbers.
 
-    Only for networks that take several bands together: of one band the angle is always 0, so it raises `InputError`.
+    A spectrum is of the bands of a sample, and of the samples that are together. Of one band the angle is always 0, so
+    it raises `InputError`.
     """
-    if o.truth.shape[1] < 2:
-        raise InputError("the loss spectral compares bands, and this network takes one band; leave it out of [loss]")
-    apart = F.normalize(o.estimate, dim=1) - F.normalize(o.truth, dim=1)
+    if o.truth.shape[1] * o.together < 2:
+        raise InputError("the loss spectral compares bands, and there is one; leave it out of [loss]")
+    apart = F.normalize(_spectra(o.estimate, o), dim=1) - F.normalize(_spectra(o.truth, o), dim=1)
     return (2.0 * torch.asin((torch.sqrt((apart * apart).sum(1) + 1e-12) / 2.0).clamp(max=1.0))).mean()
+
+
+def _spectra(image: Tensor, o: Outcome) -> Tensor:
+    """(places, bands, h, w) in units that bands share."""
+    if o.contrast is not None:
+        image = image * o.contrast.view(-1, 1, 1, 1)
+    return image.reshape(-1, o.together * image.shape[1], *image.shape[2:])
 
 
 def consistency(o: Outcome) -> Tensor:
@@ -148,11 +160,6 @@ def check_losses(weights: Mapping[str, float], where: str, *, unlabelled: bool) 
             raise InputError(f"{where}: the loss {name} has the weight {weight!r}, expected a number from 0")
     if not any(weights.get(name, 0) > 0 for name in LOSSES):
         raise InputError(f"{where}: [loss] gives no comparison with the truth a weight; such as decibels = 1")
-    if weights.get("spectral", 0) > 0:
-        raise InputError(
-            f"{where}: the loss spectral compares bands, and every network of a recipe takes one band; leave it out "
-            "(it is there for networks of your own that take several, see geosr.training.losses)"
-        )
     if (weights.get(UNLABELLED, 0) > 0) != unlabelled:
         raise InputError(
             f"{where}: unlabelled scenes and the loss {UNLABELLED} go together; name scenes in [data] unlabelled and "

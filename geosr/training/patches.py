@@ -18,6 +18,9 @@ Floats = NDArray[np.float32]
 Cut = Callable[[NDArray[Any]], Floats]
 """Takes the same square out of any band of a shape."""
 
+_Sample = tuple[Floats, float, float, float]
+"""A patch in units of its band's contrast, the standard deviation of noise, the step of its numbers, the contrast."""
+
 SNR = (50.0, 200.0)
 """Signal-to-noise ratio of reflectance-like bands, mean over standard deviation, log-uniform."""
 NOISE_OVER_CONTRAST = (0.02, 1.0)
@@ -62,14 +65,20 @@ class Batch:
     """(n,) standard deviation that noise would have."""
     step: Tensor
     """(n,) step of the stored numbers; 0 for floats."""
+    contrast: Tensor
+    """(n,) what the bands were divided by."""
 
 
 class Patches:
     """An endless source of batches: a group by its weight, a band of the group by its size, a place at random."""
 
-    def __init__(self, planes: list[Plane], size: int, seed: int) -> None:
-        """`size` is the side of a patch in pixels; smaller bands are mirrored up to it."""
-        self.size = size
+    def __init__(self, planes: list[Plane], size: int, seed: int, together: int = 1) -> None:
+        """`size` is the side of a patch in pixels; smaller bands are mirrored up to it.
+
+        With `together` above 1 so many patches in a row are bands of one place, which are never mixed. Raises
+        `InputError` where no raster has so many bands.
+        """
+        self.size, self.together = size, together
         self.random = np.random.default_rng(seed)
         self.planes = planes
         groups = {plane.group: plane.weight for plane in planes}
@@ -82,6 +91,10 @@ class Patches:
         self.scenes: dict[tuple[str, tuple[int, ...]], list[Plane]] = {}
         for plane in planes:
             self.scenes.setdefault((plane.file, plane.values.shape), []).append(plane)
+        if max(map(len, self.scenes.values()), default=0) < together:
+            raise InputError(
+                f"no raster to train on has {together} bands, which the loss spectral compares; leave it out"
+            )
 
     def get_state(self) -> bytes:
         """Where the random numbers stand."""
@@ -92,25 +105,35 @@ class Patches:
         self.random.bit_generator.state = json.loads(state)
 
     def batch(self, n: int) -> Batch:
-        """The next `n` patches, flipped and turned at random."""
-        drawn = [self._draw() for _ in range(n)]
-        hr = np.stack([patch for patch, _, _ in drawn])
-        noise, step = (torch.tensor([sample[i] for sample in drawn], dtype=torch.float32) for i in (1, 2))
-        return Batch(torch.from_numpy(hr)[:, None], noise, step)
+        """The next `n` patches, a multiple of `together`, flipped and turned at random."""
+        drawn = [sample for _ in range(n // self.together) for sample in self._draw()]
+        hr = np.stack([patch for patch, *_ in drawn])
+        noise, step, contrast = (torch.tensor([sample[i] for sample in drawn], dtype=torch.float32) for i in (1, 2, 3))
+        return Batch(torch.from_numpy(hr)[:, None], noise, step, contrast)
 
-    def _draw(self) -> tuple[Floats, float, float]:
+    def _draw(self) -> list[_Sample]:
         for _ in range(PATIENCE):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
-            plane = self.planes[min(place, len(self.planes) - 1)]
-            for _ in range(ATTEMPTS):
-                cut = self._place(plane.values.shape)
-                patch = cut(plane.values)
-                if _is_useful(patch, plane):
-                    return self._sample(patch, cut, plane)
+            planes = self._bands(self.planes[min(place, len(self.planes) - 1)])
+            for _ in range(ATTEMPTS if planes else 0):
+                cut = self._place(planes[0].values.shape)
+                patches = [cut(plane.values) for plane in planes]
+                if all(map(_is_useful, patches, planes)):
+                    return self._turned([self._sample(*each, cut) for each in zip(patches, planes, strict=True)])
         raise InputError(
             f"no square of {self.size} x {self.size} pixels was found that is valid throughout and has detail; take a "
             "smaller patch, or imagery with fewer gaps"
         )
+
+    def _bands(self, plane: Plane) -> list[Plane]:
+        """A band, and at random as many others of its scene as go together; none where it has too few."""
+        if self.together == 1:
+            return [plane]
+        others = [other for other in self.scenes[plane.file, plane.values.shape] if other is not plane]
+        if len(others) < self.together - 1:
+            return []
+        chosen = self.random.permutation(len(others))[: self.together - 1]
+        return [plane, *(others[int(index)] for index in chosen)]
 
     def _place(self, shape: tuple[int, ...]) -> Cut:
         """A square at random, to be cut from bands of this shape. A band smaller than it is mirrored, by a random
@@ -127,22 +150,27 @@ class Patches:
 
         return cut
 
-    def _sample(self, patch: Floats, cut: Cut, plane: Plane) -> tuple[Floats, float, float]:
+    def _sample(self, patch: Floats, plane: Plane, cut: Cut) -> _Sample:
         scaled, step = self._mixed(patch / np.float32(plane.contrast), cut, plane)
         low, high = np.log(SNR if plane.snr else NOISE_OVER_CONTRAST)
         level = float(np.exp(self.random.uniform(low, high)))
         noise = float(np.abs(scaled.mean())) / level if plane.snr else level
         if plane.noise is not None:
             noise = plane.noise / plane.contrast
-        turned = np.rot90(scaled, int(self.random.integers(4)))
-        flipped = turned[::-1] if self.random.random() < 0.5 else turned
-        return np.ascontiguousarray(flipped), noise, step
+        return scaled, noise, step, plane.contrast
+
+    def _turned(self, samples: list[_Sample]) -> list[_Sample]:
+        """All of them turned and flipped alike."""
+        turns, flip = int(self.random.integers(4)), self.random.random() < 0.5
+        turned = [np.rot90(patch, turns) for patch, *_ in samples]
+        flipped = [np.ascontiguousarray(patch[::-1] if flip else patch) for patch in turned]
+        return [(patch, *rest) for patch, (_, *rest) in zip(flipped, samples, strict=True)]  # type: ignore[misc]
 
     def _mixed(self, scaled: Floats, cut: Cut, plane: Plane) -> tuple[Floats, float]:
         """`scaled`, at times averaged with the same place in another band of the scene; and the step of its numbers."""
         step = plane.step / plane.contrast
         others = [other for other in self.scenes[plane.file, plane.values.shape] if other is not plane]
-        if not others or self.random.random() >= MIXED:
+        if self.together > 1 or not others or self.random.random() >= MIXED:
             return scaled, step
         other = others[int(self.random.integers(len(others)))]
         patch = cut(other.values)

@@ -20,6 +20,8 @@ from geosr.errors import InputError
 
 T = TypeVar("T")
 
+SPECTRUM = 3
+"""Bands of a place that the loss `spectral` compares at a time."""
 ADVERSARIAL, PERCEPTUAL = "adversarial", "perceptual"
 """Losses that an adversary stands behind (`geosr.training.adversary`), by which a network learns to draw what it cannot
 know."""
@@ -148,6 +150,11 @@ class Recipe:
         """Whether an adversary takes part."""
         return any(self.loss.get(name, 0.0) > 0 for name in (ADVERSARIAL, PERCEPTUAL))
 
+    @property
+    def together(self) -> int:
+        """Samples in a row that are bands of one place."""
+        return SPECTRUM if self.loss.get("spectral", 0.0) > 0 else 1
+
 
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file. Raises `InputError` for what isn't one, naming the key that is wrong."""
@@ -247,6 +254,11 @@ def _check(recipe: Recipe, path: str) -> None:
     _check_patch(recipe, path)
     if recipe.pairs and recipe.data.train and recipe.batch < 2:
         raise InputError(f"{path}: batch is 1; pairs and other imagery together need 2 or more")
+    if recipe.together > 1 and (recipe.pairs or recipe.batch % recipe.together):
+        raise InputError(
+            f"{path}: the loss spectral compares {SPECTRUM} bands of a place of [data]; take a batch that is a "
+            f"multiple of {SPECTRUM} (it is {recipe.batch}), and no [pairs]"
+        )
     if recipe.generative and recipe.patch < 12:
         raise InputError(f"{path}: patch is {recipe.patch}; an adversary has to see 12 input pixels or more")
     if not (recipe.data.train or recipe.pairs):

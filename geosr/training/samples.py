@@ -37,10 +37,12 @@ class Sample:
     """(n,) what the network is told of the blur at Nyquist."""
     noise: Tensor
     """(n,) standard deviation of the noise that it is told."""
+    contrast: Tensor
+    """(n,) unit of its numbers, in stored ones."""
 
     def to(self, device: str) -> Sample:
         """The same on a device."""
-        parts = (self.lr, self.base, self.truth, self.mtf, self.noise)
+        parts = (self.lr, self.base, self.truth, self.mtf, self.noise, self.contrast)
         return Sample(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
@@ -71,7 +73,7 @@ class Degraded:
         lr, mtf, noise = self.degradation(batch.hr, batch.noise, batch.step, self.scale, self.generator)
         lr = lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous()
         inner = (MARGIN + CROP) * self.scale
-        return _sample(lr, batch.hr[..., inner:-inner, inner:-inner], mtf, noise, self.scale)
+        return _sample(lr, batch.hr[..., inner:-inner, inner:-inner], mtf, noise, batch.contrast, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -94,9 +96,9 @@ class Unlabelled:
 
     def sample(self, n: int) -> Sample:
         """See `Source`. Whatever blur a network is told, its estimate has to agree with it: so any is told."""
-        lr = self.patches.batch(n).hr
+        batch = self.patches.batch(n)
         mtf = torch.tensor(self.random.uniform(*self.mtf, n), dtype=torch.float32)
-        return _sample(lr, None, mtf, torch.zeros(n), self.scale)
+        return _sample(batch.hr, None, mtf, torch.zeros(n), batch.contrast, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -121,9 +123,9 @@ class Paired:
         """See `Source`."""
         drawn = [self._draw() for _ in range(n)]
         lr, truth = (torch.from_numpy(np.stack([each[i] for each in drawn]))[:, None] for i in (0, 1))
-        mtf, noise = (torch.tensor([each[i] for each in drawn], dtype=torch.float32) for i in (2, 3))
+        mtf, noise, contrast = (torch.tensor([each[i] for each in drawn], dtype=torch.float32) for i in (2, 3, 4))
         rim = CROP * self.scale
-        return _sample(lr, truth[..., rim:-rim, rim:-rim], mtf, noise, self.scale)
+        return _sample(lr, truth[..., rim:-rim, rim:-rim], mtf, noise, contrast, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -133,7 +135,7 @@ class Paired:
         """See `Source`."""
         self.random.bit_generator.state = json.loads(state)
 
-    def _draw(self) -> tuple[Any, Any, float, float]:
+    def _draw(self) -> tuple[Any, Any, float, float, float]:
         for _ in range(PATIENCE * ATTEMPTS):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             pair = self.pairs[min(place, len(self.pairs) - 1)]
@@ -144,7 +146,7 @@ class Paired:
             if np.isfinite(lr).all() and np.isfinite(hr).all() and np.ptp(hr) > 0:
                 turns, flip = int(self.random.integers(4)), self.random.random() < 0.5
                 coarse, sharp = (_turned(image / pair.contrast, turns, flip) for image in (lr, hr))
-                return coarse, sharp, pair.mtf, pair.noise / pair.contrast
+                return coarse, sharp, pair.mtf, pair.noise / pair.contrast, pair.contrast
         raise InputError(f"no square of {self.patch} x {self.patch} pixels is valid in both scenes of a pair")
 
 
@@ -153,14 +155,14 @@ def sharp_side(patch: int, scale: int) -> int:
     return (patch + 2 * MARGIN) * scale
 
 
-def _sample(lr: Tensor, truth: Tensor | None, mtf: Tensor, noise: Tensor, scale: int) -> Sample:
+def _sample(lr: Tensor, truth: Tensor | None, mtf: Tensor, noise: Tensor, contrast: Tensor, scale: int) -> Sample:
     rim = CROP * scale
-    return Sample(lr, upsample(lr, scale)[..., rim:-rim, rim:-rim], truth, mtf, noise)
+    return Sample(lr, upsample(lr, scale)[..., rim:-rim, rim:-rim], truth, mtf, noise, contrast)
 
 
 def joined(samples: list[Sample]) -> Sample:
     """Samples that all have a truth, as one."""
-    columns = zip(*((s.lr, s.base, s.truth, s.mtf, s.noise) for s in samples), strict=True)
+    columns = zip(*((s.lr, s.base, s.truth, s.mtf, s.noise, s.contrast) for s in samples), strict=True)
     return Sample(*(torch.cat(column) for column in columns))
 
 

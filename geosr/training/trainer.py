@@ -213,6 +213,8 @@ class Trainer:
             sample.mtf,
             sample.noise,
             self.recipe.scale,
+            sample.contrast,
+            self.recipe.together,
         )
         return outcome, missing
 
