@@ -133,6 +133,15 @@ def test_models_are_listed_with_their_scales(run: Any) -> None:
     assert {"mlm:name", "geosr:scales", "geosr:limits"} <= set(json.loads(out)[0])
 
 
+def test_a_file_that_is_no_model_stops_no_listing(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path))
+    (tmp_path / "torn_x2.safetensors").write_bytes(b"\x80")
+    code, out, err = run("models")
+    assert code == 0
+    assert "fast" in out
+    assert "torn_x2" in err
+
+
 def test_options_are_the_keywords_of_the_library_under_the_same_names() -> None:
     keywords = {name for name, kind in signature(prepare).parameters.items() if kind.kind is kind.KEYWORD_ONLY}
     talk = {"paths", "outdir", "dry_run", "as_json", "quiet", "verbose", "scheduler"}

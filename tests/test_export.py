@@ -17,7 +17,7 @@ from torch import nn
 
 import geosr
 from geosr.cli import cli
-from geosr.errors import InputError, ModelError
+from geosr.errors import InputError, ModelError, PlaceError
 from geosr.models.card import KEY, Card
 from geosr.models.foreign import find
 from geosr.models.foreign.export import export
@@ -103,6 +103,11 @@ def test_the_command_checks_what_it_is_asked(tmp_path: Path) -> None:
         (["fast", "--to", "pt2"], ModelError, "name one with --scale 2"),
         (["fast", "--to", "pt2", "--scale", "2", "-o", "there.onnx"], InputError, "does not end in .pt2"),
         (["fast", "--to", "pt2", "--scale", "2", "-o", str(tmp_path / "there.pt2")], InputError, "is there already"),
+        (
+            ["fast", "--to", "pt2", "--scale", "2", "-o", str(tmp_path / "no" / "a.pt2")],
+            PlaceError,
+            "no does not exist",
+        ),
         (["slow", "--to", "pt2", "--scale", "2"], ModelError, "no model is called 'slow'"),
     ):
         result = CliRunner().invoke(cli, ["export", *arguments])

@@ -212,6 +212,20 @@ def test_a_network_that_looks_at_whole_blocks_runs_only_where_its_card_admits_it
     plan.execute()
 
 
+class Nothing(nn.Module):
+    """Gives NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(x, scale_factor=2.0) * float("nan")
+
+
+def test_a_network_that_gives_nan_is_said_to(tmp_path: Path) -> None:
+    path = save_pt2(tmp_path / "nothing.pt2", Nothing())
+    (tmp_path / "nothing.pt2.toml").write_text("halo = 4\nscale = 2")
+    with pytest.raises(ModelError, match="gives NaN or infinity for numbers of"):
+        find(str(path))
+
+
 class Code:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
         return exec, ("import pathlib; pathlib.Path('ran').write_text('')",)

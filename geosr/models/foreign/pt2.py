@@ -173,7 +173,11 @@ def _value(arg: dict[str, Any], values: dict[str, Any]) -> Any:
         return getattr(torch, _MEMORY_FORMATS[content])
     if kind == "as_device":
         return next(value.device for value in values.values() if isinstance(value, torch.Tensor))
-    if kind in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string"):
+    if kind == "as_float":  # JSON has no word for NaN and infinity, which are texts
+        return float(content)
+    if kind == "as_floats":
+        return [float(each) for each in content]
+    if kind in ("as_int", "as_ints", "as_bool", "as_bools", "as_string"):
         return content
     raise ModelError(f"an argument of the kind {kind} is none that geosr reads")
 
