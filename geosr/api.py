@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from geosr.io.writer import TiffSink
     from geosr.io.zarr_sink import ZarrSink
 
+_TRIED = 16
+"""Tiles that are looked into for one worth timing."""
 Progress = Callable[[int, int, int], None]
 """Called with tiles done, tiles in all, and source pixels times bands upscaled so far in this run."""
 
@@ -285,13 +287,23 @@ class Run:
     def forecast(self) -> float:
         """Seconds that all tiles will take, from one that is computed and thrown away."""
         tiles, job = self.tiles, self.job()
-        middle = tiles[len(tiles) // 2]
+        middle = self._telling(tiles)
         with prepare_process(threads=1):
             job(middle)  # the first one also loads the network
             start = time.perf_counter()
             job(middle)
             a_tile = time.perf_counter() - start
         return a_tile * len(tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
+
+    def _telling(self, tiles: Sequence[Tile]) -> Tile:
+        """A tile to time: near the middle of the scene, and with something in it to compute."""
+        row, col = self.plan.height / 2, self.plan.width / 2
+        order = sorted(tiles, key=lambda tile: math.hypot(tile.core.row - row, tile.core.col - col))
+        for tile in order[:_TRIED]:
+            valid = self.upscaler.radiometry.valid(self.scene.source.read(tile))
+            if valid is None or valid.any():
+                return tile
+        return order[0]
 
     @property
     def size(self) -> int:
@@ -384,7 +396,10 @@ class Run:
         """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""
         side = (self.plan.core + 2 * self.plan.halo) * self.plan.scale
         tile = (self.plan.core * self.plan.scale) ** 2 * self.layout.count * _size(self.layout.dtype)
-        return int(400e6 + self.workers * (side**2 * 4 * 3 + 40 * side**2) + (self.workers + 1) * tile * 1.5)
+        network = self.upscaler.network
+        alive = 4 * network.alive * (side / self.plan.scale) ** 2 if isinstance(network, ModelNetwork) else 0
+        working = max(side**2 * (4 * 3 + 40), alive + side**2 * 4 * 3)
+        return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
 
 
 def _plan(

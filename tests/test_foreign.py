@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import geosr
 from geosr.errors import GeosrError, ModelError
+from geosr.evaluation.consistency import consistency
 from geosr.models import registry, runtime
 from geosr.models.foreign import find, runner
 from geosr.models.foreign.bands import arrange, check_chunks, told
@@ -210,6 +211,23 @@ def test_a_network_that_looks_at_whole_blocks_runs_only_where_its_card_admits_it
     plan = geosr.prepare(scene, tmp_path / "out.tif", model=str(path), scale=2)
     assert any("tiles may show" in note for note in plan.notes)
     plan.execute()
+
+
+class InPlace(nn.Module):
+    """Changes what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(0.5).repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_a_network_that_works_in_place_changes_only_its_own_copy(tmp_path: Path, dtype: str) -> None:
+    scene = scenes.make_plain(tmp_path, shape=(1, 60, 70), dtype=dtype)
+    network = geosr.TorchNetwork(InPlace, scale=2, halo=2)
+    geosr.upscale(scene, tmp_path / "out.tif", model=network, scale=2, project=True, mtf=0.3, snr=1e6)
+    with rasterio.open(scene) as src, rasterio.open(tmp_path / "out.tif") as dst:
+        found = consistency(dst.read(1), src.read(1), 0.3)
+    assert found.mean < 20  # half of all would be a thousand
 
 
 class Nothing(nn.Module):

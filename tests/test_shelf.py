@@ -67,7 +67,7 @@ def test_fetched_weights_are_a_model_by_name_and_are_fetched_once(entry: Entry, 
 def test_a_download_that_was_cut_off_goes_on_where_it_stopped(entry: Entry, server: Server, tmp_path: Path) -> None:
     whole = (server.folder / entry.file).read_bytes()
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / f".{entry.file}.partial").write_bytes(whole[:1000])
+    (tmp_path / "mine" / f".{entry.file}.{entry.sha256[:12]}.partial").write_bytes(whole[:1000])
     assert shelf.fetch(entry).read_bytes() == whole
     assert server.requests[-1].endswith("bytes=1000-")
 
@@ -75,7 +75,7 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(entry: Entry, serv
 @pytest.mark.parametrize("scheme", ["folder", "file"])
 def test_a_folder_can_stand_for_the_server(entry: Entry, server: Server, tmp_path: Path, scheme: str) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / f".{entry.file}.partial").write_bytes(b"x" * 10)  # of something else
+    (tmp_path / "mine" / f".{entry.file}.{entry.sha256[:12]}.partial").write_bytes(b"x" * 10)  # of something else
     source = str(server.folder) if scheme == "folder" else server.folder.as_uri()
     if scheme == "folder":  # goes on behind what was there, and finds that it doesn't fit
         with pytest.raises(PlaceError, match="not the one published"):

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import geosr
 from geosr.cli.models import _figures
-from geosr.errors import InputError, ModelError
+from geosr.errors import InputError, ModelError, PlaceError
 from geosr.evaluation.metrics import Interval
 from geosr.models import registry
 from geosr.models.card import KEY, Card
-from geosr.models.networks import fast
+from geosr.models.networks import NETWORKS, fast
 from geosr.training import adapt as adapting
 from geosr.training.adapt import adapt
 from geosr.training.samples import sharp_side
+from geosr.training.state import save_tensors
 from tests import scenes
 from tests.test_cli import geosr as command
 from tests.test_training import blocks
@@ -65,6 +67,24 @@ def test_what_improves_the_held_out_blocks_is_written_and_can_be_used(
         adapt(scene, model=untrained, scale=2, mtf=0.25, snr=1000)
 
 
+@pytest.mark.parametrize("network", ["swin", "srcnn", "vdsr", "span", "rrdb"])
+def test_every_network_can_be_fine_tuned(
+    network: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, 2, 1e-3)
+    channels, path = 12, tmp_path / "small.safetensors"
+    card = Card("small", "a test's", (2,), network=network, channels=channels, blocks=1, conditioned=True)
+    save_file(NETWORKS[network](2, channels, 1).state_dict(), path, {KEY: card.to_json()})
+    assert np.isfinite(adapt(scene, model=str(path), scale=2, mtf=0.25, snr=1000).gain.mean)
+
+
+def test_weights_that_can_not_be_written_are_told_of_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "there.safetensors").mkdir()
+    with pytest.raises(PlaceError, match=r"can't write .*there\.safetensors"):
+        save_tensors({"a": torch.zeros(3)}, tmp_path / "there.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
+
+
 def test_what_does_not_improve_them_is_not_written_and_that_is_said(
     scene: Path, untrained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +128,7 @@ def test_held_out_blocks_are_never_trained_on(scene: Path) -> None:
         ({"model": "bicubic"}, ModelError, "no weights to fine-tune"),
         ({"dst": "model.pt"}, InputError, "ends in .safetensors"),
         ({"minutes": 0.0}, InputError, "above 0"),
-        ({"scale": 4, "dst": "/nowhere/at/all.safetensors"}, InputError, "no folder"),
+        ({"scale": 4, "dst": "/nowhere/at/all.safetensors"}, PlaceError, "does not exist"),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_at_the_door(

@@ -57,6 +57,7 @@ class OnDevice:
         self.engine = engine
         self.device = device
         self.multiple = engine.multiple
+        self.alive: int = getattr(engine, "alive", 0)
 
     def reach(self, mtf: float) -> int:
         """The engine's own."""
@@ -194,6 +195,7 @@ class Padded(Trained):
         super().__init__(module, dtype)
         self.module = module.to(dtype)
         self.multiple = module.multiple
+        self.alive = module.alive
         self.at_rest = lru_cache(maxsize=512)(self._at_rest)
         self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
 

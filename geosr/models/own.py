@@ -113,4 +113,4 @@ class OwnEngine:
         out.copy_(self._run(image))
 
     def _run(self, image: Tensor) -> Tensor:
-        return self.module(image[None].float())[0]  # type: ignore[no-any-return]
+        return self.module(image[None].float().clone())[0]  # type: ignore[no-any-return]  # it may work in place

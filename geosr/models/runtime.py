@@ -80,6 +80,11 @@ class ModelNetwork:
         return self._engine().multiple
 
     @property
+    def alive(self) -> int:
+        """Numbers a source pixel of a block that stand in memory at once, about; 0 where they are few or unknown."""
+        return getattr(self._engine(), "alive", 0)
+
+    @property
     def group(self) -> int:
         """One band at a time: it is the block that fills a processor, and memory grows with bands.
 

@@ -101,7 +101,7 @@ def fetch(entry: Entry, source: str | None = None, progress: Progress | None = N
 
 
 def _bring(address: str, entry: Entry, target: Path, progress: Progress) -> Path:
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{target.name}.{entry.sha256[:12]}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("ab") as out:
         have = out.tell()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from geosr.errors import InputError, ModelError
 from geosr.evaluation.metrics import Interval, bootstrap
+from geosr.io.place import check_parent
 from geosr.io.scene import Scene, open_scene, spread_windows
 from geosr.io.source import close
 from geosr.models import registry
@@ -29,6 +30,7 @@ from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.degradation import Degradation, observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.runtime import choose_device
+from geosr.models.trial import up
 from geosr.observing import observe as observed
 from geosr.radiometry import Radiometry, fill
 from geosr.sensors import Observation
@@ -161,8 +163,7 @@ def _target(src: str | Path, dst: str | Path | None, model: str, scale: int) -> 
     target = beside if dst is None else Path(dst)
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: a model's name ends in .safetensors")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"{target}: there is no folder {target.absolute().parent}")
+    check_parent(target.absolute())
     if target.exists():
         raise InputError(f"{target} is there already; remove it, or name another with -o")
     return target
@@ -248,13 +249,14 @@ def _trainer(
     minutes: float,
     device: str,
 ) -> Trainer:
+    patch = up(PATCH, getattr(NETWORKS[card.network], "multiple", 1))
     recipe = Recipe(
-        scale, network=card.network, channels=card.channels, blocks=card.blocks, patch=PATCH, batch=BATCH, steps=STEPS,
+        scale, network=card.network, channels=card.channels, blocks=card.blocks, patch=patch, batch=BATCH, steps=STEPS,
         minutes=minutes, rate=RATE, optimiser="adam", warm_up=50, average=0.99, start_from=str(weights),
     )  # fmt: skip
     low, high = min(observation.mtf), max(observation.mtf)
     degradation = Degradation(mtf=(low, max(high, low + 1e-3)), bicubic=0.0, noisy=1.0, anisotropy=0.0, jitter=0.0)
-    patches = Patches(_planes(parts, observation, scale), sharp_side(PATCH, scale), 0)
+    patches = Patches(_planes(parts, observation, scale), sharp_side(patch, scale), 0)
     trainer = Trainer(recipe, Material(((Degraded(patches, degradation, scale, 0), 1.0),)), device=device)
     trainer.network.load_state_dict(read_tensors(weights))
     return trainer

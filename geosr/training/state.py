@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from geosr.errors import PlaceError
 
 
 def learner_state(network: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
@@ -34,8 +38,17 @@ def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, under a partial name first: a killed run leaves the former one whole."""
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial, metadata)
-    partial.chmod(0o644)
-    partial.replace(path)
+    """A safetensors file, under a partial name first: a killed run leaves the former one whole.
+
+    Raises `PlaceError` where it can't be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial, metadata)
+        partial.chmod(0o644)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise PlaceError(f"can't write {path}: {why}") from error

@@ -57,7 +57,7 @@ class ForeignEngine:
     def _together(self, blocks: Run, bands: Tensor) -> Tensor:
         """A band alone is given as often as the network wants bands, and the mean is taken."""
         if len(bands) == self.card.bands:
-            return blocks(bands.float())
+            return blocks(bands.float().clone())  # it may work in place
         return blocks(bands.float().expand(self.card.bands, -1, -1)).mean(0, keepdim=True)
 
 

@@ -60,7 +60,7 @@ def export(model: str, scale: int, kind: Kind, path: Path) -> dict[str, Any]:
         raise PlaceError(f"can't write {path}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return {"path": str(path), "model": card.name, "scale": scale, "halo": halo, "multiple": card.multiple} | {
+    return {"path": str(path), "model": card.title, "scale": scale, "halo": halo, "multiple": card.multiple} | {
         "difference": f"{apart:.1e} of the range", "sha256": sha256(path)
     }  # fmt: skip
 

@@ -28,6 +28,9 @@ class BandNetwork(nn.Module):
     multiple = 1
     """Sides of the input, and its place in the scene, are to be multiples of this many pixels."""
 
+    alive = 0
+    """Numbers a pixel of the input that stand in memory at once, as measured of a block of some 300 pixels; 0: few."""
+
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale

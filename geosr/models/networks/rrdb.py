@@ -23,6 +23,7 @@ class Rrdb(BandNetwork):
 
     def __init__(self, scale: int, channels: int = 64, blocks: int = 10) -> None:
         super().__init__(scale)
+        self.alive = 18 * channels
         self.head = conv(2, channels)
         self.blocks = nn.ModuleList(Block(channels) for _ in range(blocks))
         self.gains = BlurGains(channels, blocks + 1)

@@ -25,6 +25,7 @@ class Span(BandNetwork):
 
     def __init__(self, scale: int, channels: int = 48, blocks: int = 6) -> None:
         super().__init__(scale)
+        self.alive = 27 * channels
         self.head = conv(2, channels)
         self.blocks = nn.ModuleList(Block(channels) for _ in range(blocks))
         self.gains = BlurGains(channels, blocks + 1)

@@ -17,6 +17,7 @@ class Srcnn(BandNetwork):
 
     def __init__(self, scale: int, channels: int = 64, blocks: int = 1) -> None:
         super().__init__(scale)
+        self.alive = 4 * channels * scale**2
         self.extract = conv(2, channels, 9)
         self.map = conv(channels, channels // 2, 1)
         self.gains = BlurGains(channels, 1)

@@ -31,6 +31,7 @@ class Swin(BandNetwork):
 
     def __init__(self, scale: int, channels: int = 60, blocks: int = 4) -> None:
         super().__init__(scale)
+        self.alive = 42 * channels
         if channels % HEAD:
             raise InputError(f"a transformer's channels are a multiple of {HEAD}, found {channels}")
         self.head = conv(2, channels)

@@ -17,6 +17,7 @@ class Vdsr(BandNetwork):
 
     def __init__(self, scale: int, channels: int = 64, blocks: int = 18) -> None:
         super().__init__(scale)
+        self.alive = 6 * channels * scale**2
         self.head = conv(2, channels)
         self.layers = nn.ModuleList(conv(channels, channels) for _ in range(blocks))
         self.gains = BlurGains(channels, blocks + 1)
