@@ -14,6 +14,7 @@ from rasterio.enums import ColorInterp
 
 from geosr.api import upscale
 from geosr.errors import InputError
+from geosr.io.bands import names_classes
 from geosr.io.metadata import placed
 from tests import scenes
 
@@ -88,6 +89,15 @@ def test_a_file_that_is_called_as_classes_are_is_repeated(tmp_path: Path, name: 
     stored = scenes.pixels((1, 40, 50)) // 900
     result, _ = upscaled(scenes.write(tmp_path / name, stored), "bicubic")
     assert np.array_equal(result, stored.repeat(2, 1).repeat(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("QA60", True), ("QA_PIXEL", True), ("BQA", True), ("qa", True), ("SCL_20m", True), ("cloud_mask", True),
+     ("B04", False), ("qatar_2020", False), ("sclera", False), ("glass", False)],
+)  # fmt: skip
+def test_names_tell_classes_from_measurements(name: str, classes: bool) -> None:
+    assert names_classes(name) == classes
 
 
 def test_pixels_without_a_place_have_none_after_a_cut(tmp_path: Path) -> None:

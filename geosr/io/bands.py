@@ -17,7 +17,7 @@ from geosr.io.environment import GdalError
 from geosr.io.source import MaskKind
 
 _CLASSES = re.compile(
-    r"(^|[_\W])(scl|b?qa|qa_\w+|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?"
+    r"(^|[_\W])(scl|b?qa\d*(_\w+)?|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?"
     r"|land[_ ]?cover|lulc|msk_classi\w*)(_\d+m)?$",
     re.IGNORECASE,
 )

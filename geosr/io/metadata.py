@@ -74,10 +74,11 @@ class Metadata:
         rpcs = pick("RPCs", lambda: dataset.rpcs, None)
         colors = _colors(pick, bands)
         crs = pick("CRS", lambda: dataset.crs, None) or None
-        placeless = dataset.transform.is_identity and (crs is None or rpcs is not None)
         return cls(
             crs=crs,
-            transform=dataset.transform if placeless else _cut(dataset.transform, window),
+            transform=_cut(dataset.transform, window)
+            if _has_place(dataset.transform, crs, rpcs)
+            else dataset.transform,
             gcps=tuple(_moved(point, window) for point in gcps),
             gcp_crs=gcp_crs,
             rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
@@ -109,17 +110,14 @@ class Metadata:
         tags[""] = default | {key: str(value) for key, value in (provenance or {}).items()}
         return replace(
             self,
-            transform=self.transform if self._is_placeless else _divided(self.transform, scale),
+            transform=_divided(self.transform, scale)
+            if _has_place(self.transform, self.crs, self.rpcs)
+            else self.transform,
             gcps=tuple(_multiplied(point, scale) for point in self.gcps),
             rpcs=None if self.rpcs is None else _finer_rpcs(self.rpcs, scale),
             tags=tags,
             warnings=(*self.warnings, *trouble),
         )
-
-    @property
-    def _is_placeless(self) -> bool:
-        """Whether the transform is what a file without one has."""
-        return self.transform.is_identity and (self.crs is None or self.rpcs is not None)
 
     @property
     def creation_options(self) -> dict[str, str]:
@@ -184,6 +182,11 @@ class _Reader:
             line = re.sub(r"\s+", " ", str(error))
             self.trouble.append(f"the {name} can't be read and will be missing from the result: {line}")
             return otherwise
+
+
+def _has_place(transform: Affine, crs: CRS | None, rpcs: RPC | None) -> bool:
+    """Whether a transform is more than what a file without one has."""
+    return not transform.is_identity or (crs is not None and rpcs is None)
 
 
 def _cut(transform: Affine, window: Window) -> Affine:
