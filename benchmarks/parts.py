@@ -17,12 +17,13 @@ import torch
 from measure import cpu_here
 from rasterio.windows import Window
 
-from geosr.api import Run, prepare
+from geosr.api import prepare
 from geosr.models.checkpoint import read_tensors
 from geosr.models.networks import fast
 from geosr.models.registry import locate
 from geosr.models.runtime import prepare_process
 from geosr.radiometry import Pixels
+from geosr.run import Run
 from geosr.tiling import Tile
 
 EVERY = 8

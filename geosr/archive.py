@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from geosr.api import Progress, Run, prepare
+from geosr.api import prepare
 from geosr.cluster import Crew, crew
 from geosr.errors import GeosrError, InputError, PlaceError
 from geosr.io.destination import default_name
@@ -19,6 +19,7 @@ from geosr.io.sinks import is_there, run_in
 from geosr.io.source import close as close_files
 from geosr.models.registry import card as find_card
 from geosr.models.runtime import prepare_process
+from geosr.run import Progress, Run
 from geosr.tiling import Tile
 
 Record = dict[str, Any]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geosr.api import Run
+    from geosr.run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,11 @@ _VRT_LARGEST = 64 * 2**20
 _VRT_DEEPEST = 5
 
 
-def checked_path(path: str | Path) -> str:
-    """What GDAL calls an input. Raises `InputError` for what is missing, a folder, empty, or a VRT beyond trust."""
+def checked_path(path: str | Path) -> tuple[str, tuple[Path, ...]]:
+    """What GDAL calls an input; and where it is a VRT every file that it names, those in further VRTs too.
+
+    Raises `InputError` for what is missing, a folder, empty, or a VRT beyond trust.
+    """
     given = str(path)
     if given.lstrip().startswith("<"):
         raise InputError("a scene is named by a path; XML in its place is not read")
@@ -35,11 +38,10 @@ def checked_path(path: str | Path) -> str:
     real = gdal_path(given)
     inner = _inside(real)
     if not inner:
-        return real
+        return real, ()
     _must_be_file(Path(inner))
-    if _is_vrt(Path(inner)):
-        check_vrt(Path(inner))
-    return str(Path(inner).absolute()) if inner == real else real
+    named = _checked_vrt(Path(inner)) if _is_vrt(Path(inner)) else ()
+    return (str(Path(inner).absolute()) if inner == real else real), named
 
 
 def check_dataset(dataset: Any, name: str) -> None:
@@ -68,31 +70,6 @@ def common_dtype(dtypes: list[str], name: str) -> str:
     if widest not in DTYPES:
         raise InputError(f"{name}: no single type holds bands of {', '.join(sorted(set(dtypes)))}; choose with --bands")
     return widest
-
-
-def files_of(dataset: Any, real: str) -> tuple[str, ...]:
-    """Every file that an open dataset consists of, in order: of a VRT those too that other VRTs in it name."""
-    inner = Path(_inside(real) or real)
-    named = check_vrt(inner) if inner.is_file() and _is_vrt(inner) else ()
-    return tuple(sorted({*dataset.files, *map(str, named)})) or (real,)
-
-
-def check_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
-    """The files that a VRT names, and those that VRTs among them name.
-
-    Raises `InputError` for a VRT that carries Python, or names what does not lie in its own folder or below.
-    """
-    here = path.resolve()
-    if here in seen or depth > _VRT_DEEPEST:
-        raise InputError(f"{path.name}: VRT files that name each other, or are nested over {_VRT_DEEPEST} deep")
-    if path.stat().st_size > _VRT_LARGEST:
-        raise InputError(f"{path.name}: a VRT of over {_VRT_LARGEST >> 20} MiB is not read")
-    files: list[Path] = []
-    for source in _vrt_sources(path.read_bytes(), path.name):
-        files.append(_in_folder(source, here.parent, path.name))
-        if files[-1].is_file() and _is_vrt(files[-1]):
-            files.extend(check_vrt(files[-1], depth + 1, seen | {here}))
-    return tuple(dict.fromkeys(files))
 
 
 def _inside(real: str) -> str:
@@ -142,6 +119,24 @@ def _nearby(folder: Path) -> str:
 def _is_vrt(path: Path) -> bool:
     with path.open("rb") as file:
         return b"<VRTDataset" in file.read(4096)
+
+
+def _checked_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
+    """The files that a VRT names, and those that VRTs among them name.
+
+    Raises `InputError` for a VRT that carries Python, or names what does not lie in its own folder or below.
+    """
+    here = path.resolve()
+    if here in seen or depth > _VRT_DEEPEST:
+        raise InputError(f"{path.name}: VRT files that name each other, or are nested over {_VRT_DEEPEST} deep")
+    if path.stat().st_size > _VRT_LARGEST:
+        raise InputError(f"{path.name}: a VRT of over {_VRT_LARGEST >> 20} MiB is not read")
+    files: list[Path] = []
+    for source in _vrt_sources(path.read_bytes(), path.name):
+        files.append(_in_folder(source, here.parent, path.name))
+        if files[-1].is_file() and _is_vrt(files[-1]):
+            files.extend(_checked_vrt(files[-1], depth + 1, seen | {here}))
+    return tuple(dict.fromkeys(files))
 
 
 def _vrt_sources(text: bytes, name: str) -> list[tuple[str, bool]]:

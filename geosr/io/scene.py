@@ -140,13 +140,13 @@ def open_scene(
     scale_offset
         Takes the place of the file's, for all bands; stored numbers are not touched by it.
     """
-    real = safety.checked_path(path)
+    real, named = safety.checked_path(path)
     name = short_name(str(path))
     with reading(real) as complaints:
         try:
             with open_dataset(real) as dataset:
                 safety.check_dataset(dataset, name)
-                scene = _scene(dataset, real, name, bands)
+                scene = _scene(dataset, real, named, name, bands)
                 scene = _cropped(scene, dataset, bounds, aoi)
         except GdalError as error:
             if is_remote(real):
@@ -155,8 +155,11 @@ def open_scene(
     return _with_options(scene, nodata, scale_offset)
 
 
-def _scene(dataset: DatasetReader, real: str, name: str, wanted: Sequence[int | str] | None) -> Scene:
-    bands, files = chosen_bands(dataset, name, wanted), safety.files_of(dataset, real)
+def _scene(
+    dataset: DatasetReader, real: str, named: tuple[Path, ...], name: str, wanted: Sequence[int | str] | None
+) -> Scene:
+    bands = chosen_bands(dataset, name, wanted)
+    files = tuple(sorted({*dataset.files, *map(str, named)})) or (real,)
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)

@@ -1,0 +1,226 @@
+"""One upscaling that is ready to go: what it will do, how long it takes, and doing it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geosr.cluster import crew
+from geosr.io.fingerprint import INPUT, WHOLE
+from geosr.io.layout import Layout, estimate_size
+from geosr.io.scene import Scene
+from geosr.io.sinks import encoder_of, losses, open_sink, size_of
+from geosr.io.source import close as close_files
+from geosr.models.registry import Card
+from geosr.models.runtime import ModelNetwork, prepare_process
+from geosr.pipeline import Job, Sink, run
+from geosr.provenance import listed
+from geosr.radiometry import Pixels
+from geosr.tiling import Tile, TilePlan
+from geosr.upscaler import Upscaler
+
+if TYPE_CHECKING:
+    from geosr.io.writer import TiffSink
+    from geosr.io.zarr_sink import ZarrSink
+
+_TRIED = 16
+"""Tiles that are looked into for one worth timing."""
+Progress = Callable[[int, int, int], None]
+"""Called with tiles done, tiles in all, and source pixels times bands upscaled so far in this run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An upscaling that is ready to go."""
+
+    scene: Scene
+    card: Card
+    dst: Path | str
+    """An absolute path, or the address of an object store."""
+    plan: TilePlan
+    layout: Layout
+    upscaler: Upscaler
+    workers: int
+    overwrite: bool
+    notes: tuple[str, ...]
+    """What was found and assumed, one line each, the most telling first."""
+    tags: Mapping[str, str]
+    """Provenance that the result carries."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before trusting the result, one line each."""
+        metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
+        lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout), *self._room()
+        return tuple(dict.fromkeys(lines))
+
+    @property
+    def tiles(self) -> Sequence[Tile]:
+        """The tiles that have something to show."""
+        return self.plan if self.scene.area is None else self.plan.over(self.scene.touches)
+
+    def execute(self, progress: Progress | None = None, scheduler: Any = None) -> dict[str, Any]:
+        """Compute what is missing and give the result its name; returns the report. Raises as `upscale`.
+
+        `scheduler` is what `upscale` takes under that name, or a `distributed.Client`.
+        """
+        start = time.perf_counter()
+        tiles = self.tiles
+        with prepare_process(threads=1), self.open_sink() as sink:
+            kept = sink.done()
+            done = self._compute(sink, kept, tiles, progress, scheduler)
+            sink.finish()
+        return self.report(len(kept), done, time.perf_counter() - start)
+
+    def report(self, kept: int, pixels: int, seconds: float) -> dict[str, Any]:
+        """What was done, with tiles kept of an earlier run, and source pixels times bands upscaled in this one."""
+        return {
+            **self._facts(),
+            "tiles": len(self.tiles),
+            "tiles_from_an_earlier_run": kept,
+            "seconds": round(seconds, 2),
+            "megapixels_per_second": round(pixels / 1e6 / max(seconds, 1e-6), 3),
+            "bytes": size_of(self.dst),
+        }
+
+    def estimate(self) -> dict[str, Any]:
+        """What `execute` would do, with the time taken from one tile that is computed and thrown away."""
+        return {
+            **self._facts(),
+            "tiles": f"{len(self.tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
+            "bytes": f"about {self.size / 1e6:.1f} MB",
+            "memory": f"about {self.memory / 1e6:.0f} MB",
+            "seconds": f"about {self.forecast():.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
+        }
+
+    def forecast(self) -> float:
+        """Seconds that all tiles will take, from one that is computed and thrown away."""
+        tiles, job = self.tiles, self.job()
+        middle = self._telling(tiles)
+        with prepare_process(threads=1):
+            job(middle)  # the first one also loads the network
+            start = time.perf_counter()
+            job(middle)
+            a_tile = time.perf_counter() - start
+        return a_tile * len(tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
+
+    def _telling(self, tiles: Sequence[Tile]) -> Tile:
+        """A tile to time: near the middle of the scene, and with something in it to compute."""
+        row, col = self.plan.height / 2, self.plan.width / 2
+        order = sorted(tiles, key=lambda tile: math.hypot(tile.core.row - row, tile.core.col - col))
+        for tile in order[:_TRIED]:
+            valid = self.upscaler.radiometry.valid(self.scene.source.read(tile))
+            if valid is None or valid.any():
+                return tile
+        return order[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the result will about take."""
+        return estimate_size(self.layout)
+
+    def _compute(
+        self,
+        sink: Sink,
+        kept: frozenset[int],
+        tiles: Sequence[Tile],
+        progress: Progress | None,
+        scheduler: Any,
+    ) -> int:
+        """Source pixels times bands that were upscaled."""
+        pixels = 0
+        missing = (tile for tile in tiles if tile.index not in kept)
+        job = self.job(sink.encoder)
+        try:
+            with (
+                crew(scheduler, self.workers, job) as hands,
+                closing(run(job, missing, sink, hands.executor, hands.ahead)) as finished,
+            ):
+                for count, tile in enumerate(finished, len(kept) + 1):
+                    pixels += tile.core.size * self.layout.count
+                    if progress:
+                        progress(count, len(tiles), pixels)
+        except KeyboardInterrupt:
+            kept = sink.done()
+            raise KeyboardInterrupt(f"{len(kept)} of {len(tiles)} tiles are kept; the same command goes on") from None
+        finally:
+            close_files()
+        return pixels
+
+    def job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
+        """What is done with a tile; with an encoder that keeps nothing unless one is given."""
+        encoder = encoder or encoder_of(self.layout, self.scene.metadata, self.scene.bands)
+        return Job(self.plan, self.scene.source, self.upscaler, encoder)
+
+    def open_sink(self) -> TiffSink | ZarrSink:
+        """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
+        metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
+        fingerprint = json.dumps(self._fingerprint())
+        return open_sink(self.dst, self.layout, metadata, self.scene.bands, fingerprint, self.overwrite)
+
+    def _fingerprint(self) -> dict[str, str]:
+        """What must be the same for a stopped run to go on: all that can change a byte of the result."""
+        network = self.upscaler.network
+        assert isinstance(network, ModelNetwork)
+        return {
+            INPUT: str(sorted(self.scene.identity.items())),
+            "bands": str(self.scene.bands),
+            "area": str((self.scene.window, self.scene.area)),
+            "radiometry": str(self.upscaler.radiometry),
+            "scale and offset": str((self.scene.scales, self.scene.offsets)),
+            "model": self.card.title,
+            "scale": str(self.plan.scale),
+            "mtf": listed(network.seen.mtf),
+            "noise": listed(network.seen.noise),
+            "precision": network.precision,
+            "projected": network.seen.projection(self.scene.exact) if network.project else "no",
+            # All of it to the last digit, but not the device: a run may go on elsewhere.
+            WHOLE: self.tags["GEOSR_RUN"],
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        metadata = self.scene.metadata
+        fine = metadata.zoom(self.plan.scale)
+        return {
+            "path": str(self.dst),
+            "model": self.card.title,
+            "grid_in": _grid(self.plan.height, self.plan.width, metadata.transform),
+            "grid_out": _grid(self.layout.height, self.layout.width, fine.transform),
+            "bands": list(self.scene.names),
+            "dtype": self.layout.dtype,
+            "format": self.layout.format,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+    def _room(self) -> Iterator[str]:
+        if isinstance(self.dst, str):
+            return
+        needed, free = estimate_size(self.layout), shutil.disk_usage(self.dst.parent).free
+        if needed > free:
+            yield f"the result may take {needed / 1e9:.1f} GB and {self.dst.parent} has {free / 1e9:.1f} GB free"
+
+    @property
+    def memory(self) -> int:
+        """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""
+        side = (self.plan.core + 2 * self.plan.halo) * self.plan.scale
+        tile = (self.plan.core * self.plan.scale) ** 2 * self.layout.count * np.dtype(self.layout.dtype).itemsize
+        network = self.upscaler.network
+        alive = 4 * network.alive * (side / self.plan.scale) ** 2 if isinstance(network, ModelNetwork) else 0
+        working = max(side**2 * (4 * 3 + 40), alive + side**2 * 4 * 3)
+        return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
+
+
+def _grid(height: int, width: int, transform: Any) -> str:
+    across = math.hypot(transform.a, transform.d)
+    down = math.hypot(transform.b, transform.e)
+    return f"{width} x {height} pixels of {across:.10g} x {down:.10g}"
