@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from geosr.evaluation.metrics import fine_detail
 from geosr.evaluation.protocol import Case, Floats, decibels, load_scenes, measured
 from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.models.runtime import prepare_process
+from geosr.pipeline import cores
 from geosr.sensors import DEFAULT_MTF
 
 MTFS = (0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--cases", "--only", nargs="+", metavar="CASE", default=["all"], help="all, main, or names such as 'MTF 0.25'"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="scenes at a time")
+    parser.add_argument("--workers", type=int, default=cores(), help="scenes at a time")
     parser.add_argument("--side", type=int, help="only the middle of each scene, pixels: for slow models")
     options = parser.parse_args(arguments)
     scenes = load_scenes(options.planes, options.side)

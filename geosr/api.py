@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,6 +20,7 @@ from geosr.models.registry import card as find_card
 from geosr.models.registry import settled as find_model
 from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.observing import Blur, observe, with_levels
+from geosr.pipeline import cores
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Run
@@ -157,7 +157,7 @@ def prepare(
         plan=plan,
         layout=layout,
         upscaler=Upscaler(network, radiometry, scene.exact),
-        workers=workers or _cores(),
+        workers=workers or cores(),
         overwrite=overwrite,
         notes=(*card.notes, *notes, *network.notes),
         tags=provenance(card, network, scene, radiometry, layout),
@@ -232,7 +232,3 @@ def _plan(
     )
     around = Window(-scene.window.row, -scene.window.col, *scene.full)
     return layout, plan_tiles(scene.shape, core, network, gaps=gaps, around=around)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

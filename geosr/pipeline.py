@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -124,3 +125,8 @@ def name_of(tile: Tile) -> str:
     return (
         f"tile {tile.index} (rows {core.row}-{core.stop[0] - 1}, columns {core.col}-{core.stop[1] - 1} of the source)"
     )
+
+
+def cores() -> int:
+    """Processor cores that this process may use: a batch system or a container often gives fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

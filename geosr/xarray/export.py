@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -25,7 +24,7 @@ from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.metadata import Metadata
 from geosr.io.writer import TiffSink
 from geosr.models.threads import sole_threads
-from geosr.pipeline import run
+from geosr.pipeline import cores, run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import band_dim, band_names, by_band, grid_of
@@ -84,7 +83,7 @@ def to_geotiff(
         fingerprint=fingerprint,
         overwrite=overwrite,
     )
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores()
     place = computed_where(array)
     with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
         missing = [tile for tile in plan if tile.index not in sink.done()]

@@ -7,7 +7,6 @@ no network is loaded until then; its halo, and with it which chunks a tile meets
 from __future__ import annotations
 
 import math
-import os
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.models.threads import sole_threads
+from geosr.pipeline import cores
 from geosr.sensors import Observation
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -86,12 +86,7 @@ def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> NDArray[An
     def work(tile: Tile) -> None:
         out[..., *tile.write.slices] = settled(scenes[..., *tile.read.slices], tile, bands, seen)
 
-    with (
-        sole_threads(),
-        ThreadPoolExecutor(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        ) as pool,
-    ):
+    with sole_threads(), ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(work, settled.plan):
             pass
     return axes.from_scenes(out, array.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from geosr.io.layout import Layout
 from geosr.io.zarr import check_codec
 from geosr.io.zarr_sink import WrittenTile, ZarrEncoder, ZarrSink
 from geosr.models.threads import sole_threads
-from geosr.pipeline import run
+from geosr.pipeline import cores, run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import Grid, band_dim, grid_of
@@ -65,7 +64,7 @@ def to_zarr(
     name = tokenize(array.data.name if is_dask_collection(array.data) else array.data)
     contents = _contents(ordered, grid, layout)
     sink = ZarrSink(target, layout, contents=contents, fingerprint=json.dumps({"array": name}), overwrite=overwrite)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores()
     total = len(plan) * sink.encoder.pyramid.scenes
     with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
         kept = sink.done()
