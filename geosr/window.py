@@ -52,3 +52,15 @@ class Window:
     def shift(self, rows: int, cols: int) -> Window:
         """The same size, moved down by `rows` and right by `cols`."""
         return Window(self.row + rows, self.col + cols, self.height, self.width)
+
+    def halves(self) -> tuple[Window, Window]:
+        """Two parts, cut across the longer side."""
+        if self.height >= self.width:
+            half = self.height // 2
+            return Window(self.row, self.col, half, self.width), Window(
+                self.row + half, self.col, self.height - half, self.width
+            )
+        half = self.width // 2
+        return Window(self.row, self.col, self.height, half), Window(
+            self.row, self.col + half, self.height, self.width - half
+        )

@@ -167,6 +167,40 @@ def test_a_colour_that_stands_for_no_data_is_not_taken_apart(tmp_path: Path) -> 
         assert np.array_equal(file.read_masks(1) == 0, void.repeat(2, 0).repeat(2, 1))
 
 
+@pytest.mark.parametrize(("nodata", "void"), [("none", None), (7, 7)])
+def test_a_number_for_no_data_takes_the_place_of_a_colour(tmp_path: Path, nodata: str | int, void: int | None) -> None:
+    stored = scenes.pixels((3, 40, 50), "uint8", low=8, high=255)
+    stored[:, :6, :6] = np.array([0, 255, 0], "uint8")[:, None, None]
+    stored[:, 30:, 30:] = 7
+    path = scenes.write(tmp_path / "green.tif", stored)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(NODATA_VALUES="0 255 0")
+    upscale(path, tmp_path / "result.tif", model="nearest", scale=2, nodata=nodata)
+    with rasterio.open(tmp_path / "result.tif") as file:
+        expected = np.full((40, 50), True) if void is None else (stored != void).all(axis=0)
+        assert np.array_equal(file.read_masks(1) > 0, expected.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_mask_of_the_file_goes_before_its_alpha_band(tmp_path: Path) -> None:
+    path = scenes.make_alpha(tmp_path)
+    with rasterio.open(path) as file:
+        stored = file.read()
+    void = np.zeros(stored.shape[1:], bool)
+    void[-7:, -9:] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(~void)
+    upscale(path, tmp_path / "result.tif", model="nearest", scale=2)
+    with rasterio.open(tmp_path / "result.tif") as file:
+        assert np.array_equal(file.read(4), stored[3].repeat(2, 0).repeat(2, 1))
+        assert np.array_equal(file.read_masks(1) == 0, void.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_number_beyond_the_type_is_no_nodata(tmp_path: Path) -> None:
+    path = scenes.make_dtype(tmp_path, "float32")
+    with pytest.raises(InputError, match="can't occur in float32"):
+        upscale(path, tmp_path / "result.tif", nodata=-1.7976931348623157e308)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
 def test_every_type_goes_in_and_out(tmp_path: Path, dtype: str) -> None:
     path = scenes.make_dtype(tmp_path, dtype)

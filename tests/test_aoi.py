@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 from rasterio.warp import transform as warp
 
 from geosr.errors import InputError
@@ -204,3 +206,35 @@ def test_a_box_as_wide_as_the_world_holds_the_scene(tmp_path: Path, west: float,
     box = [(west, -90), (east, -90), (east, 90), (west, 90)]
     path = scenes.make_geographic(tmp_path)
     assert open_scene(path, aoi=scenes.make_geojson(tmp_path, [box])).shape == open_scene(path).shape
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4269", "EPSG:3857"])
+@pytest.mark.parametrize(
+    "ring", [[(179.5, -1), (-179.5, -1), (-179.5, 1), (179.5, 1)], [(179.5, -1), (180.5, -1), (180.5, 1), (179.5, 1)]]
+)
+def test_the_date_line_may_be_crossed_in_any_crs(tmp_path: Path, crs: str, ring: list[tuple[float, float]]) -> None:
+    step = 0.1 if crs == "EPSG:4269" else 0.1 * 20037508.342789244 / 180
+    corner = Affine(step, 0, 1790 * step, 0, -step, 20 * step)
+    path = scenes.make_plain(tmp_path, shape=(1, 40, 20), crs=CRS.from_user_input(crs), transform=corner)
+    scene = open_scene(path, aoi=scenes.make_geojson(tmp_path, [ring]))
+    east = 10 if crs == "EPSG:4269" else 5  # degrees go on beyond 180, and metres have an end
+    assert scene.window.col == 5
+    assert scene.window.width == east
+    wanted = scene.source.pixels(Window(0, 0, *scene.shape)).wanted
+    assert wanted is not None
+    assert wanted.all()
+
+
+def test_an_area_without_a_pixel_is_refused(tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path)
+    for corners in (ground((-20, 5), (1e-5, 5), (1e-5, 20), (-20, 20)), ground((5, 5), (5.00001, 5), (5, 5.00001))):
+        with pytest.raises(InputError, match=r"edge of a pixel|outside"):
+            open_scene(path, aoi=scenes.make_geojson(tmp_path, [corners]))
+
+
+def test_a_large_window_is_looked_into_by_parts(tmp_path: Path) -> None:
+    circle = Area(shapely.to_wkb(shapely.Point(150.3, 170.7).buffer(120)))
+    whole = circle.inside(Window(0, 0, 300, 333))
+    assert 0 < whole.mean() < 1
+    for window in (Window(0, 0, 300, 1), Window(17, 100, 5, 233), Window(31, 31, 40, 40)):
+        assert np.array_equal(circle.inside(window), whole[window.slices])

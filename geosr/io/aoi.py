@@ -32,6 +32,8 @@ _LARGEST = 256 * 2**20
 _STEPS = 64
 """Pieces that the longer side of a polygon's box is cut into before it is bent into another CRS."""
 
+_PIECE = 64
+"""Side of windows whose pixels are looked at one by one, pixels."""
 _SNAP = 1e-4
 """Edges this close to a pixel's edge, in pixels, are taken to mean that edge."""
 _EDGE = 1e-6
@@ -59,15 +61,24 @@ class Area:
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """(height, width), True for pixels of which it covers some ground; the same in whatever window a pixel lies."""
-        shape = window.height, window.width
+        inside = np.zeros((window.height, window.width), bool)
+        if window.size:
+            self._mark(window, inside)
+        return inside
+
+    def _mark(self, window: Window, inside: NDArray[np.bool_]) -> None:
+        """Fill in `inside` for a window: at once where that can be told, else by halves: boxes of pixels are large."""
         area, (row, col) = _prepared(self.wkb), window.stop
-        if not window.size or not self.touches(window):
-            return np.zeros(shape, bool)
+        if not self.touches(window):
+            return
         if area.contains(shapely.box(window.col, window.row, col, row)):
-            return np.ones(shape, bool)
-        top, left = np.mgrid[window.row : row, window.col : col] + _EDGE
-        pixels = shapely.box(left, top, left + 1 - 2 * _EDGE, top + 1 - 2 * _EDGE)
-        return np.asarray(area.intersects(pixels))
+            inside[...] = True
+        elif max(window.height, window.width) <= _PIECE:
+            top, left = np.mgrid[window.row : row, window.col : col] + _EDGE
+            inside[...] = area.intersects(shapely.box(left, top, left + 1 - 2 * _EDGE, top + 1 - 2 * _EDGE))
+        else:
+            for part in window.halves():
+                self._mark(part, inside[part.within(window).slices])
 
     def shifted(self, rows: int, cols: int) -> Area:
         """The same ground counted from a corner `rows` further down and `cols` further right."""
@@ -103,7 +114,10 @@ def read_area(path: Path, metadata: Metadata, scene: Window, name: str) -> Area:
     inside = shapely.union_all([part for shape in pixels for part in _flat(shapely.intersection(shape, edge))])
     if inside.is_empty:
         raise InputError(f"{path.name}: its polygons lie outside {name}")
-    return Area(shapely.to_wkb(inside))
+    area = Area(shapely.to_wkb(inside))
+    if area.window.size == 0:
+        raise InputError(f"{path.name}: its polygons cover no more than the edge of a pixel of {name}")
+    return area
 
 
 def _carried(transform: Affine, polygons: BaseGeometry, turn: float) -> BaseGeometry:
@@ -187,6 +201,17 @@ def _without_jumps(xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([x - 360 * np.concatenate([[0], np.cumsum(jumps)]), xy[:, 1]])
 
 
+def _wrapped(polygons: BaseGeometry) -> BaseGeometry:
+    """Cut at the date line, and what lies beyond brought back: an edge across it would be bent around the globe."""
+    left, _, right, _ = polygons.bounds
+    if left >= -180 and right <= 180:
+        return polygons
+    turns = range(math.floor((left + 180) / 360), math.ceil((right - 180) / 360) + 1)
+    cuts = [(shapely.intersection(polygons, shapely.box(360 * k - 180, -90, 360 * k + 180, 90)), k) for k in turns]
+    back = [shapely.transform(part, lambda xy, k=k: xy - [360 * k, 0]) for cut, k in cuts for part in _flat(cut)]
+    return shapely.union_all(back)
+
+
 def _crs_of(document: dict[str, Any], path: Path) -> CRS:
     member = document.get("crs")
     if member is None:
@@ -202,6 +227,8 @@ def _in_crs(polygons: BaseGeometry, here: CRS, there: CRS, path: Path) -> BaseGe
         return polygons
     left, bottom, right, top = polygons.bounds
     dense = shapely.segmentize(polygons, max(right - left, top - bottom) / _STEPS)
+    if here.is_geographic:
+        dense = _wrapped(dense)
 
     def bend(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         xs, ys = rasterio.warp.transform(here, there, xy[:, 0], xy[:, 1])

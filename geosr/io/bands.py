@@ -88,12 +88,15 @@ def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind,
         colors = dataset.colorinterp
     except GdalError:
         colors = ()
-    if ColorInterp.alpha in colors:
-        return "alpha", colors.index(ColorInterp.alpha) + 1
     known = dataset.mask_flag_enums
     flags = [known[band - 1] for band in bands]
-    if any(MaskFlags.per_dataset in flag for flag in flags):
+    # A mask of the file goes before an alpha band, which is carried as one then.
+    if any({*flag} == {MaskFlags.per_dataset} for flag in flags):
         return "dataset", 0
+    if ColorInterp.alpha in colors:
+        return "alpha", colors.index(ColorInterp.alpha) + 1
+    if any(MaskFlags.per_dataset in flag for flag in flags):
+        return "numbers", 0
     return ("bands", 0) if any(not flag for flag in flags) else ("none", 0)
 
 
@@ -106,6 +109,7 @@ def tells_of_all_bands(dataset: DatasetReader, band: int) -> bool:
 def possible_nodata(nodata: float | None, dtype: str) -> float | None:
     """A nodata number that pixels of this type can hold; None where none of them can equal it."""
     if nodata is None or np.dtype(dtype).kind == "f":
-        return nodata
+        beyond = nodata is not None and math.isfinite(nodata) and abs(nodata) > float(np.finfo(dtype).max)
+        return None if beyond else nodata
     info = np.iinfo(dtype)
     return nodata if math.isfinite(nodata) and nodata == int(nodata) and info.min <= nodata <= info.max else None

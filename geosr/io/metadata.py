@@ -119,6 +119,12 @@ class Metadata:
             warnings=(*self.warnings, *trouble),
         )
 
+    def without(self, tag: str) -> Metadata:
+        """The same but for one of the tags of the file."""
+        tags = self.tags or {}
+        default = {key: value for key, value in tags.get("", {}).items() if key != tag}
+        return replace(self, tags={**tags, "": default})
+
     @property
     def creation_options(self) -> dict[str, str]:
         """Options that a GeoTIFF wants when it is created, since they can't be set later."""

@@ -25,6 +25,8 @@ from geosr.radiometry import widened
 from geosr.sensors import SensorGuess, identify
 from geosr.window import Window
 
+_NODATA_VALUES = "NODATA_VALUES"
+"""The tag by which GDAL knows a number in each band that stand for 'no data' together."""
 _SAMPLES = 8 * 2**20
 """Numbers that statistics of a scene are taken from, over all bands."""
 
@@ -100,7 +102,9 @@ class Scene:
     @property
     def writes_mask(self) -> bool:
         """Whether a result needs a mask of its own, because no band and no number of it says what is valid."""
-        return self.mask in ("dataset", "bands") or (self.mask == "alpha" and self.source.alpha not in self.bands)
+        return self.mask in ("dataset", "numbers", "bands") or (
+            self.mask == "alpha" and self.source.alpha not in self.bands
+        )
 
     def stored_as(self, dtype: str | None) -> Scene:
         """The scene whose result is of another type: its nodata is the number that pixels of this one become."""
@@ -333,11 +337,15 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
         raise InputError(f"--nodata {nodata}: expected a number, nan or none") from error
     if value is not None and possible_nodata(value, scene.dtype) is None:
         raise InputError(f"--nodata {value:g} can't occur in {scene.dtype} pixels of {scene.name}")
+    mask, metadata = scene.mask, replace(scene.metadata, nodata=value)
+    if mask == "numbers":
+        mask, metadata = "none", metadata.without(_NODATA_VALUES)
     return replace(
         scene,
         nodata=(value,) * len(scene.bands),
-        metadata=replace(scene.metadata, nodata=value),
-        source=replace(scene.source, nodata=(), common=None),
+        mask=mask,
+        metadata=metadata,
+        source=replace(scene.source, nodata=(), common=None, mask=mask),
         warnings=tuple(line for line in scene.warnings if "nodata" not in line),
     )
 

@@ -22,8 +22,9 @@ from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
 
-MaskKind = Literal["none", "alpha", "dataset", "bands"]
-"""Where validity comes from beside nodata: nowhere, an alpha band, a mask of the dataset, a mask of each band."""
+MaskKind = Literal["none", "alpha", "dataset", "numbers", "bands"]
+"""Where validity comes from beside nodata: nowhere, an alpha band, a mask of the dataset, numbers that stand for 'no
+data' together (NODATA_VALUES), a mask of each band."""
 
 _OPEN_AT_ONCE = 4
 """Datasets a thread keeps open."""
@@ -91,7 +92,7 @@ class FileSource:
             return None
         if self.mask == "alpha":
             return dataset.read(self.alpha, window=there) > 0  # type: ignore[no-any-return]
-        if self.mask == "dataset":
+        if self.mask in ("dataset", "numbers"):
             return dataset.read_masks(self.bands[0], window=there) > 0  # type: ignore[no-any-return]
         return np.asarray((dataset.read_masks(list(self.bands), window=there) > 0).all(axis=0))
 
