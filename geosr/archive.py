@@ -13,7 +13,7 @@ from typing import Any, Literal
 from geosr.api import prepare
 from geosr.cluster import Crew, crew
 from geosr.errors import GeosrError, InputError, PlaceError
-from geosr.io.destination import default_name
+from geosr.io.destination import default_name, format_of
 from geosr.io.layout import Format
 from geosr.io.sinks import is_there, run_in
 from geosr.io.source import close as close_files
@@ -43,9 +43,10 @@ def upscale_many(
 ) -> list[Record]:
     """Upscale many raster files into a folder as one run; returns a record for each, in their order.
 
-    A result is called as `geosr.upscale` calls it without a name. A scene whose result is there already, from the same
-    input and options, is skipped; one that fails is told of and the others go on. A run that was stopped goes on when
-    called again. Parameters are those of `geosr.upscale`; `told` is called with each record as it comes.
+    A scene that is named twice is done once. A result is called as `geosr.upscale` calls it without a name. A scene whose
+    result is there already, from the same input and options, is skipped; one that fails is told of and the others go
+    on. A run that was stopped goes on when called again. Parameters are those of `geosr.upscale`; `told` is called with
+    each record as it comes.
 
     Raises `InputError`, before anything is written, where two results would have one name or an option can't be used,
     and `PlaceError` where `outdir` can't be used or a cluster fails.
@@ -86,13 +87,15 @@ def plan_many(
 
     A scene that can't be upscaled is part of the plan, as one that failed.
     """
-    names = [str(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
+    given = [sources] if isinstance(sources, str | Path) else sources
+    names = list(dict.fromkeys(map(str, given)))
     if not names:
         raise InputError("there is no scene in the list")
     find_card(model, scale)
-    results = _names(names, str(outdir), scale, format)
+    kind = format_of(None, format)
+    results = _names(names, str(outdir), scale, kind)
     _make(str(outdir))
-    options |= {"model": model, "scale": scale, "format": format or "COG"}
+    options |= {"model": model, "scale": scale, "format": kind}
 
     def plan(pair: tuple[str, str]) -> Planned:
         return _plan(*pair, overwrite, options)
@@ -129,7 +132,7 @@ class Archive:
         flow = _Flow([scene for scene in self.scenes if scene.run is not None], tell, progress)
         with prepare_process(threads=1):
             flow.execute(scheduler)
-        return [flow.records.get(scene.dst, scene.record) for scene in self.scenes]
+        return [flow.records.get(scene.src, scene.record) for scene in self.scenes]
 
     def estimate(self) -> Record:
         """What `execute` would do, summed up; the time is taken from one tile of the first scene."""
@@ -275,7 +278,7 @@ class _Flow:
             self._note(scene.finish())
 
     def _note(self, record: Record) -> None:
-        self.records[record["path"]] = record
+        self.records[record["src"]] = record
         self._tell(record)
 
     def _keep_what_finishes(self) -> None:
@@ -296,9 +299,9 @@ def read_list(path: str | Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _names(sources: Sequence[str], outdir: str, scale: int, format: Format | None) -> list[str]:
+def _names(sources: Sequence[str], outdir: str, scale: int, format: Format) -> list[str]:
     """Where each result goes. Raises `InputError` where two would go to one place, or one to that of an input."""
-    results = [_under(outdir, default_name(source, scale, format or "COG").name) for source in sources]
+    results = [_under(outdir, default_name(source, scale, format).name) for source in sources]
     first: dict[str, str] = {}
     inputs = {str(Path(source).resolve()) for source in sources}
     for source, result in zip(sources, results, strict=True):

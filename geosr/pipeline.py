@@ -120,10 +120,11 @@ def _assemble(whole: Tile, parts: list[tuple[Tile, Pixels]]) -> Pixels:
 
 
 def name_of(tile: Tile) -> str:
-    """What a message calls a tile: its number and its window of the source."""
+    """What a message calls a tile: its number, and its window in what is upscaled, which may be a part of a file."""
     core = tile.core
     return (
-        f"tile {tile.index} (rows {core.row}-{core.stop[0] - 1}, columns {core.col}-{core.stop[1] - 1} of the source)"
+        f"tile {tile.index} (rows {core.row}-{core.stop[0] - 1}, columns {core.col}-{core.stop[1] - 1} of the part "
+        "that is upscaled)"
     )
 
 

@@ -226,10 +226,16 @@ def _noise(
 
 
 def _each(value: float | Sequence[float], count: int, option: str) -> tuple[float, ...]:
-    values = (float(value),) if isinstance(value, int | float) else tuple(float(item) for item in value)
-    if len(values) not in (1, count) or any(math.isnan(item) for item in values):
-        found = "nan" if any(math.isnan(item) for item in values) else str(len(values))
-        raise InputError(f"{option}: expected one number, or one for each of {count} bands; found {found}")
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        values = (float(value),) if isinstance(value, int | float) else tuple(float(item) for item in value)
+    except (TypeError, ValueError):
+        raise InputError(f"{option} {value!r}: expected one number, or one for each of {count} bands") from None
+    if any(math.isnan(item) for item in values):
+        raise InputError(f"{option}: nan is no level; leave the option out where it isn't known")
+    if len(values) not in (1, count):
+        raise InputError(f"{option}: expected one number, or one for each of {count} bands; found {len(values)}")
     return values * (count if len(values) == 1 else 1)
 
 

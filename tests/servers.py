@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         server = self.server
         server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}")
-        path = server.folder / self.path.lstrip("/")
+        path = server.folder / self.path.partition("?")[0].lstrip("/")
         if server.failing > 0:
             server.failing -= 1
             return self._plain(503)

@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp
 from geosr.api import upscale
 from geosr.errors import InputError
 from geosr.io.bands import names_classes
+from geosr.io.destination import default_name
 from geosr.io.metadata import placed
 from tests import scenes
 
@@ -222,3 +223,18 @@ def test_three_hundred_bands_work(tmp_path: Path) -> None:
     result = upscale(path, tmp_path / "result.tif", model="bicubic", scale=2, workers=1)
     with rasterio.open(result["path"]) as dst:
         assert (dst.count, dst.height, dst.width) == (300, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("inside", "name"),
+    [
+        ("NETCDF:{}:red", "cube_red_x2.tif"),
+        ('NETCDF:"{}":band 4', "cube_band_4_x2.tif"),
+        ("SENTINEL2_L2A:{}:10m:EPSG_32632", "cube_10m_EPSG_32632_x2.tif"),
+        ("GTIFF_DIR:2:{}", "cube_x2.tif"),
+        ("{}", "cube_x2.tif"),
+    ],
+)
+def test_each_raster_in_a_file_has_a_result_of_its_own(tmp_path: Path, inside: str, name: str) -> None:
+    (tmp_path / "cube.nc").touch()
+    assert default_name(inside.format(tmp_path / "cube.nc"), 2) == tmp_path / name

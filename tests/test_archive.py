@@ -86,8 +86,19 @@ def test_a_single_path_is_one_scene(sources: list[Path], out: Path) -> None:
     assert states(upscale_many(sources[0], out, **OPTIONS)) == ["skipped"]
 
 
+def test_a_scene_that_is_named_twice_is_done_once(sources: list[Path], out: Path) -> None:
+    assert states(upscale_many([*sources, sources[0]], out, **OPTIONS)) == ["done"] * 3
+
+
+def test_a_result_behind_a_link_is_told_of_as_done(sources: list[Path], out: Path) -> None:
+    out.mkdir()
+    (out / "a_x2.tif").symlink_to(out.parent / "elsewhere.tif")
+    assert states(upscale_many(sources[0], out, **OPTIONS)) == ["done"]
+    assert (out.parent / "elsewhere.tif").exists()
+
+
 def test_zarr_stores_are_results_too(sources: list[Path], out: Path) -> None:
-    assert states(upscale_many(sources, out, format="Zarr", **OPTIONS)) == ["done"] * 3
+    assert states(upscale_many(sources, out, format="zarr", **OPTIONS)) == ["done"] * 3
     assert sorted(path.name for path in out.iterdir()) == ["a_x2.zarr", "b_x2.zarr", "c_x2.zarr"]
     assert states(upscale_many(sources, out, format="Zarr", **OPTIONS)) == ["skipped"] * 3
 

@@ -177,7 +177,18 @@ def test_options_win_over_the_table_and_are_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"mtf": 0}, {"mtf": 1.2}, {"mtf": float("nan")}, {"snr": 0}, {"snr": -3}, {"mtf": [0.2, 0.3, 0.4]}]
+    "options",
+    [
+        {"mtf": 0},
+        {"mtf": 1.2},
+        {"mtf": float("nan")},
+        {"snr": 0},
+        {"snr": -3},
+        {"mtf": [0.2, 0.3, 0.4]},
+        {"snr": "high"},
+        {"snr": "100"},
+        {"snr": [None]},
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError, match="--"):

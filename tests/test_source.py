@@ -425,3 +425,19 @@ def test_a_scene_in_an_object_store_is_read_by_its_address(
     assert np.array_equal(whole(scene), in_file(tmp_path / "cloud.tif"))
     with pytest.raises(PlaceError, match="nothing"):
         open_scene("s3://bucket/nothing.tif")
+    assert open_scene("s3://bucket/cloud.tif").identity == scene.identity
+    stored = in_file(tmp_path / "cloud.tif")
+    changed = stored.copy()
+    changed[0, 300:340, 20:60] = 7  # far from where pixels are looked at
+    for name, pixels in (("one", stored), ("two", changed)):
+        scenes.write(
+            tmp_path / "bucket" / f"{name}.tif", pixels, tiled=True, blockxsize=128, blockysize=128, compress="zstd"
+        )
+    one, two = (open_scene(f"s3://bucket/{name}.tif").identity for name in ("one", "two"))
+    assert one["digest"] != two["digest"]
+
+
+def test_a_signature_that_was_renewed_is_the_same_input(server: Server) -> None:
+    one, other = (open_scene(server.url("cloud.tif") + query) for query in ("?sig=AAA", "?sig=BBB"))
+    assert one.identity == other.identity
+    assert one.path != other.path

@@ -11,6 +11,7 @@ from geosr.errors import InputError
 from geosr.io.environment import is_remote
 from geosr.io.layout import Format
 from geosr.io.place import check_destination
+from geosr.io.safety import subdataset
 from geosr.io.zarr_place import check_zarr_destination
 
 _TIFF = (".tif", ".tiff")
@@ -33,10 +34,15 @@ def format_of(path: str | Path | None, wish: str | None) -> Format:
 
 
 def default_name(src: str, scale: int, format: Format = "COG") -> Path:
-    """`scene_x4.tif` beside `scene.tif`; in the current folder where the source is not a file here."""
-    path = Path(re.split(r"[?#]", src)[0]) if is_remote(src) else Path(src)
+    """`scene_x4.tif` beside `scene.tif`; in the current folder where the source is not a file here.
+
+    `cube_red_x4.tif` for `NETCDF:"cube.nc":red`, one of the rasters in a file.
+    """
+    path, part = Path(re.split(r"[?#]", src)[0]) if is_remote(src) else Path(src), ""
+    if not path.is_file() and (named := subdataset(src)) and Path(named[0]).exists():
+        path, part = Path(named[0]), re.sub(r"\W+", "_", f"_{named[1]}").rstrip("_")
     suffix = _ZARR if format == "Zarr" else ".tif"
-    return (path.parent if path.is_file() else Path()) / f"{path.stem}_x{scale}{suffix}"
+    return (path.parent if path.is_file() else Path()) / f"{path.stem}{part}_x{scale}{suffix}"
 
 
 def check_name(dst: str | Path, sources: Iterable[str], format: Format = "COG") -> None:

@@ -18,6 +18,8 @@ from geosr.io.environment import is_remote
 
 _LARGEST_TEXT = 4 * 2**20
 _MOST_FILES = 1000
+_LOOKED_AT = 64
+"""Blocks of a file behind a network that are looked up, not read."""
 _PATIENCE = 10
 """Seconds to wait for a server that is only asked what it holds."""
 
@@ -30,9 +32,11 @@ def short_name(path: str) -> str:
 def identity(dataset: DatasetReader, real: str, files: Iterable[str]) -> dict[str, str | int]:
     """Path, shape, and sizes, times of change and a digest of both ends of every file that it consists of.
 
-    What lies behind a network is known by its length and the server's tag, or by the first of its pixels.
+    What lies behind a network is known by its length and the server's tag; where the server tells none, as with object
+    stores, by some of its pixels and by where its blocks lie. A signature in an address changes, and is left out.
     """
-    known: dict[str, str | int] = {"path": real, "shape": f"{dataset.count} x {dataset.height} x {dataset.width}"}
+    path = real.partition("?")[0] if is_remote(real) else real
+    known: dict[str, str | int] = {"path": path, "shape": f"{dataset.count} x {dataset.height} x {dataset.width}"}
     digest = hashlib.sha256()
     for name in islice(files, _MOST_FILES):
         file = Path(name)
@@ -48,7 +52,7 @@ def identity(dataset: DatasetReader, real: str, files: Iterable[str]) -> dict[st
 
 
 def _remote(dataset: DatasetReader, real: str) -> bytes:
-    """What the server says of an object, or its first pixels where it says nothing."""
+    """What the server says of an object, or what some of its blocks hold where it says nothing."""
     address = real.partition("/vsicurl/")[2]
     if address.startswith(("http://", "https://")):
         request = urllib.request.Request(address, method="HEAD")
@@ -59,9 +63,26 @@ def _remote(dataset: DatasetReader, real: str) -> bytes:
                 return " ".join(told).encode()
         except (OSError, ValueError):
             pass  # some servers refuse HEAD; the pixels tell as well
+    return _blocks(dataset) + b"".join(_corner(dataset, share).tobytes() for share in (0.0, 0.5, 1.0))
+
+
+def _corner(dataset: DatasetReader, share: float) -> NDArray[np.generic]:
+    """A few pixels, so far along the diagonal."""
     height, width = min(64, dataset.height), min(64, dataset.width)
-    pixels: NDArray[np.generic] = dataset.read(1, window=Window(0, 0, width, height))
-    return pixels.tobytes()
+    row, col = int(share * (dataset.height - height)), int(share * (dataset.width - width))
+    pixels: NDArray[np.generic] = dataset.read(1, window=Window(col, row, width, height))
+    return pixels
+
+
+def _blocks(dataset: DatasetReader) -> bytes:
+    """Where blocks of a GeoTIFF lie and how long they are: where they are packed, most changes move or resize some."""
+    if dataset.driver not in ("GTiff", "COG"):
+        return b""
+    height, width = dataset.block_shapes[0]
+    rows, cols = -(-dataset.height // height), -(-dataset.width // width)
+    places = sorted({round(i * (rows * cols - 1) / (_LOOKED_AT - 1)) for i in range(_LOOKED_AT)})
+    names = [f"BLOCK_{what}_{each % cols}_{each // cols}" for each in places for what in ("OFFSET", "SIZE")]
+    return " ".join(str(dataset.get_tag_item(name, "TIFF", bidx=1)) for name in names).encode()
 
 
 def _ends(file: Path, size: int, length: int = 65536) -> bytes:

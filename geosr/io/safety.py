@@ -72,12 +72,18 @@ def common_dtype(dtypes: list[str], name: str) -> str:
     return widest
 
 
+def subdataset(name: str) -> tuple[str, str] | None:
+    """The file and what is meant in it, of a GDAL name such as NETCDF:"file.nc":variable; None for other names."""
+    found = re.match(r'[A-Za-z0-9_]{2,}:(?:\w+:)*"?(.+?)"?(?::([^/\\]*)|://(.*))?$', name)
+    return (found[1], found[2] or found[3] or "") if found else None
+
+
 def _inside(real: str) -> str:
     """The local file in a GDAL name: of a subdataset or an archive too; empty where it lies elsewhere."""
     if is_remote(real) or real.startswith("/vsimem/"):
         return ""
-    if subdataset := re.match(r'[A-Za-z0-9_]{2,}:(?:\w+:)*"?(.+?)"?(?::[^/\\]*|://.*)?$', real):
-        return subdataset[1] if Path(subdataset[1]).exists() else ("" if not Path(real).exists() else real)
+    if named := subdataset(real):
+        return named[0] if Path(named[0]).exists() else ("" if not Path(real).exists() else real)
     if archive := re.match(r"/vsi(?:zip|tar|gzip|7z|rar)/\{?(.+?\.(?:zip|tar|tgz|tar\.gz|gz|7z|rar))\}?(?:/|$)", real):
         return archive[1]
     return "" if real.startswith("/vsi") else real
