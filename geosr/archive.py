@@ -43,10 +43,10 @@ def upscale_many(
 ) -> list[Record]:
     """Upscale many raster files into a folder as one run; returns a record for each, in their order.
 
-    A scene that is named twice is done once. A result is called as `geosr.upscale` calls it without a name. A scene whose
-    result is there already, from the same input and options, is skipped; one that fails is told of and the others go
-    on. A run that was stopped goes on when called again. Parameters are those of `geosr.upscale`; `told` is called with
-    each record as it comes.
+    A scene that is named twice is done once. A result is called as `geosr.upscale` calls it without a name. A scene
+    whose result is there already, from the same input and options, is skipped; one that fails is told of and the others
+    go on. A run that was stopped goes on when called again. Parameters are those of `geosr.upscale`; `told` is called
+    with each record as it comes.
 
     Raises `InputError`, before anything is written, where two results would have one name or an option can't be used,
     and `PlaceError` where `outdir` can't be used or a cluster fails.
