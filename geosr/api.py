@@ -18,7 +18,7 @@ from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card, Model
 from geosr.models.registry import card as find_card
 from geosr.models.registry import settled as find_model
-from geosr.models.runtime import ModelNetwork, is_projected, network_for
+from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
 from geosr.observing import Blur, observe, with_levels
 from geosr.pipeline import cores
 from geosr.provenance import provenance
@@ -82,7 +82,7 @@ def prepare(
     tile: int | None = None,
     workers: int | None = None,
     device: str = "auto",
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    precision: Precision = "float32",
     project: bool | None = None,
     overwrite: bool = False,
 ) -> Run:
@@ -124,8 +124,10 @@ def prepare(
         Side of a tile, source pixels, rounded up to what the file's blocks allow; it changes memory, speed, no pixel.
     workers
         Tiles worked on at a time; the processor's cores by default.
-    device, precision
-        Where and how the network computes; chosen for this machine by default.
+    device
+        Where the network computes: "auto", "cpu", "cuda" or "cuda:1".
+    precision
+        "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
     project
         Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. By default
         where a network's result has a known sensor behind it, by the table or by `mtf`.

@@ -113,7 +113,7 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
     "--scheduler", help="threads, processes, local:N, a Dask scheduler's address or its file. [default: threads]"
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option(
     "--project/--no-project",
     default=None,

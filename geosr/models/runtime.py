@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,11 +145,11 @@ def network_for(
     observation: Observation,
     *,
     device: str = "auto",
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    precision: Precision = "float32",
     project: bool = False,
     rounding: float = 0.0,
 ) -> ModelNetwork:
-    """The network for a scene, with the precision chosen for this machine; a device "auto" is chosen where it runs.
+    """The network for a scene; a device "auto" is chosen where it runs.
 
     `project` and `rounding` are those of `ModelNetwork`.
 
@@ -163,12 +163,12 @@ def network_for(
     device = "cpu" if device == "auto" and model in REACH else device
     chosen_device, about_device = choose_device(device)
     by_path = isinstance(model, str) and path is not None and model not in registry.names()
-    chosen, about = choose_precision(precision, chosen_device) if card.network else ("float32", "")
+    about = about_precision(precision, chosen_device) if card.network else ""
     network = ModelNetwork(
         model=str(Path(str(path)).resolve()) if by_path else model,
         scale=scale,
         observation=observation,
-        precision=chosen,
+        precision=precision if card.network else "float32",
         device=device,
         sha256=None if path is None else sha256(path),
         project=project,
@@ -242,20 +242,26 @@ def _settled_device(device: str) -> str:
     return choose_device(device)[0]
 
 
-def choose_precision(
-    precision: Literal["auto", "float32", "bfloat16"] = "auto", device: str = "cpu"
-) -> tuple[Precision, str]:
-    """The precision of the network's convolutions and a line that says why.
+def about_precision(precision: Precision, device: str) -> str:
+    """A line on the precision of a network's convolutions, where it is not float32. Raises `ModelError` for others.
 
-    bfloat16 only where the hardware has it: elsewhere it is emulated, and slower than float32.
+    In bfloat16 the result is another one, though not by much: so it is asked for, and never chosen for a machine.
     """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ModelError(f"precision {precision!r} is none that geosr knows; choose auto, float32 or bfloat16")
-    if precision != "auto":
-        return precision, f"precision {precision}, as asked"
-    if device != "cpu" or processor_flags() & {"avx512_bf16", "amx_bf16"}:
-        return "bfloat16", "precision bfloat16, which this hardware has; stored numbers may differ by one count"
-    return "float32", "precision float32: this processor has no bfloat16 arithmetic"
+    if precision not in get_args(Precision):
+        raise ModelError(f"precision {precision!r} is none that geosr knows; choose {' or '.join(get_args(Precision))}")
+    if precision == "float32":
+        return ""
+    slow = "" if has_bfloat16(device) else ", and this hardware only emulates it"
+    return f"precision bfloat16, as asked: the detail differs from float32's by about half a percent{slow}"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device, as `choose_device` names it, has bfloat16 arithmetic; elsewhere it is slower than float32."""
+    if device == "cpu":
+        return bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
+    import torch
+
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def processor_flags() -> frozenset[str]:

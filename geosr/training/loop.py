@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from geosr.errors import InputError, PlaceError
 from geosr.models.degradation import Degradation
-from geosr.models.runtime import choose_device, choose_precision
+from geosr.models.runtime import choose_device, has_bfloat16
 from geosr.training import log
 from geosr.training.collection import Collection, collect
 from geosr.training.ground import shared
@@ -82,11 +82,11 @@ def train(recipe: Recipe, watch: Watch | None = None) -> Trained:
     """
     recipe = checked(recipe)
     device, about = choose_device(recipe.device)
-    precision, why = choose_precision(recipe.precision, device)  # type: ignore[arg-type]
+    quick = has_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bfloat16"
     with joined(device) as team, _interruptions() as interrupted:
         watch = watch if watch is not None and team.leads else Silent()
-        run = _Run(recipe, device, precision == "bfloat16", team, watch)
-        for line in (*run.notes, about, why):
+        run = _Run(recipe, device, quick, team, watch)
+        for line in (*run.notes, about, f"precision {'bfloat16' if quick else 'float32'}"):
             if line:
                 watch.note(line)
         return run.finish(run.steps(interrupted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -15,6 +15,7 @@ from geosr import __version__
 from geosr.errors import InputError
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
+from geosr.models.runtime import Precision
 from geosr.radiometry import widened
 from geosr.tiling import TilePlan
 from geosr.xarray.cf import grid_of, spatial_dims, with_grid
@@ -51,7 +52,7 @@ class DataArrayGeosr:
         dtype: str | None = None,
         tile: int | None = None,
         device: str = "auto",
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        precision: Precision = "float32",
         project: bool | None = None,
     ) -> xr.DataArray:
         """The array on a grid with `scale` times as many pixels each way, on the same ground.
@@ -122,7 +123,7 @@ class DataArrayGeosr:
 
     def _recipe(self, **options: Any) -> Recipe:
         usual: dict[str, Any] = dict.fromkeys(("mtf", "snr", "nodata", "dtype", "tile", "project"))
-        usual |= {"device": "auto", "precision": "auto"}
+        usual |= {"device": "auto", "precision": "float32"}
         return recipe_of(self._array, **usual | options)
 
 

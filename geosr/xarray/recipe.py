@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.scene import spread_windows
 from geosr.models.registry import Model, card
-from geosr.models.runtime import ModelNetwork, is_projected, network_for
+from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
 from geosr.models.threads import sole_threads
 from geosr.observing import levels_of, observe_pixels
 from geosr.pipeline import Job
@@ -43,7 +43,7 @@ class Recipe:
     mtf: Level = None
     snr: Level = None
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "float32"
     project: bool | None = None
     colors: tuple[str, ...] = ()
     """See `Observation.colors`."""

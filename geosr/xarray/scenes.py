@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,7 @@ from geosr.io.layout import choose_core
 from geosr.models.foreign import Foreign
 from geosr.models.foreign.bands import check_chunks
 from geosr.models.registry import Model, card, settled
+from geosr.models.runtime import Precision
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
 from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
@@ -44,7 +45,7 @@ def recipe_of(
     dtype: str | None,
     tile: int | None,
     device: str,
-    precision: Literal["auto", "float32", "bfloat16"],
+    precision: Precision,
     project: bool | None,
 ) -> Recipe:
     """The recipe for an array, checked: no pixel and no weights are read.
