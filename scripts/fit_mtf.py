@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from geosr.models.degradation import BICUBIC_MTF, observe
 from geosr.mtf import FEWEST_BLOCKS, disagreement, estimate_mtf, measure, typical_error
-from geosr.training.patches import Plane, load_planes
+from geosr.training.patches import Plane
+from geosr.training.rasters import load_planes
 
 Floats = NDArray[np.float64]
 

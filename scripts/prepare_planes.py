@@ -51,7 +51,9 @@ def main(list_path: str, root: str, out: str) -> None:
                     arrays[str(len(index))] = plane
                     about = {"group": group.name, "file": file, "band": band}
                     index.append(about | {"weight": group.weight * (part == "train"), "snr": group.snr})
-        np.savez(Path(out) / f"{part}.npz", index=np.array(json.dumps(index)), **arrays)
+        partial = Path(out) / f"{part}.partial.npz"
+        np.savez(partial, index=np.array(json.dumps(index)), **arrays)
+        partial.replace(Path(out) / f"{part}.npz")
         pixels_held = sum(plane.size for plane in arrays.values()) / 1e6
         print(f"{part}: {len(index)} bands, {pixels_held:.1f} Mpx")
     print("\n".join(notes.lines()))

@@ -39,6 +39,7 @@ from geosr.training.recipe import Critic, Data, Group, Recipe, read_recipe
 from geosr.training.samples import Degraded, Paired, sharp_side
 from geosr.training.soap import Soap
 from geosr.training.start import adopt
+from geosr.training.team import Team
 from geosr.training.trainer import Material, Progress, Trainer, learning_rate
 from tests.test_cli import geosr
 
@@ -267,6 +268,10 @@ def test_the_smallest_recipe_has_a_default_for_everything_else(tmp_path: Path) -
         ('scale = 2\npatch = 4\n[data]\ntrain = "*.tif"', "must be 5 or more"),
         ('scale = 2\npatch = 9\n[loss]\nssim = 1\n[data]\ntrain = "*.tif"', "must be 10 or more"),
         ('scale = 2\nseed = -1\n[data]\ntrain = "*.tif"', "seed is -1"),
+        ('scale = 2\ncheck_every = -1\n[data]\ntrain = "*.tif"', "check_every is -1"),
+        ('scale = 2\nclip = 0.0\n[data]\ntrain = "*.tif"', "clip is 0"),
+        ('scale = 2\nnoisy = 50\n[data]\ntrain = "*.tif"', "noisy is 50; it must lie between 0 and 1"),
+        ('scale = 2\naverage = 1.0\n[data]\ntrain = "*.tif"', "average is 1.0; it must lie between 0 and 1"),
         ('scale = 2\nbatch = 1\n[data]\ntrain = "*.tif"\n[pairs]\nlr = "a/*"\nhr = "b/*"', "need 2 or more"),
         ("scale = 2\n[[data.train]]\nfiles = 5", "files is 5, expected a list of str"),
         ('scale = 2\n[[data.train]]\nfiles = "*"\nbands = 1', "bands is 1, expected a list of int or str"),
@@ -434,6 +439,24 @@ def test_a_training_that_runs_away_ends_in_one_line_and_leaves_no_model(recipe: 
     with pytest.raises(InputError, match=r"no number any more at step \d+; lower the rate \(1e\+30\)"):
         train(replace(recipe, rate=1e30, warm_up=0))
     assert not (Path(recipe.out) / "model.safetensors").exists()
+
+
+def test_gradients_without_end_are_not_taken_though_the_loss_is_a_number(recipe: Recipe) -> None:
+    made = trainer(recipe)
+    made.step()
+    before = {name: value.clone() for name, value in made.network.state_dict().items()}
+    made.network.tail.weight.register_hook(lambda gradient: gradient * torch.inf)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="no number any more at step 2"):
+        made.step()
+    assert all(torch.equal(value, before[name]) for name, value in made.network.state_dict().items())
+
+
+def test_what_is_so_in_one_process_is_known_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Team().anyone(False)
+    assert Team().anyone(True)
+    for others, found in ((b"1", True), (b"", False)):
+        monkeypatch.setattr(Team, "gathered", lambda self, value, others=others: [value, {"here": others}])
+        assert Team(0, 2).anyone(False) is found
 
 
 def test_a_recipe_made_in_python_has_a_folder_and_a_name_and_is_checked(

@@ -144,8 +144,9 @@ def test_a_scene_of_classes_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_scene_too_small_to_judge_by_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="whole blocks to judge by"):
-        adapt(scenes.make_plain(tmp_path), scale=2)
+    for shape in ((3, 40, 50), (1, 3, 3), (1, 3, 900)):
+        with pytest.raises(InputError, match="whole blocks to judge by"):
+            adapt(scenes.make_plain(tmp_path, shape=shape), scale=4)
 
 
 def test_weights_are_those_of_the_best_checkpoint_not_of_the_last(

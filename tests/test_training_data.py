@@ -24,10 +24,10 @@ from geosr.training.loop import train
 from geosr.training.pairs import harmonise, load_pairs
 from geosr.training.patches import Patches
 from geosr.training.places import held_out_pairs, names, split
-from geosr.training.rasters import Notes, open_rasters, read_pixels, read_rasters
+from geosr.training.rasters import Notes, load_planes, open_rasters, read_pixels, read_rasters
 from geosr.training.recipe import Data, Group, PairFiles, Recipe, read_groups
 from geosr.training.samples import Paired
-from geosr.training.validation import cases_of
+from geosr.training.validation import cases_of, cases_of_pairs
 from tests import scenes
 
 
@@ -114,6 +114,25 @@ def test_a_collection_beyond_the_budget_is_sampled_by_windows(tmp_path: Path) ->
     assert "2 MB of 8 MB in 1 files" in notes.lines()[0]
     again = read_rasters(rasters, budget=2.2e6, seed=0, notes=Notes())
     assert all(np.array_equal(one.values, two.values) for one, two in zip(planes, again, strict=True))
+
+
+def test_windows_of_one_file_are_not_bands_of_one_place(tmp_path: Path) -> None:
+    scenes.write(tmp_path / "one.tif", np.tile(ground(128).astype(np.uint16), (16, 16))[None], tiled=True)
+    planes = read_rasters(open_rasters([tmp_path / "one.tif"], group("*"), Notes()), budget=4e6, seed=0, notes=Notes())
+    assert len(planes) > 1
+    assert len({plane.place for plane in planes}) == len(planes)
+    assert {len(bands) for bands in Patches(planes, 32, 0).scenes.values()} == {1}
+    with pytest.raises(InputError, match="no raster to train on has 3 bands"):
+        Patches(planes, 32, 0, together=3)
+
+
+def test_an_archive_that_is_cut_off_is_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", index=np.array("[]"), **{"0": ground(64)})
+    whole = (tmp_path / "a.npz").read_bytes()
+    for size in (len(whole) // 2, 10, 0):
+        (tmp_path / "a.npz").write_bytes(whole[:size])
+        with pytest.raises(InputError, match="is no archive of bands"):
+            load_planes(tmp_path / "a.npz")
 
 
 def test_places_are_kept_apart_by_ground_not_by_file(tmp_path: Path) -> None:
@@ -268,6 +287,42 @@ def test_ground_that_pairs_are_validated_on_is_not_trained_on(paired: Path) -> N
     trained = {Path(plane.file).name for plane in collection.train}
     assert trained == {f"again{number}.tif" for number in range(5)} - {f"again{min(kept)}.tif"}
     assert any("ground that is validated on" in line for line in collection.notes)
+
+
+def test_pairs_that_all_show_validated_ground_leave_nothing_to_train_on(paired: Path) -> None:
+    for number in range(5):
+        shutil.copy(paired / "hr" / f"{number}.tif", paired / f"again{number}.tif")
+    recipe = Recipe(
+        scale=2, out=str(paired / "run"), channels=8, blocks=1, patch=16, batch=8, steps=4, pairs=FILES,
+        data=Data(validate=(group("again*.tif"),), root=str(paired)),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"nothing is left to train on; .*bands of pairs left out"):
+        train(recipe)
+
+
+def test_unlabelled_scenes_are_kept_off_validated_ground_too(tmp_path: Path) -> None:
+    for number, place in enumerate((0, 1, 2)):
+        write(tmp_path, f"{number}.tif", number, place)
+    write(tmp_path, "again.tif", 9, 1)
+    collection = collect(
+        data(tmp_path, "0.tif", validate=(group("1.tif"),), unlabelled=(group("2.tif", "again.tif"),)), 2, 1
+    )
+    assert {Path(plane.file).name for plane in collection.unlabelled} == {"2.tif"}
+
+
+def test_pairs_are_judged_on_a_window_that_is_valid_in_both_images(paired: Path) -> None:
+    pair = load_pairs(FILES, str(paired), 2)[0][0]
+    hr = ground(600).astype(np.float32)
+    lr = seen(hr).astype(np.float32)
+    lr[:40], hr[:, -90:] = np.nan, np.nan
+    [case] = cases_of_pairs([replace(pair, lr=lr, hr=hr)], 2)
+    assert case.lr.shape == (1, 96, 96)
+    assert case.truth.shape == (1, 192, 192)
+    assert np.isfinite(case.lr).all()
+    assert np.isfinite(case.truth).all()
+    reduced = case.truth[0].reshape(96, 2, 96, 2).mean((1, 3))
+    assert np.corrcoef(reduced.ravel(), case.lr[0].ravel())[0, 1] > 0.98
+    assert cases_of_pairs([replace(pair, lr=np.full_like(pair.lr, np.nan))], 2) == []
 
 
 def test_tiles_side_by_side_on_a_turned_grid_are_places_of_their_own(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def degrade(hr: Tensor, mtf: float | Tensor, scale: int) -> Tensor:
     mtf
         MTF at the Nyquist frequency of the result, one for all or (n,), one a sample.
     """
-    values = torch.as_tensor(mtf, dtype=torch.float64).reshape(-1).expand(hr.shape[0])
+    values = torch.as_tensor(mtf, dtype=torch.float64).cpu().reshape(-1).expand(hr.shape[0])
     sigmas = torch.sqrt(-2.0 * torch.log(values)) / math.pi * scale
     taps = _gaussian_taps(sigmas, scale).to(hr)
     return reduce(hr, taps, taps, scale)

@@ -66,7 +66,7 @@ class OnDevice:
     def __call__(self, image: NDArray[np.floating], mtf: float, noise: float, out: NDArray[np.floating]) -> None:
         """See `Engine`."""
         target = torch.from_numpy(out)
-        with torch.inference_mode(), _exact_convolutions(self.device), _memory_errors():
+        with torch.inference_mode(), exact_convolutions(self.device), _memory_errors():
             if self.device == "cpu":
                 self.engine(torch.from_numpy(image), mtf, noise, target)
                 return
@@ -304,7 +304,7 @@ def project_on(
 
 
 @contextmanager
-def _exact_convolutions(device: str) -> Iterator[None]:
+def exact_convolutions(device: str) -> Iterator[None]:
     """On a GPU, float32 that isn't cut to TF32."""
     if device == "cpu":
         yield

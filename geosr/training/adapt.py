@@ -26,7 +26,7 @@ from geosr.io.scene import Scene, open_scene, spread_windows
 from geosr.io.source import close
 from geosr.models import registry
 from geosr.models.card import KEY, Card
-from geosr.models.checkpoint import read_tensors, sha256
+from geosr.models.checkpoint import sha256
 from geosr.models.degradation import Degradation, observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.runtime import choose_device
@@ -178,6 +178,8 @@ def _parts(scene: Scene, observation: Observation, scale: int) -> list[_Part]:
     radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
     random = np.random.default_rng(0)
     blocks = [sum(len(_blocks(w.height // scale, w.width // scale, side)) for w in windows) for side in BLOCKS]
+    if not any(blocks):
+        return []
     side = BLOCKS[0] if blocks[0] >= ENOUGH else BLOCKS[1]
     try:
         parts = [_part(scene, radiometry, window, observation, scale, side, random) for window in windows]
@@ -257,9 +259,7 @@ def _trainer(
     low, high = min(observation.mtf), max(observation.mtf)
     degradation = Degradation(mtf=(low, max(high, low + 1e-3)), bicubic=0.0, noisy=1.0, anisotropy=0.0, jitter=0.0)
     patches = Patches(_planes(parts, observation, scale), sharp_side(patch, scale), 0)
-    trainer = Trainer(recipe, Material(((Degraded(patches, degradation, scale, 0), 1.0),)), device=device)
-    trainer.network.load_state_dict(read_tensors(weights))
-    return trainer
+    return Trainer(recipe, Material(((Degraded(patches, degradation, scale, 0), 1.0),)), device=device)
 
 
 def _best(

@@ -55,14 +55,11 @@ def collect(data: Data, scale: int, seed: int, kept: Sequence[Ground] = ()) -> C
             lines.append(line)
     seen = tuple(ground for raster in others if (ground := raster.ground) is not None)
     elsewhere = (*kept, *(seen if data.validate else ()))  # `split` has seen to its own
-    apart = [raster for raster in rasters if not shared(elsewhere, raster.ground).any()]
-    for raster in rasters:
-        if raster not in apart:
-            notes.add("left out, for they show ground that is validated on", raster.scene.name)
+    apart = _apart(rasters, elsewhere, notes)
     train = [*archived, *read_rasters(apart, budget=budget, seed=seed, notes=notes)]
     validate = [*known, *read_rasters(others, budget=VALIDATION_BYTES, seed=0, notes=notes)]
     loose, scenes = _opened(data.unlabelled, data.root, notes)
-    unlabelled = [*loose, *read_rasters(scenes, budget=budget / 2, seed=seed, notes=notes)]
+    unlabelled = [*loose, *read_rasters(_apart(scenes, elsewhere, notes), budget=budget / 2, seed=seed, notes=notes)]
     if data.train and not train:
         why = "; ".join(notes.lines()) or "all that [data] train names is in [data] validate"
         raise InputError(f"nothing is left to train on; {why}")
@@ -70,6 +67,17 @@ def collect(data: Data, scale: int, seed: int, kept: Sequence[Ground] = ()) -> C
     files = {plane.file for plane in train}
     lines = [f"trained on {len(train)} bands of {len(files)} files, {pixels:.1f} Mpx", *lines] if train else lines
     return Collection(tuple(train), tuple(validate), tuple(unlabelled), (*lines, *notes.lines()), seen)
+
+
+def _apart(rasters: Sequence[Raster], grounds: Sequence[Ground], notes: Notes) -> list[Raster]:
+    """Those that show none of these grounds."""
+    apart = []
+    for raster in rasters:
+        if shared(grounds, raster.ground).any():
+            notes.add("left out, for they show ground that is validated on", raster.scene.name)
+        else:
+            apart.append(raster)
+    return apart
 
 
 def _opened(groups: Sequence[Group], root: str, notes: Notes) -> tuple[list[Plane], list[Raster]]:

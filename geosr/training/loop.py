@@ -102,7 +102,12 @@ class _Run:
         train, kept, lines = _pairs(recipe)
         grounds = [pair.ground for pair in kept if pair.ground is not None]
         collection = collect(recipe.data, recipe.scale, recipe.seed, grounds)
-        train = [pair for pair in train if not shared(collection.grounds, pair.ground).any()]
+        apart = [pair for pair in train if not shared(collection.grounds, pair.ground).any()]
+        if len(apart) < len(train):
+            lines = (*lines, f"{len(train) - len(apart)} bands of pairs left out, for they show validated ground")
+        train = apart
+        if not (train or collection.train):
+            raise InputError(f"nothing is left to train on; {'; '.join(lines)}")
         self.notes = (*collection.notes, *lines)
         self.trainer = Trainer(
             recipe, _material(recipe, collection, train, team), device=device, bfloat16=bfloat16, team=team

@@ -53,6 +53,13 @@ class Plane:
     """Step of the stored numbers: 1 for integers, 0 for floats."""
     noise: float | None = None
     """Standard deviation that the noise of coarse images is to have, where that is known; else it is drawn."""
+    corner: tuple[int, int] = (0, 0)
+    """Row and column of the file where it begins."""
+
+    @property
+    def place(self) -> tuple[str, tuple[int, int], tuple[int, ...]]:
+        """The same for bands of the same pixels: file, corner and shape."""
+        return self.file, self.corner, self.values.shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,9 @@ class Patches:
             members = np.array([plane.group == group for plane in planes])
             share[members] = weight * areas[members] / areas[members].sum()
         self.edges = np.cumsum(share / share.sum())
-        self.scenes: dict[tuple[str, tuple[int, ...]], list[Plane]] = {}
+        self.scenes: dict[tuple[str, tuple[int, int], tuple[int, ...]], list[Plane]] = {}
         for plane in planes:
-            self.scenes.setdefault((plane.file, plane.values.shape), []).append(plane)
+            self.scenes.setdefault(plane.place, []).append(plane)
         if max(map(len, self.scenes.values()), default=0) < together:
             raise InputError(
                 f"no raster to train on has {together} bands, which the loss spectral compares; leave it out"
@@ -129,7 +136,7 @@ class Patches:
         """A band, and at random as many others of its scene as go together; none where it has too few."""
         if self.together == 1:
             return [plane]
-        others = [other for other in self.scenes[plane.file, plane.values.shape] if other is not plane]
+        others = [other for other in self.scenes[plane.place] if other is not plane]
         if len(others) < self.together - 1:
             return []
         chosen = self.random.permutation(len(others))[: self.together - 1]
@@ -169,7 +176,7 @@ class Patches:
     def _mixed(self, scaled: Floats, cut: Cut, plane: Plane) -> tuple[Floats, float]:
         """`scaled`, at times averaged with the same place in another band of the scene; and the step of its numbers."""
         step = plane.step / plane.contrast
-        others = [other for other in self.scenes[plane.file, plane.values.shape] if other is not plane]
+        others = [other for other in self.scenes[plane.place] if other is not plane]
         if self.together > 1 or not others or self.random.random() >= MIXED:
             return scaled, step
         other = others[int(self.random.integers(len(others)))]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,10 +162,10 @@ def load_planes(path: str | Path) -> list[Plane]:
     Raises `InputError` for a file that is none.
     """
     try:
-        with np.load(path) as archive:
+        with Path(path).open("rb") as file, np.load(file) as archive:
             index = json.loads(str(archive["index"]))
             planes = [_archived(archive[str(number)], about) for number, about in enumerate(index)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no archive of bands (scripts/prepare_planes.py): {str(error)[:100]}") from None
     return [plane for plane in planes if plane.contrast > 0]
 
@@ -174,9 +175,9 @@ def is_degenerate(plane: NDArray[Any]) -> bool:
     return bool(np.unique(plane[np.isfinite(plane)], return_counts=True)[1].max(initial=0) > 0.5 * plane.size)
 
 
-def _planes(raster: Raster, windows: Iterable[Window], notes: Notes) -> Iterator[Plane] | list[Plane]:
+def _planes(raster: Raster, windows: Iterable[Window], notes: Notes) -> list[Plane]:
     try:
-        pieces = [read_pixels(raster, window) for window in windows]
+        pieces = {(window.row, window.col): read_pixels(raster, window) for window in windows}
     except GeosrError as error:
         notes.add("left out, can't be read", str(error))
         return []
@@ -184,15 +185,16 @@ def _planes(raster: Raster, windows: Iterable[Window], notes: Notes) -> Iterator
         close()
     planes: list[Plane] = []
     for number, band in enumerate(raster.scene.bands):
-        images = [piece[number] for piece in pieces if not is_degenerate(piece[number])]
+        images = {corner: piece[number] for corner, piece in pieces.items() if not is_degenerate(piece[number])}
         if not images:
             notes.add("left out, half of the band is one value", f"{raster.scene.name} band {band}")
             continue
         # One contrast for all of a band: a calm window of it is calm, and its noise no detail.
-        contrast = float(np.sqrt(np.mean([contrast_of(image) ** 2 for image in images])))
-        step = step_of(images[0])
+        contrast = float(np.sqrt(np.mean([contrast_of(image) ** 2 for image in images.values()])))
+        step = step_of(next(iter(images.values())))
         group = raster.group
-        planes += [Plane(image, group.name, raster.file, group.weight, group.snr, contrast, step) for image in images]
+        about = group.name, raster.file, group.weight, group.snr, contrast, step
+        planes += [Plane(image, *about, corner=corner) for corner, image in images.items()]
     return planes
 
 

@@ -249,8 +249,12 @@ def _check(recipe: Recipe, path: str) -> None:
     for key in ("channels", "rate"):
         if not getattr(recipe.adversary, key) > 0:
             raise InputError(f"[adversary] of {path}: {key} is {getattr(recipe.adversary, key)}; it must be above 0")
-    if recipe.seed < 0:
-        raise InputError(f"{path}: seed is {recipe.seed}; it must be 0 or more")
+    for key in ("seed", "check_every", "patience", "warm_up"):
+        if getattr(recipe, key) < 0:
+            raise InputError(f"{path}: {key} is {getattr(recipe, key)}; it must be 0 or more")
+    if not recipe.clip > 0:
+        raise InputError(f"{path}: clip is {recipe.clip}; it must be above 0")
+    _check_shares(recipe, path)
     _check_patch(recipe, path)
     if recipe.pairs and recipe.data.train and recipe.batch < 2:
         raise InputError(f"{path}: batch is 1; pairs and other imagery together need 2 or more")
@@ -264,6 +268,15 @@ def _check(recipe: Recipe, path: str) -> None:
     if not (recipe.data.train or recipe.pairs):
         raise InputError(f'{path} names nothing to train on; add [data] with train = "folder/**/*.tif", or [pairs]')
     check_losses(recipe.loss, path, unlabelled=bool(recipe.data.unlabelled))
+
+
+def _check_shares(recipe: Recipe, path: str) -> None:
+    shares = {"noisy": recipe.noisy, "bicubic": recipe.bicubic, "average": recipe.average}
+    if recipe.pairs:
+        shares["share of [pairs]"] = recipe.pairs.share
+    for key, value in shares.items():
+        if not 0 <= value <= 1 or (key == "average" and value == 1):
+            raise InputError(f"{path}: {key} is {value}; it must lie between 0 and 1")
 
 
 def _check_patch(recipe: Recipe, path: str) -> None:

@@ -56,13 +56,13 @@ class Soap(Optimizer):
         parameter.sub_(_turned_back(move, state).reshape(parameter.shape), alpha=group["lr"])
         for side, seen in _sides(gradient, state):
             state[f"{side}_seen"].lerp_(seen, 1 - second)
-        if count % group["turn_every"] == 1:
+        if (count - 1) % group["turn_every"] == 0:
             _turn(state)
 
 
 def _start(gradient: Tensor) -> dict[str, Tensor]:
     state = {name: torch.zeros_like(gradient) for name in ("mean", "square")}
-    state["step"] = torch.zeros((), device=gradient.device)
+    state["step"] = torch.zeros(())  # on the processor, which reads it at every step
     if len(gradient) > 1:
         for axis, side in enumerate(("rows", "columns")):
             if gradient.shape[axis] <= LARGEST:

@@ -35,6 +35,10 @@ class Team:
         dist.broadcast_object_list(box, src=0)
         return list(box[0])
 
+    def anyone(self, here: bool) -> bool:
+        """Whether something is so in any process."""
+        return any(each["here"] for each in self.gathered({"here": b"1" if here else b""}))
+
     def gathered(self, value: dict[str, bytes]) -> list[dict[str, bytes]]:
         """Every process's value, in the order of ranks."""
         if self.size == 1:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from geosr.errors import InputError
 from geosr.models.checkpoint import read_header
+from geosr.models.engines import exact_convolutions
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.adversary import Adversary
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
@@ -126,10 +127,10 @@ class Trainer:
             loss = loss + self.recipe.loss[UNLABELLED] * consistency(guess)
         if self.adversary is not None:
             loss = loss + self.adversary.loss(outcome, self.recipe.loss)
-        self._must_be_finite(loss)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self._must_be_finite(loss, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.progress)
         self.optimiser.step()
@@ -144,17 +145,16 @@ class Trainer:
         self.progress = Progress(before.step + 1, seconds, mean, before.best, before.stale)
         return self.progress
 
-    def _must_be_finite(self, loss: Tensor) -> None:
-        """Raise `InputError` for a training that ran away, before anything of it is kept."""
-        [lost] = self.team.agreed([float(not torch.isfinite(loss))])
-        if lost:
+    def _must_be_finite(self, loss: Tensor, norm: Tensor) -> None:
+        """Raise `InputError` for a training that ran away, in whichever process, before anything of it is kept."""
+        if self.team.anyone(not bool(torch.isfinite(loss.detach() + norm))):
             raise InputError(
                 f"the loss is no number any more at step {self.progress.step + 1}; lower the rate "
                 f"({self.recipe.rate:g}). {self.recipe.out} keeps what was saved last"
             )
 
     def averaged(self) -> BandNetwork:
-        """The network with the averaged weights, which is what is judged and kept; on the CPU."""
+        """The network with the averaged weights, which is what is judged and kept."""
         recipe = self.recipe
         network = NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
         network.load_state_dict(self.average)
@@ -195,7 +195,7 @@ class Trainer:
         """What the network made of a sample, and what the bicubic estimate lacks; of the estimate where there is no
         truth."""
         rim = CROP * self.recipe.scale
-        with torch.no_grad():
+        with torch.no_grad(), exact_convolutions(self.device):
             high = self.network.high_pass(sample.lr)
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16):

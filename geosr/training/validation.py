@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.pairs import Pair
 from geosr.training.patches import Plane
 from geosr.training.places import names
+from geosr.window import Window
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -112,34 +113,40 @@ def estimate(network: BandNetwork, lr: torch.Tensor, mtf: torch.Tensor, noise: t
 
 def cases_of(planes: Iterable[Plane], scale: int, mtf: float = MTF) -> list[Case]:
     """One window of each file's bands, valid throughout; `MOST_PLACES` of the files, evenly spread."""
-    files: dict[tuple[str, tuple[int, ...]], list[Plane]] = {}
+    places: dict[tuple[str, tuple[int, int], tuple[int, ...]], list[Plane]] = {}
     for plane in planes:
-        files.setdefault((plane.file, plane.values.shape), []).append(plane)
-    called = names(file for file, _ in files)
+        places.setdefault(plane.place, []).append(plane)
+    called = names(file for file, *_ in places)
     cases: dict[str, Case] = {}
-    for (file, _), bands in files.items():
-        bands = _spread(bands, MOST_BANDS)
-        truth = _window(bands, scale)
-        if truth is not None and file not in cases:
+    for (file, *_), bands in places.items():
+        images = [band.values for band in _spread(bands, MOST_BANDS)]
+        window = None if file in cases else _window(images, scale)
+        if window is not None:
+            truth = _cut(images, window)
             lr = observe(truth, mtf, scale)
             cases[file] = Case(called[file], lr, truth, (mtf,) * len(lr), (0.0,) * len(lr))
     return _spread(list(cases.values()), MOST_PLACES)
 
 
 def cases_of_pairs(pairs: Iterable[Pair], scale: int) -> list[Case]:
-    """Held-out pairs as they are: the input is a sensor's own."""
-    places: dict[str, list[Case]] = {}
+    """A window of each place's held-out pairs, valid throughout; the input is a sensor's own."""
+    places: dict[str, list[Pair]] = {}
     for pair in pairs:
-        filled = [np.where(np.isfinite(image), image, np.nanmean(image)) for image in (pair.lr, pair.hr)]
-        lr, truth = (image[None].astype(np.float32) for image in filled)
-        places.setdefault(pair.name, []).append(Case(pair.name, lr, truth, (pair.mtf,), (pair.noise,)))
-    return _spread([_together(bands) for bands in places.values()], MOST_PLACES)
+        places.setdefault(pair.name, []).append(pair)
+    cases = (_case_of(_spread(bands, MOST_BANDS), scale) for bands in places.values())
+    return _spread([case for case in cases if case is not None], MOST_PLACES)
 
 
-def _together(bands: list[Case]) -> Case:
+def _case_of(bands: Sequence[Pair], scale: int) -> Case | None:
     bands = [band for band in bands if band.lr.shape == bands[0].lr.shape]
-    lr, truth = (np.concatenate([getattr(band, part) for band in bands]) for part in ("lr", "truth"))
-    return Case(bands[0].place, lr, truth, sum((b.mtf for b in bands), ()), sum((b.noise for b in bands), ()))
+    seen = [np.isfinite(band.lr).repeat(scale, 0).repeat(scale, 1) for band in bands]
+    sharp = [np.where(there, band.hr, np.float32(np.nan)) for band, there in zip(bands, seen, strict=True)]
+    window = _window(sharp, scale, step=scale)
+    if window is None:
+        return None
+    coarse = Window(*(side // scale for side in (window.row, window.col, window.height, window.width)))
+    lr, truth = _cut([band.lr for band in bands], coarse), _cut([band.hr for band in bands], window)
+    return Case(bands[0].name, lr, truth, tuple(band.mtf for band in bands), tuple(band.noise for band in bands))
 
 
 def _bicubic(case: Case, scale: int) -> Floats:
@@ -151,24 +158,32 @@ def _shipped(scale: int) -> Path | None:
     return registry.locate(SHIPPED, scale) if scale in registry.card(SHIPPED).scales else None
 
 
-def _window(bands: Sequence[Plane], scale: int) -> Floats | None:
-    """A square that all bands have valid, the largest that is found, not the calmest; None where there is none."""
-    height, width = bands[0].values.shape
+def _window(bands: Sequence[NDArray[Any]], scale: int, step: int = 1) -> Window | None:
+    """A square that all bands have valid, the largest that is found, not the calmest; None where there is none.
+
+    It begins at a multiple of `step` pixels.
+    """
+    height, width = bands[0].shape
     side = min(SIDE, height // scale, width // scale)
     random = np.random.default_rng(0)
     while side >= SMALLEST:
         size = side * scale
         found = []
         for _ in range(_TRIES):
-            row, col = (int(random.integers(0, length - size + 1)) for length in (height, width))
-            cut = np.stack([band.values[row : row + size, col : col + size].astype(np.float32) for band in bands])
+            row, col = (step * int(random.integers(0, (length - size) // step + 1)) for length in (height, width))
+            window = Window(row, col, size, size)
+            cut = _cut(bands, window)
             if np.isfinite(cut).all() and (np.ptp(cut, axis=(1, 2)) > 0).all():
-                found.append(cut)
+                found.append((float(np.abs(np.diff(cut)).mean()), window))
         if found:
-            by_detail = sorted(found, key=lambda cut: float(np.abs(np.diff(cut)).mean()))
-            return by_detail[len(by_detail) // 2]
+            by_detail = sorted(found, key=lambda each: each[0])
+            return by_detail[len(by_detail) // 2][1]
         side = side * 2 // 3
     return None
+
+
+def _cut(bands: Sequence[NDArray[Any]], window: Window) -> Floats:
+    return np.stack([band[window.slices].astype(np.float32) for band in bands])
 
 
 def _spread(items: list[T], count: int) -> list[T]:
