@@ -156,3 +156,10 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
     bad.write_text("hello")
     with pytest.raises(InputError, match="not a raster"):
         geosr.open_raster(bad)
+
+
+def test_one_file_in_two_chunkings_is_two_arrays_that_can_be_added(tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path)
+    small, large = (geosr.open_raster(path, chunks=side) for side in (16, 32))
+    assert small.data.name == geosr.open_raster(path, chunks=16).data.name != large.data.name
+    assert np.array_equal((small - large).values, np.zeros(small.shape))

@@ -117,8 +117,8 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     if chunks is None:
         data: Any = source[(slice(None),) * 3]
     else:
-        name = f"geosr-open-{tokenize(scene.identity, scene.source, masked)}"
         sizes = _sizes(scene, chunks)
+        name = f"geosr-open-{tokenize(scene.identity, scene.source, masked, sizes)}"
         data = da.from_array(
             source, sizes, name=name, asarray=False, fancy=False, inline_array=True, meta=np.empty((0,) * 3, dtype)
         )

@@ -16,7 +16,7 @@ from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
 from geosr.models.foreign import Foreign
 from geosr.models.foreign.bands import check_chunks
-from geosr.models.registry import Model, card, settled
+from geosr.models.registry import Model, card, digest, settled
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
 from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
@@ -47,7 +47,7 @@ def recipe_of(
     precision: Literal["auto", "float32", "bfloat16"],
     project: bool | None,
 ) -> Recipe:
-    """The recipe for an array, checked: no pixel and no weights are read.
+    """The recipe for an array, checked: no pixel is read and no network loaded; of weights there is only a digest.
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
@@ -68,6 +68,7 @@ def recipe_of(
     others = array.size // math.prod(grid.shape)
     recipe = Recipe(
         model=model,
+        weights=digest(model, scale),
         scale=scale,
         shape=grid.shape,
         core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
