@@ -163,3 +163,37 @@ def test_one_file_in_two_chunkings_is_two_arrays_that_can_be_added(tmp_path: Pat
     small, large = (geosr.open_raster(path, chunks=side) for side in (16, 32))
     assert small.data.name == geosr.open_raster(path, chunks=16).data.name != large.data.name
     assert np.array_equal((small - large).values, np.zeros(small.shape))
+
+
+def test_a_mask_of_one_band_is_a_gap_in_all_however_bands_are_chunked(tmp_path: Path) -> None:
+    path = _make_masked_bands(tmp_path)
+    expected = np.zeros((2, 20, 30), bool)
+    expected[:, :5] = expected[:, -3:] = True
+    for band in (1, 2):
+        array = geosr.open_raster(path, chunks={"band": band}, masked=True)
+        assert np.array_equal(np.isnan(array.values), expected)
+        assert np.array_equal(np.isnan(array[1].values), expected[1])
+    alone = geosr.open_raster(path, bands=[1], masked=True)
+    assert np.isnan(alone.values).sum() == 5 * 30
+
+
+def _make_masked_bands(folder: Path) -> Path:
+    """Two bands with masks of their own: the first rows of one, the last of the other."""
+    names = []
+    for band, gap in ((1, np.s_[:5]), (2, np.s_[-3:])):
+        path = scenes.make_plain(folder, f"{band}.tif", shape=(1, 20, 30), seed=band)
+        mask = np.full((20, 30), 255, "uint8")
+        mask[gap] = 0
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+        names.append(path.name)
+    source = '<SourceFilename relativeToVRT="1">{}</SourceFilename><SourceBand>{}</SourceBand>'
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{band}"><SimpleSource>{source.format(name, 1)}</SimpleSource>'
+        f'<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource>{source.format(name, "mask,1")}</SimpleSource>'
+        "</VRTRasterBand></MaskBand></VRTRasterBand>"
+        for band, name in enumerate(names, start=1)
+    )
+    vrt = folder / "masks.vrt"
+    vrt.write_text(f'<VRTDataset rasterXSize="30" rasterYSize="20">{bands}</VRTDataset>')
+    return vrt

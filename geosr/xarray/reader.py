@@ -86,7 +86,8 @@ class FileArray:
         if not (bands and rows and cols):
             return np.empty((len(bands), len(rows), len(cols)), self.dtype)
         b0, b1 = bands.start, bands.stop
-        picked = replace(self.source, bands=self.source.bands[b0:b1], nodata=self.source.nodata[b0:b1])
+        every = self.source.bands  # whichever are read, a pixel that is masked in one counts as no data in all
+        picked = replace(self.source, bands=every[b0:b1], nodata=self.source.nodata[b0:b1], mask_bands=every)
         pixels = picked.pixels(Window(rows.start, cols.start, len(rows), len(cols)))
         if self.gaps is None:
             return pixels.stored
