@@ -66,10 +66,12 @@ def to_geotiff(
     client its workers compute. Raises `InputError` and `PlaceError`.
     """
     grid = grid_of(array)
-    axes = axes_of(array, grid)
-    if any(array.shape[axis] != 1 for axis in axes.lead):
-        names = ", ".join(str(array.dims[axis]) for axis in axes.lead)
+    lead = [array.dims[axis] for axis in axes_of(array, grid).lead]
+    if any(array.sizes[dim] != 1 for dim in lead):
+        names = ", ".join(map(str, lead))
         raise InputError(f"a GeoTIFF holds bands, rows and columns; select one position along {names}")
+    array = array.squeeze(lead)
+    axes = axes_of(array, grid)
     target = Path(path)
     check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
     layout, plan = layout_of(array, "COG" if cog else "GTiff", co or {})
