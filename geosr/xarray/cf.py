@@ -118,6 +118,13 @@ def band_names(array: xr.DataArray) -> tuple[str, ...]:
     return (str(told),) if count == 1 and told else ("",) * count
 
 
+def band_colors(array: xr.DataArray) -> list[str]:
+    """The colour of each band, as rasterio names it; nothing where that isn't said."""
+    told = array.coords.get("band_color")
+    dim = band_dim(array)
+    return [] if told is None or told.dims != (() if dim is None else (dim,)) else np.atleast_1d(told.values).tolist()
+
+
 BY_BAND = {"scale_factor": "band_scale", "add_offset": "band_offset", "units": "band_unit"}
 """Attributes that a file may have band by band, and the coordinates along the bands that hold them then."""
 

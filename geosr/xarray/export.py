@@ -27,7 +27,7 @@ from geosr.models.threads import sole_threads
 from geosr.pipeline import cores, run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import band_dim, band_names, by_band, grid_of
+from geosr.xarray.cf import band_colors, band_names, by_band, grid_of
 from geosr.xarray.lazy import UpscaleLayer
 from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
 
@@ -167,13 +167,6 @@ def _stored_nodata(array: xr.DataArray) -> float | None:
     return float("nan") if masked and nodata_of(array) is None else nodata_of(array)
 
 
-def _colors(array: xr.DataArray) -> list[str]:
-    """Of each band, as rasterio names them; nothing where that isn't said."""
-    told = array.coords.get("band_color")
-    dim = band_dim(array)
-    return [] if told is None or told.dims != (() if dim is None else (dim,)) else np.atleast_1d(told.values).tolist()
-
-
 def metadata_from(array: xr.DataArray) -> Metadata:
     """What an array says of itself, for files. Raises `InputError` where it can't be said which band is meant."""
     grid, names = grid_of(array), band_names(array)
@@ -191,6 +184,6 @@ def metadata_from(array: xr.DataArray) -> Metadata:
         units=[str(value or "") for value in by_band(array, "units", "")],
         scales=[float(value) for value in by_band(array, "scale_factor", 1.0)],
         offsets=[float(value) for value in by_band(array, "add_offset", 0.0)],
-        colors=_colors(array),
+        colors=band_colors(array),
         tags=tags,
     )

@@ -19,7 +19,7 @@ from geosr.models.foreign.bands import check_chunks
 from geosr.models.registry import Model, card, digest, settled
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
-from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
+from geosr.xarray.cf import Grid, band_colors, band_dim, band_names, grid_of
 from geosr.xarray.lazy import Axes
 from geosr.xarray.recipe import Level, Recipe
 
@@ -59,7 +59,7 @@ def recipe_of(
     stored = "uint8" if array.dtype == bool else str(array.dtype)
     exact = exact_bands(array)
     sensor = sensor_of(array, grid)
-    names = colors(sensor, band_names(array), exact)
+    names = colors(sensor, band_names(array), exact, band_colors(array))
     _check_chunks(model, exact, names, array, axes_of(array, grid).band)
     count = len(exact)
     if nodata is not None and possible_nodata(nodata, stored) is None:
