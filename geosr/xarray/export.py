@@ -25,7 +25,7 @@ from geosr.io.metadata import Metadata
 from geosr.io.writer import TiffSink
 from geosr.models.threads import sole_threads
 from geosr.pipeline import cores, run
-from geosr.radiometry import Pixels
+from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import band_colors, band_names, by_band, grid_of
 from geosr.xarray.lazy import UpscaleLayer
@@ -139,10 +139,16 @@ def _may_use_gpu(array: xr.DataArray) -> bool:
 
 
 def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
-    """Layout of an array's bands, rows and columns, and the tiles that it is written by."""
+    """Layout of an array's bands, rows and columns, and the tiles that it is written by.
+
+    Raises `InputError` for a type or an option that can't be written.
+    """
     grid, count = grid_of(array), len(band_names(array))
     options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
-    dtype = "uint8" if array.dtype == bool else str(array.dtype)
+    dtype = "uint8" if array.dtype == bool else array.dtype.name  # without the order of bytes
+    if dtype not in DTYPES:
+        known = ", ".join(DTYPES)
+        raise InputError(f"pixels of type {dtype} can't be written; make them one of {known} with .astype()")
     chunk = array.chunksizes[grid.dims[0]][0] if array.chunks else 1024
     wish = min(max(chunk, 256), _LARGEST)
     tile, block = choose_core(1, count, np.dtype(dtype).itemsize, 0, wish, options.block)
