@@ -176,3 +176,16 @@ def test_the_order_of_bytes_is_no_other_type(tmp_path: Path) -> None:
     array = xr.DataArray(scenes.pixels().astype(">u2"), dims=("band", "y", "x"))
     with scenes.quiet(), rasterio.open(array.geosr.to_geotiff(tmp_path / "a.tif")) as file:
         assert np.array_equal(file.read(), array.values)
+
+
+def test_numbers_of_numpy_are_tags_and_statistics_of_old_pixels_are_none(tmp_path: Path) -> None:
+    array = geosr.open_raster(scenes.make_plain(tmp_path)).assign_attrs(
+        gain=np.float32(0.1), orbit=np.int64(7), ascending=np.bool_(True), STATISTICS_MEAN=12.5, GEOSR_MODEL="mine"
+    )
+    with rasterio.open(array.geosr.to_geotiff(tmp_path / "a.tif")) as file:
+        tags = file.tags()
+    stored = xr.open_zarr(array.geosr.to_zarr(tmp_path / "a.zarr"))["data"].attrs
+    for told in (tags, stored):
+        assert (str(told["orbit"]), str(told["ascending"]), told["GEOSR_MODEL"]) == ("7", "True", "mine")
+        assert np.float32(told["gain"]) == np.float32(0.1)
+        assert "STATISTICS_MEAN" not in told

@@ -21,7 +21,7 @@ from geosr.io.arrays import metadata_of
 from geosr.io.destination import check_name
 from geosr.io.encoder import EncodedTile, Encoder
 from geosr.io.layout import Format, Layout, Options, choose_core
-from geosr.io.metadata import Metadata
+from geosr.io.metadata import Metadata, tells_of_old_pixels
 from geosr.io.writer import TiffSink
 from geosr.models.threads import sole_threads
 from geosr.pipeline import cores, run
@@ -33,7 +33,7 @@ from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
 
 Progress = Callable[[int, int], None]
 _LARGEST = 2048
-NOT_TAGS = {
+_NOT_TAGS = {
     "_FillValue",
     "missing_value",
     "nodata",
@@ -173,14 +173,17 @@ def _stored_nodata(array: xr.DataArray) -> float | None:
     return float("nan") if masked and nodata_of(array) is None else nodata_of(array)
 
 
+def tags_of(array: xr.DataArray) -> dict[str, Any]:
+    """The attributes that are told in a file as they are: not those of pixels and their place, nor of old pixels."""
+    attributes = {str(key): value for key, value in array.attrs.items()}
+    return {key: value for key, value in attributes.items() if key not in _NOT_TAGS and not tells_of_old_pixels(key)}
+
+
 def metadata_from(array: xr.DataArray) -> Metadata:
     """What an array says of itself, for files. Raises `InputError` where it can't be said which band is meant."""
     grid, names = grid_of(array), band_names(array)
-    tags = {
-        key: str(value)
-        for key, value in array.attrs.items()
-        if key not in NOT_TAGS and isinstance(value, str | int | float)
-    }
+    single = (str, int, float, np.number, np.bool_)
+    tags = {key: str(value) for key, value in tags_of(array).items() if isinstance(value, single)}
     return metadata_of(
         len(names),
         wkt=None if grid.crs is None else grid.crs.to_wkt(),
