@@ -115,11 +115,16 @@ def nodata_of(array: xr.DataArray) -> float | None:
     told = [array.attrs.get(key) for key in ("_FillValue", "missing_value", "nodata")]
     if array.dtype.kind in "iu":
         told.append(array.encoding.get("_FillValue"))
-    value = next((each for each in told if each is not None), None)
-    if value is None or array.dtype == bool:
+    numbers = [number for each in told if (number := _number(each)) is not None]
+    return possible_nodata(numbers[0], str(array.dtype)) if numbers and array.dtype != bool else None
+
+
+def _number(told: Any) -> float | None:
+    """The number that an attribute holds, the first of several; None where it holds none, such as "none" or ""."""
+    try:
+        return float(np.ravel(told)[0])
+    except (TypeError, ValueError, IndexError):
         return None
-    value = np.ravel(value)[0]
-    return possible_nodata(float(value), str(array.dtype))
 
 
 def exact_bands(array: xr.DataArray) -> tuple[bool, ...]:
