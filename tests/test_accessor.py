@@ -161,3 +161,31 @@ def test_importing_geosr_stays_light_and_open_raster_brings_the_accessor() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float16", "complex64"])
+def test_a_type_that_no_result_has_is_refused_with_the_way_out(tmp_path: Path, dtype: str) -> None:
+    array = xr.DataArray(np.ones((8, 9), dtype), dims=("y", "x"))
+    for write, name in ((array.geosr.to_geotiff, "a.tif"), (array.geosr.to_zarr, "a.zarr")):
+        with pytest.raises(InputError, match=rf"pixels of type {dtype} can't be written; .*\.astype\(\)"):
+            write(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_order_of_bytes_is_no_other_type(tmp_path: Path) -> None:
+    array = xr.DataArray(scenes.pixels().astype(">u2"), dims=("band", "y", "x"))
+    with scenes.quiet(), rasterio.open(array.geosr.to_geotiff(tmp_path / "a.tif")) as file:
+        assert np.array_equal(file.read(), array.values)
+
+
+def test_numbers_of_numpy_are_tags_and_statistics_of_old_pixels_are_none(tmp_path: Path) -> None:
+    array = geosr.open_raster(scenes.make_plain(tmp_path)).assign_attrs(
+        gain=np.float32(0.1), orbit=np.int64(7), ascending=np.bool_(True), STATISTICS_MEAN=12.5, GEOSR_MODEL="mine"
+    )
+    with rasterio.open(array.geosr.to_geotiff(tmp_path / "a.tif")) as file:
+        tags = file.tags()
+    stored = xr.open_zarr(array.geosr.to_zarr(tmp_path / "a.zarr"))["data"].attrs
+    for told in (tags, stored):
+        assert (str(told["orbit"]), str(told["ascending"]), told["GEOSR_MODEL"]) == ("7", "True", "mine")
+        assert np.float32(told["gain"]) == np.float32(0.1)
+        assert "STATISTICS_MEAN" not in told

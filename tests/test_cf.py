@@ -18,6 +18,7 @@ from odc.geo.xr import xr_coords
 import geosr.xarray  # noqa: F401  (registers the accessor)
 from geosr.errors import InputError
 from geosr.xarray.cf import Grid, band_names, grid_of
+from geosr.xarray.scenes import nodata_of
 from tests import scenes
 
 with warnings.catch_warnings():
@@ -145,3 +146,22 @@ def test_bands_are_named_by_coordinates_attributes_or_the_variable() -> None:
     assert band_names(array.assign_coords(band=["B04", "B08"])) == ("B04", "B08")
     assert band_names(array.assign_attrs(long_name=("red", "nir"))) == ("red", "nir")
     assert band_names(array[0].rename("B04")) == ("B04",)
+
+
+@pytest.mark.parametrize(
+    "coords",
+    [{"proj:epsg": None, "epsg": 32631}, {"proj:epsg": 32631.0}, {"epsg": np.nan, "proj:epsg": "32631"},
+     {"proj:epsg": None, "proj:code": "EPSG:32631"}],
+)  # fmt: skip
+def test_stac_may_leave_one_name_of_the_crs_empty(coords: dict[str, Any]) -> None:
+    array = xr.DataArray(np.ones((4, 5)), dims=("y", "x"), coords={"y": 50 - np.arange(4.0), "x": np.arange(5.0)})
+    assert array.assign_coords(coords).geosr.geobox.crs.epsg == 32631
+    assert array.assign_coords(dict.fromkeys(coords)).geosr.geobox.crs is None
+
+
+@pytest.mark.parametrize("nothing", ["none", "", None, []])
+def test_a_nodata_that_is_no_number_is_none(nothing: Any) -> None:
+    array = xr.DataArray(np.ones((4, 5), "int16"), dims=("y", "x"), attrs={"_FillValue": nothing})
+    assert nodata_of(array) is None
+    assert nodata_of(array.assign_attrs(nodata="7")) == 7
+    assert array.geosr.upscale("nearest", 2).shape == (8, 10)

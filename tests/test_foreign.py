@@ -15,6 +15,7 @@ import pytest
 import rasterio
 import torch
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -129,6 +130,14 @@ def test_front_ends_and_other_processes_agree(photo: Path, scene: Path, tmp_path
     assert np.array_equal(lazy.values, file)
     with pytest.raises(ModelError, match="keep them in one chunk"):
         geosr.open_raster(scene, chunks={"band": 1}).geosr.upscale(str(photo), 2)
+
+
+def test_the_accessor_finds_the_colours_that_the_file_paints(photo: Path, tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path, shape=(4, 48, 48), dtype="uint8", high=250)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp[name] for name in ("blue", "green", "red", "undefined")]
+    lazy = geosr.open_raster(path, chunks={"band": 4}).geosr.upscale(str(photo), 2, tile=32)
+    assert np.array_equal(lazy.values, run(path, photo, tmp_path / "out.tif"))
 
 
 def test_a_worker_that_finds_another_file_refuses_it(photo: Path, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -15,6 +17,7 @@ import xarray as xr
 
 import geosr.xarray
 from geosr.errors import ModelError
+from geosr.models.registry import WEIGHTS
 from tests import scenes
 
 PIXELS = scenes.pixels((3, 70, 90), "uint16")
@@ -133,3 +136,29 @@ def test_options_are_checked_before_anything_is_computed() -> None:
         array.geosr.upscale("fast", 7)
     with pytest.raises(geosr.errors.InputError, match="between 0 and 1"):
         array.geosr.upscale("fast", 2, mtf=2)
+
+
+def test_the_same_name_in_other_chunks_gives_another_name() -> None:
+    fine = [named(da.from_array(PIXELS, chunks, name="pixels")).geosr.upscale("nearest", 2) for chunks in (32, 40)]
+    assert fine[0].data.name != fine[1].data.name
+    assert fine[0].data.name.startswith("geosr-upscale-")
+
+
+def test_weights_that_change_under_their_name_are_another_model(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.safetensors"
+    array = named(da.from_array(PIXELS, 64, name="pixels"))
+
+    def upscale(name: str) -> xr.DataArray:
+        shutil.copy(WEIGHTS / f"{name}_x2.safetensors", mine)
+        return array.geosr.upscale(str(mine), 2)
+
+    one = upscale("srcnn")
+    first = one.values
+    two = upscale("fast")
+    assert one.data.name != two.data.name
+    assert np.array_equal(two.values, array.geosr.upscale("fast", 2).values)
+    assert (two.values != first).any()
+    late = array.geosr.upscale(str(mine), 2, mtf=0.2)
+    upscale("srcnn")
+    with pytest.raises(ModelError, match="have changed since `upscale` was called"):
+        late.compute()

@@ -14,6 +14,8 @@ import rasterio
 
 import geosr
 from geosr.errors import InputError
+from geosr.xarray.cf import grid_of
+from geosr.xarray.scenes import sensor_of
 from tests import scenes
 
 with warnings.catch_warnings():
@@ -156,3 +158,100 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
     bad.write_text("hello")
     with pytest.raises(InputError, match="not a raster"):
         geosr.open_raster(bad)
+
+
+def test_one_file_in_two_chunkings_is_two_arrays_that_can_be_added(tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path)
+    small, large = (geosr.open_raster(path, chunks=side) for side in (16, 32))
+    assert small.data.name == geosr.open_raster(path, chunks=16).data.name != large.data.name
+    assert np.array_equal((small - large).values, np.zeros(small.shape))
+
+
+def test_a_mask_of_one_band_is_a_gap_in_all_however_bands_are_chunked(tmp_path: Path) -> None:
+    path = _make_masked_bands(tmp_path)
+    expected = np.zeros((2, 20, 30), bool)
+    expected[:, :5] = expected[:, -3:] = True
+    for band in (1, 2):
+        array = geosr.open_raster(path, chunks={"band": band}, masked=True)
+        assert np.array_equal(np.isnan(array.values), expected)
+        assert np.array_equal(np.isnan(array[1].values), expected[1])
+    alone = geosr.open_raster(path, bands=[1], masked=True)
+    assert np.isnan(alone.values).sum() == 5 * 30
+
+
+def _make_masked_bands(folder: Path) -> Path:
+    """Two bands with masks of their own: the first rows of one, the last of the other."""
+    names = []
+    for band, gap in ((1, np.s_[:5]), (2, np.s_[-3:])):
+        path = scenes.make_plain(folder, f"{band}.tif", shape=(1, 20, 30), seed=band)
+        mask = np.full((20, 30), 255, "uint8")
+        mask[gap] = 0
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+        names.append(path.name)
+    source = '<SourceFilename relativeToVRT="1">{}</SourceFilename><SourceBand>{}</SourceBand>'
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{band}"><SimpleSource>{source.format(name, 1)}</SimpleSource>'
+        f'<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource>{source.format(name, "mask,1")}</SimpleSource>'
+        "</VRTRasterBand></MaskBand></VRTRasterBand>"
+        for band, name in enumerate(names, start=1)
+    )
+    vrt = folder / "masks.vrt"
+    vrt.write_text(f'<VRTDataset rasterXSize="30" rasterYSize="20">{bands}</VRTDataset>')
+    return vrt
+
+
+def _make_dates(folder: Path, **told: tuple[Any, Any]) -> list[Path]:
+    """Two dates of one place, of which a file's properties and tags tell one thing and another."""
+    paths = [scenes.make_plain(folder, f"S_{year}0101.tif", seed=year) for year in (2023, 2020)]
+    for number, path in enumerate(paths):
+        with rasterio.open(path, "r+") as file:
+            for key, values in told.items():
+                if key.isupper():
+                    file.update_tags(**{key: values[number]})
+                else:
+                    setattr(file, key, values[number])
+    return paths
+
+
+def test_each_date_keeps_its_own_scale_and_offset(tmp_path: Path) -> None:
+    paths = _make_dates(tmp_path, scales=((1e-4,) * 3,) * 2, offsets=((-0.1,) * 3, (0.0,) * 3), units=(("1",) * 3,) * 2)
+    cube = geosr.open_raster(paths)
+    assert cube.band_offset.values.tolist() == [[0.0] * 3, [-0.1] * 3]
+    assert cube.band_scale.values.tolist() == [[1e-4] * 3] * 2
+    assert not {"scale_factor", "add_offset"} & set(cube.attrs)
+    assert cube.attrs["units"] == "1"
+    for number, path in enumerate(reversed(paths)):
+        for pick in (number, [number]):
+            written = (
+                cube.isel(time=pick).geosr.upscale("nearest", 2).geosr.to_geotiff(tmp_path / "o.tif", overwrite=True)
+            )
+            with rasterio.open(written) as file, rasterio.open(path) as source:
+                assert (file.scales, file.offsets, file.units) == (source.scales, source.offsets, source.units)
+
+
+def test_of_tags_a_stack_has_those_that_agree_and_of_names_both(tmp_path: Path) -> None:
+    names = ("B02", "B03", "B04")
+    tags = {"CLOUDS": ("10", "80"), "LEVEL": ("2A", "2A")}
+    same = geosr.open_raster(_make_dates(tmp_path, descriptions=(names, names), **tags))
+    assert same.attrs["LEVEL"] == "2A"
+    assert "CLOUDS" not in same.attrs
+    assert same.attrs["long_name"] == names
+    assert same.band_name.dims == ("band",)
+    with pytest.warns(UserWarning, match="differ in sensor, in bands"):
+        turned = geosr.open_raster(_make_dates(tmp_path, descriptions=(names, names[::-1])))
+    assert turned.band_name.values.tolist() == [list(names[::-1]), list(names)]
+    assert "long_name" not in turned.attrs
+
+
+def test_a_stack_of_two_sensors_is_none_of_them(tmp_path: Path) -> None:
+    paths = _make_dates(tmp_path, PLATFORM=("Sentinel-2A", "Landsat-8"))
+    with pytest.warns(UserWarning, match="differ in sensor"):
+        cube = geosr.open_raster(paths)
+    assert sensor_of(cube, grid_of(cube)).sensor is None
+
+
+def test_files_that_differ_in_kind_are_no_stack(tmp_path: Path) -> None:
+    paths = _make_dates(tmp_path, descriptions=(("SCL", "B03", "B04"), ("B02", "B03", "B04")))
+    with pytest.raises(InputError, match="differ in which bands hold classes: "):
+        geosr.open_raster(paths)

@@ -125,3 +125,16 @@ def test_a_call_that_was_stopped_goes_on(tmp_path: Path) -> None:
 def test_a_name_that_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ends in"):
         cube().geosr.to_zarr(tmp_path / "o.tif")
+
+
+def test_what_is_told_of_each_day_is_in_the_store(tmp_path: Path, version: dict[str, str]) -> None:
+    days = ("time", "band")
+    array = cube().assign_coords(
+        band_scale=(days, [[1e-4] * 2] * 3),
+        band_offset=(days, [[0.0] * 2, [-0.1] * 2, [-0.1] * 2]),
+        band_name=(days, [["red", "nir"]] * 3),
+    )
+    found = xr.open_zarr(array.geosr.to_zarr(tmp_path / "o.zarr", co=version))["reflectance"]
+    assert found.dtype == "uint16"
+    for name in ("band_scale", "band_offset", "band_name"):
+        np.testing.assert_array_equal(found[name].values.astype(array[name].dtype), array[name].values)

@@ -22,7 +22,7 @@ Tags = dict[str, dict[str, str]]
 
 _DERIVED = re.compile(
     r"STATISTICS_|HISTO(GRAM|MIN|MAX|NUMBINS|BINVALUES|BINFUNCTION)$|OVR_RESAMPLING_ALG$"
-    r"|OVERVIEWS?(_ALGORITHM|_RESAMPLING)?$|TIFFTAG_(MIN|MAX)SAMPLEVALUE$|EXIF_Pixel[XY]Dimension$|GEOSR_"
+    r"|OVERVIEWS?(_ALGORITHM|_RESAMPLING)?$|TIFFTAG_(MIN|MAX)SAMPLEVALUE$|EXIF_Pixel[XY]Dimension$"
 )
 """Names of tags that told of the old pixels or the old grid."""
 
@@ -269,10 +269,17 @@ def _tags(pick: _Reader, band: int, trouble: list[str]) -> Tags:
             trouble.append(f"{_NOT_CARRIED[space]} can't be carried to the result")
             continue
         items = _items(pick, band, space)
-        kept = {key: value for key, value in items.items() if not _DERIVED.match(key)}
+        kept = {
+            key: value for key, value in items.items() if not (tells_of_old_pixels(key) or key.startswith("GEOSR_"))
+        }
         if kept:
             tags[space] = kept
     return tags
+
+
+def tells_of_old_pixels(key: str) -> bool:
+    """Whether a tag of this name is untrue of new pixels: statistics, and what belongs to the old grid."""
+    return bool(_DERIVED.match(key))
 
 
 def _items(pick: _Reader, band: int, space: str) -> dict[str, str]:

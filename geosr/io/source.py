@@ -49,6 +49,8 @@ class FileSource:
     """Per band, where bands differ and have to be brought to `common`; else empty."""
     common: float | None = None
     """The one number that stands for 'no data' in what comes back, where bands of the file differ."""
+    mask_bands: tuple[int, ...] = ()
+    """Bands whose masks are read, where they are others than `bands`."""
     area: Area | None = None
     """Area of interest, in pixels of the scene."""
 
@@ -92,9 +94,10 @@ class FileSource:
             return None
         if self.mask == "alpha":
             return dataset.read(self.alpha, window=there) > 0  # type: ignore[no-any-return]
+        bands = list(self.mask_bands or self.bands)
         if self.mask in ("dataset", "numbers"):
-            return dataset.read_masks(self.bands[0], window=there) > 0  # type: ignore[no-any-return]
-        return np.asarray((dataset.read_masks(list(self.bands), window=there) > 0).all(axis=0))
+            return dataset.read_masks(bands[0], window=there) > 0  # type: ignore[no-any-return]
+        return np.asarray((dataset.read_masks(bands, window=there) > 0).all(axis=0))
 
     def _there(self, window: Window) -> RasterioWindow:
         return RasterioWindow(window.col + self.window.col, window.row + self.window.row, window.width, window.height)

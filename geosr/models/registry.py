@@ -11,11 +11,11 @@ from pathlib import Path
 from geosr.errors import ModelError
 from geosr.models import shelf
 from geosr.models.card import Card
-from geosr.models.checkpoint import read_card
+from geosr.models.checkpoint import read_card, sha256
 from geosr.models.foreign import Foreign, find, is_foreign
 from geosr.models.own import TorchNetwork
 
-__all__ = ["Card", "Model", "TorchNetwork", "card", "locate", "names", "settled"]
+__all__ = ["Card", "Model", "TorchNetwork", "card", "digest", "locate", "names", "settled"]
 
 Model = str | TorchNetwork | Foreign
 """A model by name or path, a network of the caller's own, or one from elsewhere that has been looked at."""
@@ -97,6 +97,12 @@ def locate(model: Model, scale: int) -> Path | None:
     if model in CLASSICAL:
         return None
     return shelf.weights()[model, scale] if model in names() else Path(model)
+
+
+def digest(model: Model, scale: int) -> str | None:
+    """SHA-256 of the weights of a model at a scale; None for one that has none. Raises `ModelError` as `sha256`."""
+    path = locate(model, scale)
+    return None if path is None else sha256(path)
 
 
 def _card(model: str, scale: int | None) -> Card:

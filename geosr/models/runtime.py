@@ -170,7 +170,7 @@ def network_for(
         observation=observation,
         precision=precision if card.network else "float32",
         device=device,
-        sha256=None if path is None else sha256(path),
+        sha256=registry.digest(model, scale),
         project=project,
         rounding=rounding,
     )

@@ -118,6 +118,13 @@ def band_names(array: xr.DataArray) -> tuple[str, ...]:
     return (str(told),) if count == 1 and told else ("",) * count
 
 
+def band_colors(array: xr.DataArray) -> list[str]:
+    """The colour of each band, as rasterio names it; nothing where that isn't said."""
+    told = array.coords.get("band_color")
+    dim = band_dim(array)
+    return [] if told is None or told.dims != (() if dim is None else (dim,)) else np.atleast_1d(told.values).tolist()
+
+
 BY_BAND = {"scale_factor": "band_scale", "add_offset": "band_offset", "units": "band_unit"}
 """Attributes that a file may have band by band, and the coordinates along the bands that hold them then."""
 
@@ -221,9 +228,9 @@ def _crs(array: xr.DataArray, mapping: str | None, dims: tuple[str, str]) -> CRS
         if "grid_mapping_name" in attrs and not any(found):
             found.append(_from_cf(attrs))
     found += [array.attrs.get("crs"), *(array.coords[dim].attrs.get("crs") for dim in dims if dim in array.coords)]
-    for name in ("epsg", "proj:epsg"):  # stackstac
+    for name in ("epsg", "proj:epsg", "proj:code"):  # stackstac
         if name in array.coords and not array.coords[name].ndim:
-            found.append(int(array.coords[name].item()))
+            found.append(_code(array.coords[name].item()))
     for text in found:
         if text:
             try:
@@ -231,6 +238,14 @@ def _crs(array: xr.DataArray, mapping: str | None, dims: tuple[str, str]) -> CRS
             except Exception:  # pyproj refuses some that GDAL carries; the next may do
                 continue
     return None
+
+
+def _code(told: Any) -> Any:
+    """An EPSG number, also where it is told in floating point or as text; anything else as it is."""
+    try:
+        return int(told)
+    except (TypeError, ValueError):  # None, NaN, "EPSG:32631"
+        return told
 
 
 def _from_cf(attrs: dict[Any, Any]) -> Any:

@@ -21,19 +21,19 @@ from geosr.io.arrays import metadata_of
 from geosr.io.destination import check_name
 from geosr.io.encoder import EncodedTile, Encoder
 from geosr.io.layout import Format, Layout, Options, choose_core
-from geosr.io.metadata import Metadata
+from geosr.io.metadata import Metadata, tells_of_old_pixels
 from geosr.io.writer import TiffSink
 from geosr.models.threads import sole_threads
 from geosr.pipeline import cores, run
-from geosr.radiometry import Pixels
+from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import band_dim, band_names, by_band, grid_of
+from geosr.xarray.cf import band_colors, band_names, by_band, grid_of
 from geosr.xarray.lazy import UpscaleLayer
 from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
 
 Progress = Callable[[int, int], None]
 _LARGEST = 2048
-NOT_TAGS = {
+_NOT_TAGS = {
     "_FillValue",
     "missing_value",
     "nodata",
@@ -66,10 +66,12 @@ def to_geotiff(
     client its workers compute. Raises `InputError` and `PlaceError`.
     """
     grid = grid_of(array)
-    axes = axes_of(array, grid)
-    if any(array.shape[axis] != 1 for axis in axes.lead):
-        names = ", ".join(str(array.dims[axis]) for axis in axes.lead)
+    lead = [array.dims[axis] for axis in axes_of(array, grid).lead]
+    if any(array.sizes[dim] != 1 for dim in lead):
+        names = ", ".join(map(str, lead))
         raise InputError(f"a GeoTIFF holds bands, rows and columns; select one position along {names}")
+    array = array.squeeze(lead)
+    axes = axes_of(array, grid)
     target = Path(path)
     check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
     layout, plan = layout_of(array, "COG" if cog else "GTiff", co or {})
@@ -137,10 +139,16 @@ def _may_use_gpu(array: xr.DataArray) -> bool:
 
 
 def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
-    """Layout of an array's bands, rows and columns, and the tiles that it is written by."""
+    """Layout of an array's bands, rows and columns, and the tiles that it is written by.
+
+    Raises `InputError` for a type or an option that can't be written.
+    """
     grid, count = grid_of(array), len(band_names(array))
     options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
-    dtype = "uint8" if array.dtype == bool else str(array.dtype)
+    dtype = "uint8" if array.dtype == bool else array.dtype.name  # without the order of bytes
+    if dtype not in DTYPES:
+        known = ", ".join(DTYPES)
+        raise InputError(f"pixels of type {dtype} can't be written; make them one of {known} with .astype()")
     chunk = array.chunksizes[grid.dims[0]][0] if array.chunks else 1024
     wish = min(max(chunk, 256), _LARGEST)
     tile, block = choose_core(1, count, np.dtype(dtype).itemsize, 0, wish, options.block)
@@ -165,21 +173,17 @@ def _stored_nodata(array: xr.DataArray) -> float | None:
     return float("nan") if masked and nodata_of(array) is None else nodata_of(array)
 
 
-def _colors(array: xr.DataArray) -> list[str]:
-    """Of each band, as rasterio names them; nothing where that isn't said."""
-    told = array.coords.get("band_color")
-    dim = band_dim(array)
-    return [] if told is None or told.dims != (() if dim is None else (dim,)) else np.atleast_1d(told.values).tolist()
+def tags_of(array: xr.DataArray) -> dict[str, Any]:
+    """The attributes that are told in a file as they are: not those of pixels and their place, nor of old pixels."""
+    attributes = {str(key): value for key, value in array.attrs.items()}
+    return {key: value for key, value in attributes.items() if key not in _NOT_TAGS and not tells_of_old_pixels(key)}
 
 
 def metadata_from(array: xr.DataArray) -> Metadata:
     """What an array says of itself, for files. Raises `InputError` where it can't be said which band is meant."""
     grid, names = grid_of(array), band_names(array)
-    tags = {
-        key: str(value)
-        for key, value in array.attrs.items()
-        if key not in NOT_TAGS and isinstance(value, str | int | float)
-    }
+    single = (str, int, float, np.number, np.bool_)
+    tags = {key: str(value) for key, value in tags_of(array).items() if isinstance(value, single)}
     return metadata_of(
         len(names),
         wkt=None if grid.crs is None else grid.crs.to_wkt(),
@@ -189,6 +193,6 @@ def metadata_from(array: xr.DataArray) -> Metadata:
         units=[str(value or "") for value in by_band(array, "units", "")],
         scales=[float(value) for value in by_band(array, "scale_factor", 1.0)],
         offsets=[float(value) for value in by_band(array, "add_offset", 0.0)],
-        colors=_colors(array),
+        colors=band_colors(array),
         tags=tags,
     )

@@ -20,6 +20,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from numpy.typing import NDArray
 
+from geosr import __version__
 from geosr.errors import InputError
 from geosr.models.threads import sole_threads
 from geosr.pipeline import cores
@@ -67,7 +68,7 @@ def upscale_dask(array: da.Array, axes: Axes, recipe: Recipe) -> da.Array:
     """The upscaled array, lazy. Chunks along rows and columns are tiles, those along other axes stay."""
     if any(math.isnan(size) for sizes in array.chunks for size in sizes):
         raise InputError("the array's chunks have unknown sizes; call compute_chunk_sizes() first")
-    token = tokenize(array.name, axes, recipe)
+    token = tokenize(__version__, array.name, array.chunks, axes, recipe)
     layer = UpscaleLayer(f"geosr-upscale-{token}", array.name, array.chunks, axes, recipe)
     graph = HighLevelGraph.from_collections(layer.name, layer, dependencies=[array])  # type: ignore[list-item]
     meta = np.empty((0,) * array.ndim, recipe.radiometry.out_dtype)

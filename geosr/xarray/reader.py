@@ -42,7 +42,8 @@ def open_raster(
     Coordinates are the centres of pixels; CRS and transform stand in `spatial_ref`, nodata, scale and offset in the
     attributes `_FillValue`, `scale_factor` and `add_offset`, and names of bands in `long_name`, as rioxarray has them.
     Scales, offsets and units that differ by band, and colours, are coordinates: `band_scale`, `band_offset`,
-    `band_unit`, `band_color`.
+    `band_unit`, `band_color`. Where files of a list differ in them, or in `band_name`, these run along (time, band);
+    attributes of a list are those that all its files have.
     Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels, unless a mask says
     more than nodata does: masks, palettes, control points and RPCs have no place in a DataArray, and a warning says so.
 
@@ -58,7 +59,8 @@ def open_raster(
     masked
         NaN in place of nodata and of what a mask calls invalid, in floating point; nodata goes to the encoding.
 
-    Raises `InputError` for what can't be read, and for files of a list that don't share one grid.
+    Raises `InputError` for what can't be read, and for files of a list that differ in grid, number of bands, type,
+    nodata or which bands hold classes. Where they differ in sensor, a warning says so.
     """
     if not isinstance(path, (str, Path)):
         return _open_stack(list(path), chunks, bands, masked)
@@ -86,7 +88,8 @@ class FileArray:
         if not (bands and rows and cols):
             return np.empty((len(bands), len(rows), len(cols)), self.dtype)
         b0, b1 = bands.start, bands.stop
-        picked = replace(self.source, bands=self.source.bands[b0:b1], nodata=self.source.nodata[b0:b1])
+        every = self.source.bands  # whichever are read, a pixel that is masked in one counts as no data in all
+        picked = replace(self.source, bands=every[b0:b1], nodata=self.source.nodata[b0:b1], mask_bands=every)
         pixels = picked.pixels(Window(rows.start, cols.start, len(rows), len(cols)))
         if self.gaps is None:
             return pixels.stored
@@ -117,8 +120,8 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     if chunks is None:
         data: Any = source[(slice(None),) * 3]
     else:
-        name = f"geosr-open-{tokenize(scene.identity, scene.source, masked)}"
         sizes = _sizes(scene, chunks)
+        name = f"geosr-open-{tokenize(scene.identity, scene.source, masked, sizes)}"
         data = da.from_array(
             source, sizes, name=name, asarray=False, fancy=False, inline_array=True, meta=np.empty((0,) * 3, dtype)
         )
@@ -126,12 +129,13 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     crs = None if scene.geobox.crs is None else CRS(scene.crs.to_wkt() if scene.crs else scene.geobox.crs)
     grid = Grid(("y", "x"), scene.shape, scene.transform if georeferenced else None, crs, "spatial_ref")
     coords = {"band": ("band", np.array(scene.bands)), **grid.coordinates()}
-    if any(scene.metadata.descriptions):
-        coords["band_name"] = ("band", [name or "" for name in scene.metadata.descriptions])
-    coords |= {BY_BAND[key]: ("band", list(values)) for key, values in _by_band(scene).items() if len(set(values)) > 1}
-    colors = [color.name for color in scene.metadata.colors]
-    if set(colors) - {"gray", "undefined", "palette"}:
-        coords["band_color"] = ("band", colors)
+    told = _told_of_bands(scene)
+    wanted = {BY_BAND[key] for key, values in _by_band(scene).items() if len(set(values)) > 1}
+    if any(told["band_name"]):
+        wanted.add("band_name")
+    if set(told["band_color"]) - {"gray", "undefined", "palette"}:
+        wanted.add("band_color")
+    coords |= {name: ("band", values) for name, values in told.items() if name in wanted}
     if any(scene.exact):
         coords["geosr_exact"] = ("band", list(scene.exact))
     if crs is not None or georeferenced:
@@ -180,6 +184,13 @@ def _by_band(scene: Scene) -> dict[str, tuple[Any, ...]]:
     return {"scale_factor": scene.scales, "add_offset": scene.offsets, "units": units}
 
 
+def _told_of_bands(scene: Scene) -> dict[str, list[Any]]:
+    """All that a file tells of each band, by the name of the coordinate that may hold it."""
+    names = [name or "" for name in scene.metadata.descriptions]
+    numbers = {BY_BAND[key]: list(values) for key, values in _by_band(scene).items()}
+    return {"band_name": names, "band_color": [color.name for color in scene.metadata.colors]} | numbers
+
+
 def _sizes(scene: Scene, chunks: Any) -> tuple[tuple[int, ...], ...]:
     count, (height, width) = len(scene.bands), scene.shape
     band = 1 if scene.interleave == "band" else count
@@ -213,21 +224,60 @@ def _open_stack(
     if not paths:
         raise InputError("there is no file in the list")
     scenes = [open_scene(path, bands=bands) for path in paths]
-    first = scenes[0]
     for scene in scenes[1:]:
-        if (scene.shape, scene.transform, scene.crs) != (first.shape, first.transform, first.crs):
-            raise InputError(f"{scene.name} and {first.name} are not on one grid; bring them there first")
-        if (len(scene.bands), scene.dtype, str(scene.nodata)) != (len(first.bands), first.dtype, str(first.nodata)):
-            raise InputError(f"{scene.name} and {first.name} differ in bands, type or nodata")
+        _check_alike(scene, scenes[0])
     times = [_time(scene) for scene in scenes]
     stack = [_open_one(scene, chunks, masked) for scene in scenes]
     joined = xr.concat(
         [array.drop_attrs(deep=False) for array in stack], "time", coords="minimal", compat="override", join="override"
     )
-    joined.attrs, joined.encoding = stack[0].attrs, stack[0].encoding
+    differing = _differing(scenes)
+    joined = joined.assign_coords(differing)
+    shared = _shared([array.attrs for array in stack])
+    joined.attrs = {key: value for key, value in shared.items() if BY_BAND.get(key) not in differing}
+    joined.encoding = stack[0].encoding
+    if len({(each.sensor.sensor, each.sensor.bands, each.sensor.zero, each.names) for each in scenes}) > 1:
+        warnings.warn(_SENSORS, stacklevel=3)
+        del joined.encoding["source"]  # a name that tells of the first file's sensor
     if all(times):
         joined = joined.assign_coords(time=np.array(times, "datetime64[ns]")).sortby("time")
     return joined
+
+
+_SENSORS = (
+    "the files differ in sensor, in bands or in the number that stands for no light: together they count as what their "
+    "tags and names of bands agree on; open each by itself where its own blur and noise matter"
+)
+
+
+def _check_alike(scene: Scene, first: Scene) -> None:
+    """Raise `InputError` where two files can't be one array."""
+    if (scene.shape, scene.transform, scene.crs) != (first.shape, first.transform, first.crs):
+        raise InputError(f"{scene.name} and {first.name} are not on one grid; bring them there first")
+    for what, one, other in (
+        ("number of bands", len(scene.bands), len(first.bands)),
+        ("type", scene.dtype, first.dtype),
+        ("nodata", scene.nodata, first.nodata),
+        ("which bands hold classes", scene.exact, first.exact),
+    ):
+        if str(one) != str(other):  # as text, NaN is NaN
+            raise InputError(f"{scene.name} and {first.name} differ in {what}: {one} and {other}; open each by itself")
+
+
+def _differing(scenes: Sequence[Scene]) -> dict[str, tuple[tuple[str, str], list[list[Any]]]]:
+    """Coordinates (time, band) of what files tell differently of their bands."""
+    told = [_told_of_bands(scene) for scene in scenes]
+    names = {name for name in told[0] if any(each[name] != told[0][name] for each in told)}
+    calibration = {BY_BAND["scale_factor"], BY_BAND["add_offset"]}
+    if names & calibration:
+        names |= calibration  # readers would apply an attribute for the one without the other
+    return {name: (("time", "band"), [each[name] for each in told]) for name in names}
+
+
+def _shared(attributes: Sequence[dict[Any, Any]]) -> dict[Any, Any]:
+    """The attributes that are the same in all."""
+    first, *others = attributes
+    return {key: value for key, value in first.items() if all(repr(each.get(key)) == repr(value) for each in others)}
 
 
 def _time(scene: Scene) -> str | None:

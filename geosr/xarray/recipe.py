@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.errors import ModelError
 from geosr.io.scene import spread_windows
-from geosr.models.registry import Model, card
+from geosr.models.registry import Model, card, digest
 from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
 from geosr.models.threads import sole_threads
 from geosr.observing import levels_of, observe_pixels
@@ -28,9 +29,11 @@ Level = float | tuple[float, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything but the pixels; a value that pickles small. Making one reads no weights."""
+    """Everything but the pixels; a value that pickles small. Making one loads no network."""
 
     model: Model
+    weights: str | None
+    """Digest of the model's weights; None for one that has none."""
     scale: int
     shape: tuple[int, int]
     """Rows and columns of the source."""
@@ -100,7 +103,10 @@ class Recipe:
         return replace(seen, noise=(0.0,) * count, colors=self.colors, levels=levels)
 
     def settle(self) -> Settled:
-        """The recipe with its plan; loads the network, once a process. Raises `ModelError` or `PlaceError`."""
+        """The recipe with its plan; loads the network, once a process.
+
+        Raises `ModelError`, also where the weights have changed since the recipe was made, or `PlaceError`.
+        """
         return _settle(self)
 
 
@@ -146,6 +152,8 @@ def _stored(tile: Tile, pixels: Pixels) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _settle(recipe: Recipe) -> Settled:
+    if digest(recipe.model, recipe.scale) != recipe.weights:
+        raise ModelError(f"the weights of {recipe.model} have changed since `upscale` was called; call it again")
     network = network_for(
         recipe.model,
         recipe.scale,

@@ -16,11 +16,11 @@ from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
 from geosr.models.foreign import Foreign
 from geosr.models.foreign.bands import check_chunks
-from geosr.models.registry import Model, card, settled
+from geosr.models.registry import Model, card, digest, settled
 from geosr.models.runtime import Precision
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
-from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
+from geosr.xarray.cf import Grid, band_colors, band_dim, band_names, grid_of
 from geosr.xarray.lazy import Axes
 from geosr.xarray.recipe import Level, Recipe
 
@@ -48,7 +48,7 @@ def recipe_of(
     precision: Precision,
     project: bool | None,
 ) -> Recipe:
-    """The recipe for an array, checked: no pixel and no weights are read.
+    """The recipe for an array, checked: no pixel is read and no network loaded; of weights there is only a digest.
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
@@ -60,7 +60,7 @@ def recipe_of(
     stored = "uint8" if array.dtype == bool else str(array.dtype)
     exact = exact_bands(array)
     sensor = sensor_of(array, grid)
-    names = colors(sensor, band_names(array), exact)
+    names = colors(sensor, band_names(array), exact, band_colors(array))
     _check_chunks(model, exact, names, array, axes_of(array, grid).band)
     count = len(exact)
     if nodata is not None and possible_nodata(nodata, stored) is None:
@@ -69,6 +69,7 @@ def recipe_of(
     others = array.size // math.prod(grid.shape)
     recipe = Recipe(
         model=model,
+        weights=digest(model, scale),
         scale=scale,
         shape=grid.shape,
         core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
@@ -115,11 +116,16 @@ def nodata_of(array: xr.DataArray) -> float | None:
     told = [array.attrs.get(key) for key in ("_FillValue", "missing_value", "nodata")]
     if array.dtype.kind in "iu":
         told.append(array.encoding.get("_FillValue"))
-    value = next((each for each in told if each is not None), None)
-    if value is None or array.dtype == bool:
+    numbers = [number for each in told if (number := _number(each)) is not None]
+    return possible_nodata(numbers[0], str(array.dtype)) if numbers and array.dtype != bool else None
+
+
+def _number(told: Any) -> float | None:
+    """The number that an attribute holds, the first of several; None where it holds none, such as "none" or ""."""
+    try:
+        return float(np.ravel(told)[0])
+    except (TypeError, ValueError, IndexError):
         return None
-    value = np.ravel(value)[0]
-    return possible_nodata(float(value), str(array.dtype))
 
 
 def exact_bands(array: xr.DataArray) -> tuple[bool, ...]:

@@ -27,7 +27,7 @@ from geosr.pipeline import cores, run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import Grid, band_dim, grid_of
-from geosr.xarray.export import NOT_TAGS, Progress, computed_where, layout_of, metadata_from
+from geosr.xarray.export import Progress, computed_where, layout_of, metadata_from, tags_of
 
 
 def to_zarr(
@@ -119,7 +119,7 @@ def _contents(array: xr.DataArray, grid: Grid, layout: Layout) -> Contents:
         metadata=metadata_from(array),
         name=str(array.name or "data").replace("/", "_"),
         coordinates=tuple(_coordinates(array, grid)),
-        attributes={str(key): _plain(value) for key, value in array.attrs.items() if key not in NOT_TAGS},
+        attributes={key: _plain(value) for key, value in tags_of(array).items()},
     )
 
 
