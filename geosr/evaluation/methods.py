@@ -11,6 +11,7 @@ from torch import Tensor
 from geosr.evaluation.protocol import Floats, Method, Observation
 from geosr.models.backprojection import backproject
 from geosr.models.classical import upsample
+from geosr.models.registry import card
 from geosr.models.runtime import network_for
 from geosr.models.trial import up
 from geosr.sensors import Observation as Seen
@@ -28,15 +29,17 @@ def back_projection(seen: Observation) -> Floats:
 
 
 def of_model(model: str, scale: int, device: str = "auto") -> Method:
-    """A model by name or path, in float32, with a mirrored halo: the scene's edge is treated as in use.
+    """A model by name or path, with a mirrored halo: the scene's edge is treated as in use.
 
-    Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit.
+    A generative model is projected, as it always is; the others are judged for what they know by themselves. Raises
+    `ModelError` for an unknown model, a scale that it can't do or weights that don't fit.
     """
-    network_for(model, scale, Seen((0.25,), (0.0,)), device=device, precision="float32")  # loads it, once
+    project = card(model, scale).generative
+    network_for(model, scale, Seen((0.25,), (0.0,)), device=device)  # loads it, once
 
     def run(seen: Observation) -> Floats:
         told = Seen((seen.mtf,) * len(seen.bands), tuple(map(float, seen.noise)))
-        network = network_for(model, scale, told, device=device, precision="float32")
+        network = network_for(model, scale, told, device=device, project=project)
         step = network.multiple
         halo = up(network.halo, step)
         height, width = seen.bands.shape[1:]
