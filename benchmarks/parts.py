@@ -38,12 +38,12 @@ def planned(scene: str) -> Run:
 
 
 def sampled(run: Run) -> list[Tile]:
-    """Some tiles, and by how much their cost has to be multiplied: by pixels, since the last row may be smaller."""
+    """Some of the tiles."""
     return list(run.plan)[::EVERY]
 
 
 def share(run: Run, tiles: list[Tile]) -> float:
-    """By how much the cost of `tiles` is to be multiplied to stand for all."""
+    """By how much the cost of `tiles` is to be multiplied to stand for all, by pixels: the last are smaller."""
     return run.plan.height * run.plan.width / sum(tile.core.size for tile in tiles)
 
 

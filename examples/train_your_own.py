@@ -24,6 +24,8 @@ def main(folder: str, minutes: float = 14.0, out: str = "runs/your_own") -> tupl
     patterns = tuple(kind for kind in KINDS if any(Path(folder).glob(kind)))
     recipe = Recipe(scale=2, out=out, minutes=minutes, steps=4000, data=Data(train=(Group(patterns),), root=folder))
     trained = train(recipe)
+    if "validation" not in trained.card:
+        raise SystemExit("nothing could be kept apart to judge by: the rasters are too small, or have too many gaps")
     gain, low, high = trained.card["validation"]["over_bicubic"]
     print(
         f"{gain:+.2f} [{low:+.2f}, {high:+.2f}] dB over bicubic on {len(trained.card['validation']['places'])} places"

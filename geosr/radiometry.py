@@ -6,6 +6,7 @@ offset stay metadata, and nothing is divided, shifted or clipped on the way in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,7 @@ class Radiometry:
         if np.dtype(self.dtype).kind == "f":
             valid &= np.isfinite(pixels.stored)
         for band, stored, value in zip(valid, pixels.stored, self.nodata, strict=True):
-            if value is not None and (number := _as_stored(value, self.dtype)) is not None:
+            if value is not None and (number := as_stored(value, self.dtype)) is not None:
                 band &= stored != number
         if np.dtype(self.dtype).kind == "f":
             _check_size(pixels.stored, valid)
@@ -92,7 +93,7 @@ class Radiometry:
             target = out[start : start + _ROWS]
             self._encode_strip(strip, target)
             if (nodata := self.nodata[band]) is not None:
-                _step_off(target, _as_stored(nodata, self.out_dtype))
+                step_off(target, as_stored(nodata, self.out_dtype))
 
     def _encode_strip(self, values: NDArray[np.floating], out: NDArray[np.generic]) -> None:
         low, high = values.min(), values.max()
@@ -156,17 +157,29 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-def _as_stored(value: float, dtype: str) -> Any:
-    """Nodata as the file's pixels hold it: a float32 file's -3.4e38 is not the float64 of the same digits."""
+def as_stored(value: float | None, dtype: str) -> Any:
+    """Nodata as pixels of a type hold it: a float32 file's -3.4e38 is not the float64 of the same digits.
+
+    None where there is none, or no pixel can equal it.
+    """
     kind = np.dtype(dtype)
+    if value is None:
+        return None
     if kind.kind == "f":
-        return kind.type(value)
+        with np.errstate(over="ignore"):
+            return kind.type(value)
     least, most = _limits(kind)
-    return kind.type(value) if least <= value <= most and float(value).is_integer() else None  # None equals no pixel
+    return kind.type(value) if least <= value <= most and float(value).is_integer() else None
 
 
-def _step_off(out: NDArray[Any], nodata: Any) -> None:
-    hit = out == nodata
+def same_number(one: float | None, other: float | None) -> bool:
+    """Whether two nodata numbers are the same: both none, both NaN, or equal."""
+    return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
+
+
+def step_off(out: NDArray[Any], nodata: Any, where: NDArray[np.bool_] | None = None) -> None:
+    """Move what would read as nodata by one count, in place; only `where` that is given."""
+    hit = out == nodata if where is None else (out == nodata) & where
     if not np.any(hit):
         return
     if out.dtype.kind == "f":

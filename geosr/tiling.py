@@ -83,15 +83,6 @@ class TilePlan(Sequence[Tile]):
     def __iter__(self) -> Iterator[Tile]:
         return (self._tile(index) for index in range(len(self)))
 
-    def at(self, row: int, col: int) -> Tile:
-        """The tile whose core holds the source pixel at `row`, `col`.
-
-        Cores partition the scene, so there is exactly one. Raises `IndexError` outside the scene.
-        """
-        if not (0 <= row < self.height and 0 <= col < self.width):
-            raise IndexError(f"pixel ({row}, {col}) of a scene of {self.height} x {self.width} pixels")
-        return self._tile(row // self.core * self.shape[1] + col // self.core)
-
     def over(self, touches: Callable[[Window], bool]) -> list[Tile]:
         """The tiles whose core `touches` accepts, such as those that meet a polygon."""
         return [tile for tile in self if touches(tile.core)]

@@ -1,1 +1,1 @@
-"""."""
+"""How good a model is: metrics, the protocol that cards quote, and reports."""

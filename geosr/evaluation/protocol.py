@@ -81,7 +81,7 @@ Measure = Callable[[Floats, Floats, float], float]
 
 
 def load_scenes(path: str | Path, side: int | None = None) -> list[Scene]:
-    """The scenes of an archive that `scripts/prepare_planes.py` wrote, bands of one file and size together.
+    """The scenes of an archive that `scripts/prepare_planes.py` wrote; bands of one file, of one size, are one.
 
     With `side` only the middle of each, so many pixels high and wide: what a slow model can be judged on.
     """

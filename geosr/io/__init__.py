@@ -1,1 +1,1 @@
-"""."""
+"""Raster files: what they hold and say, and how results are written."""

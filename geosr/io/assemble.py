@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from geosr.errors import InputError
 from geosr.io import tiff
 from geosr.io.journal import let_go, write_at
-from geosr.io.layout import Layout
+from geosr.io.layout import CLASSIC_LIMIT, Layout
 from geosr.io.outflow import Outflow, outflow
 
-_CLASSIC_LIMIT = 2**32 - 2**16
 _SAFE_LIMIT = 2**31
 
 _GHOST = (
@@ -69,7 +68,7 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
     data = sum(int(counts.sum()) + 8 * int(np.count_nonzero(counts)) for counts in blocks.counts)
     big = _is_big(layout, _cog_start(directories, blocks, ghost, False) + data)
     moved = _moved(blocks, _cog_order(layout, blocks), _cog_start(directories, blocks, ghost, big))
-    first = _even(tiff.header_size(big) + len(ghost))
+    first = tiff.even(tiff.header_size(big) + len(ghost))
     with outflow(path) as out:
         out.put((tiff.header(big, first) + ghost).ljust(first, b"\0"))
         out.put(tiff.pack(_chain(directories, moved, big), first, big))
@@ -108,7 +107,7 @@ def _moved(blocks: Blocks, order: Iterator[tuple[int, int]], start: int) -> Bloc
 
 
 def _cog_start(directories: Sequence[tiff.Directory], blocks: Blocks, ghost: bytes, big: bool) -> int:
-    head = _even(tiff.header_size(big) + len(ghost))
+    head = tiff.even(tiff.header_size(big) + len(ghost))
     return head + tiff.directories_size(_chain(directories, blocks, big), big)
 
 
@@ -131,11 +130,7 @@ def _masks_follow_blocks(layout: Layout) -> bool:
 
 def _is_big(layout: Layout, size: int) -> bool:
     wish = layout.options.bigtiff
-    if wish == "NO" and size > _CLASSIC_LIMIT:
+    if wish == "NO" and size > CLASSIC_LIMIT:
         raise InputError("BIGTIFF=NO can't hold this result (4 GB at most); leave it out")
     safer = wish == "IF_SAFER" and layout.raw_size > _SAFE_LIMIT
-    return wish == "YES" or safer or size > _CLASSIC_LIMIT
-
-
-def _even(size: int) -> int:
-    return size + size % 2
+    return wish == "YES" or safer or size > CLASSIC_LIMIT

@@ -14,7 +14,7 @@ from geosr.io.overviews import Image, halve
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 
-_BLOCK = np.dtype([("slot", "u1"), ("index", "<u4"), ("size", "<u4")])
+CODED_BLOCK = np.dtype([("slot", "u1"), ("index", "<u4"), ("size", "<u4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,6 @@ def only_wanted(pixels: Pixels, layout: Layout) -> Image:
 
 
 def _encoded(place: tuple[int, int], coded: list[tuple[int, int, bytes]], rest: bytes) -> EncodedTile:
-    blocks = np.array([(slot, index, len(data)) for slot, index, data in coded], _BLOCK)
+    blocks = np.array([(slot, index, len(data)) for slot, index, data in coded], CODED_BLOCK)
     data = b"".join(data for _, _, data in coded)
     return EncodedTile(place, blocks, data, crc32(data), rest)

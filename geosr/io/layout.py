@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from geosr.errors import InputError
+from geosr.radiometry import as_stored
 from geosr.window import Window
 
 Interleave = Literal["pixel", "band"]
@@ -20,7 +21,7 @@ _LEVELS = {"deflate": (1, 9, 1), "zstd": (1, 22, 1), "lzw": (1, 1, 1), "none": (
 _ZARR_LEVELS = (1, 9, 1)
 """Of each codec in a Zarr store, where Blosc counts them."""
 
-_CLASSIC_LIMIT = 2**32 - 2**16
+CLASSIC_LIMIT = 2**32 - 2**16
 _PIXEL_INTERLEAVED = 4
 """More bands than this are stored one after the other unless told otherwise."""
 
@@ -119,7 +120,7 @@ class Layout:
             raise ValueError(f"a tile of {self.tile} is not {self.block} times a power of two, or that not of 16")
         if self.part(0).blocks >= 2**32:
             raise InputError(f"a result of {self.width} x {self.height} pixels has more blocks than a file can count")
-        if self.options.bigtiff == "NO" and self.raw_size * 4 // 3 > _CLASSIC_LIMIT:
+        if self.options.bigtiff == "NO" and self.raw_size * 4 // 3 > CLASSIC_LIMIT:
             raise InputError("BIGTIFF=NO can't hold a result this large (4 GB at most); leave it out")
 
     @property
@@ -139,13 +140,13 @@ class Layout:
 
     def missing(self, band: int) -> np.generic | None:
         """Nodata of a band as its pixels hold it; None where there is none, or the dtype can't hold it."""
-        return _as_stored(self.nodata[band], self.dtype)
+        return as_stored(self.nodata[band], self.dtype)  # type: ignore[no-any-return]
 
     @property
     def absent(self) -> np.generic | None:
         """What pixels of a block read as that was left out; None where that can't be relied on."""
         if all(value is None for value in self.nodata):
-            return _as_stored(0, self.dtype)
+            return as_stored(0, self.dtype)  # type: ignore[no-any-return]
         same = len({str(value) for value in self.nodata}) == 1
         return self.missing(0) if same else None
 
@@ -257,16 +258,6 @@ def _core_for_block(scale: int, wish: int, block: int) -> int:
 def _check_block(block: int) -> None:
     if block < 16 or block % 16 or block > 4096:
         raise InputError(f"BLOCKSIZE={block} is not a multiple of 16 from 16 to 4096; 256 and 512 are usual")
-
-
-def _as_stored(value: float | None, dtype: str) -> np.generic | None:
-    kind = np.dtype(dtype)
-    if value is None:
-        return None
-    if kind.kind != "f" and not (float(value).is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max):
-        return None
-    with np.errstate(over="ignore"):
-        return kind.type(value)  # type: ignore[no-any-return]
 
 
 def _halved(side: int, times: int) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.layout import Layout
+from geosr.radiometry import step_off
 
 _STRIP = 2**16
 """Pixels averaged at a time: they stay in the processor's cache for all the passes over them."""
@@ -33,7 +34,8 @@ def halve(image: Image, layout: Layout) -> Image:
     """The same ground with half the pixels each way, rounded up.
 
     A pixel is valid where one of its four is. Where a band has none, it holds nodata, or else what its upper left one
-    holds. An average that would read as nodata moves by one count.
+    holds. An average that would read as nodata moves by one count. Bands that are not averaged take the upper left
+    pixel, or the first that the mask calls valid.
     """
     even = _even(image)
     bands, height, width = even.stored.shape
@@ -139,7 +141,7 @@ def _halve_band(
         else:
             known = _average_valid(rows, valid, missing, target)
         if missing is not None:
-            _step_off(target, missing, known)
+            step_off(target, missing, known)
 
 
 def _valid(rows: NDArray[Any], mask: NDArray[np.bool_] | None, missing: Any) -> NDArray[np.bool_] | None:
@@ -217,16 +219,3 @@ def _any(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     rows = mask[0::2] | mask[1::2]
     valid: NDArray[np.bool_] = rows[:, 0::2] | rows[:, 1::2]
     return valid
-
-
-def _step_off(out: NDArray[Any], missing: Any, known: NDArray[np.bool_] | None) -> None:
-    hit = out == missing
-    if known is not None:
-        hit &= known
-    if not hit.any():
-        return
-    if out.dtype.kind == "f":
-        towards = out.dtype.type(1 if missing == 0 else 0)
-        out[hit] = np.nextafter(missing, towards)
-    else:
-        out[hit] = int(missing) + (1 if int(missing) < np.iinfo(out.dtype).max else -1)

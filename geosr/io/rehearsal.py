@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ from rasterio.io import MemoryFile
 
 from geosr.io.environment import GdalError, quietly, reason
 from geosr.io.metadata import Metadata
+from geosr.radiometry import same_number
 from geosr.window import Window
 
 
@@ -41,7 +41,7 @@ def _differences(wanted: Metadata, kept: Metadata) -> Iterator[str]:
         yield f"{len(wanted.gcps) - len(kept.gcps)} of {len(wanted.gcps)} control points are lost"
     if wanted.rpcs is not None and kept.rpcs is None:
         yield "the RPCs are lost"
-    if not _alike(wanted.nodata, kept.nodata):
+    if not same_number(wanted.nodata, kept.nodata):
         yield f"nodata {wanted.nodata} can't be held by {len(wanted.colors)} bands of this type"
     for name in ("scales", "offsets", "units", "descriptions", "colors", "colormaps"):
         if _plain(getattr(wanted, name)) != _plain(getattr(kept, name)):
@@ -60,10 +60,6 @@ def _lost_tags(where: str, wanted: dict[str, dict[str, str]], kept: dict[str, di
 
 _OURS = re.compile(r"GEOSR_|AREA_OR_POINT$|TIFFTAG_RESOLUTIONUNIT$")
 """Tags that GDAL writes in words of its own, or that are read back as ours and not the scene's."""
-
-
-def _alike(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
 
 
 def _plain(values: tuple[object, ...]) -> list[object]:

@@ -21,7 +21,7 @@ from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
 from geosr.io.source import FileSource, MaskKind
-from geosr.radiometry import widened
+from geosr.radiometry import same_number, widened
 from geosr.sensors import SensorGuess, identify
 from geosr.window import Window
 
@@ -228,7 +228,7 @@ def _pixel_size(metadata: Metadata) -> float | None:
 def _one_nodata(scene: Scene) -> Scene:
     """A GeoTIFF holds one nodata number: where bands differ, the source brings them to one while reading."""
     known = [value for value in scene.nodata if value is not None]
-    if not known or all(_same(value, known[0]) for value in scene.nodata):
+    if not known or all(same_number(value, known[0]) for value in scene.nodata):
         return replace(scene, metadata=replace(scene.metadata, nodata=scene.nodata[0]))
     common = next((value for value in known if not math.isnan(value)), known[0])
     # Classes and alpha are carried bit for bit, whatever number they meet.
@@ -244,10 +244,6 @@ def _one_nodata(scene: Scene) -> Scene:
             f"bands differ in nodata ({shown}) and a GeoTIFF holds one number: the result uses {common:g} in all bands",
         ),
     )
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
 
 
 def _remarks(dataset: DatasetReader, scene: Scene) -> list[str]:

@@ -133,7 +133,7 @@ def _long(value: int) -> Tag:
 def _size(directory: Directory, big: bool) -> int:
     count, entry, inline = (8, 20, 8) if big else (2, 12, 4)
     fixed = count + entry * len(directory) + inline
-    return _even(fixed) + sum(_even(len(tag.data)) for tag in directory.values() if len(tag.data) > inline)
+    return even(fixed) + sum(even(len(tag.data)) for tag in directory.values() if len(tag.data) > inline)
 
 
 def _pack_one(directory: Directory, at: int, follows: int, big: bool) -> bytes:
@@ -141,17 +141,18 @@ def _pack_one(directory: Directory, at: int, follows: int, big: bool) -> bytes:
     word = "Q" if big else "I"
     entries = bytearray(struct.pack("<Q" if big else "<H", len(directory)))
     values = bytearray()
-    start = at + _even(len(entries) + (20 if big else 12) * len(directory) + inline)
+    start = at + even(len(entries) + (20 if big else 12) * len(directory) + inline)
     for number, tag in sorted(directory.items()):
         entries += struct.pack("<HH" + word, number, tag.kind, tag.count)
         if len(tag.data) <= inline:
             entries += tag.data.ljust(inline, b"\0")
             continue
         entries += struct.pack("<" + word, start + len(values))
-        values += tag.data.ljust(_even(len(tag.data)), b"\0")
+        values += tag.data.ljust(even(len(tag.data)), b"\0")
     entries += struct.pack("<" + word, follows)
-    return bytes(entries.ljust(_even(len(entries)), b"\0") + values)
+    return bytes(entries.ljust(even(len(entries)), b"\0") + values)
 
 
-def _even(size: int) -> int:
+def even(size: int) -> int:
+    """The next even number of bytes: values in a TIFF begin at one."""
     return size + size % 2

@@ -21,7 +21,7 @@ from rasterio.io import DatasetWriter
 from geosr.errors import InputError
 from geosr.io.assemble import Blocks, write_cog, write_gtiff
 from geosr.io.codec import crc32
-from geosr.io.encoder import EncodedTile, Encoder, encode_image, unpack_image
+from geosr.io.encoder import CODED_BLOCK, EncodedTile, Encoder, encode_image, unpack_image
 from geosr.io.fingerprint import differs, fingerprint_of
 from geosr.io.journal import BEHIND, Journal, Record, let_go, write_at
 from geosr.io.layout import Layout
@@ -33,7 +33,6 @@ from geosr.tiling import Tile
 _TILE, _SYNCED = 1, 2
 _ENTRY = struct.Struct("<QIIQQIII")
 """Tile, its row and column among tiles, where its data lies, bytes of data, their CRC, blocks, bytes of rest."""
-_BLOCK = np.dtype([("slot", "u1"), ("index", "<u4"), ("size", "<u4")])
 _DATA_START = 16
 _SYNC_BYTES = 256 * 2**20
 """So often the disk is waited for: a power cut costs at most this much, a killed process nothing."""
@@ -190,7 +189,7 @@ class TiffSink:
     def _recall(self, record: Record) -> None:
         head = record.payload[: _ENTRY.size]
         count = _ENTRY.unpack(head)[6]
-        self._remember(head, np.frombuffer(record.payload, _BLOCK, count, _ENTRY.size), record.start)
+        self._remember(head, np.frombuffer(record.payload, CODED_BLOCK, count, _ENTRY.size), record.start)
 
     def _remember(self, head: bytes, blocks: np.ndarray[Any, Any], record: int) -> None:
         index, row, col, start, length, _, count, rest = _ENTRY.unpack(head)
@@ -198,7 +197,7 @@ class TiffSink:
         self._end = start + length
         self._done[index] = (row, col)
         if rest:
-            self._rests[row, col] = (record + _ENTRY.size + count * _BLOCK.itemsize, rest)
+            self._rests[row, col] = (record + _ENTRY.size + count * CODED_BLOCK.itemsize, rest)
 
     def _sync(self) -> None:
         os.fsync(self._data)
@@ -224,7 +223,7 @@ class TiffSink:
             nonlocal end
             for slot, index, data in encode_image(self.layout, level, row, col, image):
                 write_at(self._data, data, end)
-                self._blocks.put(np.array([(slot, index, len(data))], _BLOCK), end)
+                self._blocks.put(np.array([(slot, index, len(data))], CODED_BLOCK), end)
                 end += len(data)
 
         if first <= self.layout.levels:

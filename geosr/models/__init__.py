@@ -1,1 +1,1 @@
-"""Models: the only room that imports torch, and it does so on first use."""
+"""Models: kernels, networks and what runs them. torch is imported on first use."""
