@@ -201,7 +201,7 @@ def _observed(
     told = card.conditioned or is_projected(project, model, card, known_bands(scene.sensor, mtf, scene.exact))
     seen, notes = observe(scene, mtf, snr, sample=told)
     seen, about = with_levels(seen, scene, card)
-    if not isinstance(model, str) and Radiometry(scene.dtype, scene.dtype, scene.nodata).working.itemsize > 4:
+    if not isinstance(model, str) and scene.radiometry.working.itemsize > 4:
         about = (*about, f"{card.title} computes in float32, which keeps 7 digits of {scene.dtype}")
     return seen, (*(notes if told else ()), *about), is_projected(project, model, card, seen.blurred(scene.exact))
 

@@ -35,12 +35,12 @@ def observe(
         levels = (1.0,) * len(scene.bands)
         given = None if mtf == "scene" else mtf
         return observation(scene.sensor, levels, mtf=given, snr=snr, noise=(0.0,) * len(scene.bands))
-    return observe_pixels(_samples(scene), _radiometry(scene), scene.sensor, mtf, snr)
+    return observe_pixels(_samples(scene), scene.radiometry, scene.sensor, mtf, snr)
 
 
 def blur_of(scene: Scene) -> list[MtfEstimate]:
     """What the pixels of each band tell of its blur: what `observe` takes where `mtf` is "scene"."""
-    return [estimate_mtf(band) for band in _patches(_samples(scene), _radiometry(scene))]
+    return [estimate_mtf(band) for band in _patches(_samples(scene), scene.radiometry)]
 
 
 def with_levels(seen: Observation, scene: Scene, card: Card) -> tuple[Observation, tuple[str, ...]]:
@@ -52,7 +52,7 @@ def with_levels(seen: Observation, scene: Scene, card: Card) -> tuple[Observatio
     names = colors(scene.sensor, scene.names, scene.exact, painted) if card.bands > 1 else ()
     if not card.levelled:
         return replace(seen, colors=names), ()
-    levels = levels_of(_samples(scene), _radiometry(scene))
+    levels = levels_of(_samples(scene), scene.radiometry)
     least, most = card.value_range
     listed = ", ".join(dict.fromkeys(f"{low:.6g} to {high:.6g}" for low, high in levels[:8]))
     line = f"stored numbers {listed} are {least:g} to {most:g} to it; what lies beyond is interpolated, not clipped"
@@ -64,10 +64,6 @@ def _samples(scene: Scene) -> Iterable[Pixels]:
     whole = replace(scene, window=Window(0, 0, *scene.full), area=None)
     windows = (window.shift(-scene.window.row, -scene.window.col) for window in sample_windows(whole))
     return map(scene.source.pixels, windows)
-
-
-def _radiometry(scene: Scene) -> Radiometry:
-    return Radiometry(scene.dtype, scene.dtype, scene.nodata)
 
 
 def observe_pixels(

@@ -22,7 +22,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     scene = open_scene(path)
     with reading(scene.path), open_dataset(scene.path) as dataset:
-        file = _file(dataset)
+        file = _file(dataset) | {"interleave": scene.interleave}
     return {
         "path": str(path),
         **file,
@@ -40,7 +40,6 @@ def _file(dataset: DatasetReader) -> dict[str, Any]:
         "driver": dataset.driver,
         "size": [dataset.width, dataset.height],
         "block": [dataset.block_shapes[0][1], dataset.block_shapes[0][0]],
-        "interleave": str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         "compression": getattr(dataset.compression, "value", None),
         "overviews": dataset.overviews(1),
     }

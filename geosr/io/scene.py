@@ -21,7 +21,7 @@ from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
 from geosr.io.source import FileSource, MaskKind
-from geosr.radiometry import same_number, widened
+from geosr.radiometry import Radiometry, same_number, widened
 from geosr.sensors import SensorGuess, identify
 from geosr.window import Window
 
@@ -98,6 +98,11 @@ class Scene:
     def offsets(self) -> tuple[float, ...]:
         """Per band: value = stored number x scale + offset."""
         return self.metadata.offsets
+
+    @property
+    def radiometry(self) -> Radiometry:
+        """Its stored numbers, as they are."""
+        return Radiometry(self.dtype, self.dtype, self.nodata)
 
     @property
     def writes_mask(self) -> bool:

@@ -32,7 +32,7 @@ from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.runtime import choose_device
 from geosr.models.trial import up
 from geosr.observing import observe as observed
-from geosr.radiometry import Radiometry, fill
+from geosr.radiometry import fill
 from geosr.sensors import Observation
 from geosr.training.patches import Patches, Plane, contrast_of, step_of
 from geosr.training.recipe import Recipe
@@ -175,14 +175,13 @@ def _parts(scene: Scene, observation: Observation, scale: int) -> list[_Part]:
     whole = height * width <= PARTS * PART**2
     windows = [scene.window.shift(-scene.window.row, -scene.window.col)] if whole else []
     windows = windows or spread_windows(scene.shape, 1, PARTS, PART)
-    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
     random = np.random.default_rng(0)
     blocks = [sum(len(_blocks(w.height // scale, w.width // scale, side)) for w in windows) for side in BLOCKS]
     if not any(blocks):
         return []
     side = BLOCKS[0] if blocks[0] >= ENOUGH else BLOCKS[1]
     try:
-        parts = [_part(scene, radiometry, window, observation, scale, side, random) for window in windows]
+        parts = [_part(scene, window, observation, scale, side, random) for window in windows]
     finally:
         close()
     return parts
@@ -204,7 +203,6 @@ def _blocks(height: int, width: int, side: int) -> list[Window]:
 
 def _part(
     scene: Scene,
-    radiometry: Radiometry,
     window: Window,
     observation: Observation,
     scale: int,
@@ -213,7 +211,7 @@ def _part(
 ) -> _Part:
     height, width = (length // scale * scale for length in (window.height, window.width))
     pixels = scene.source.pixels(replace(window, height=height, width=width))
-    known = radiometry.valid(pixels)
+    known = scene.radiometry.valid(pixels)
     valid = np.ones(pixels.stored.shape, bool) if known is None else known
     values = pixels.stored.astype(np.float32)
     truth = fill(values, valid).astype(np.float32) if not valid.all() else values

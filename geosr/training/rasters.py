@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from geosr.errors import GeosrError, InputError
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close
-from geosr.radiometry import Radiometry
 from geosr.training.ground import Ground
 from geosr.training.patches import Plane, contrast_of, step_of
 from geosr.training.recipe import Group
@@ -65,8 +64,7 @@ class Raster:
     @property
     def bytes(self) -> int:
         """Of its pixels in memory, at most: where some are invalid they are held as float32."""
-        radiometry = Radiometry(self.scene.dtype, self.scene.dtype, self.scene.nodata)
-        gaps = radiometry.may_have_gaps or self.scene.mask != "none"
+        gaps = self.scene.radiometry.may_have_gaps or self.scene.mask != "none"
         return self.part.size * len(self.scene.bands) * (4 if gaps else np.dtype(self.scene.dtype).itemsize)
 
 
@@ -145,7 +143,7 @@ def read_pixels(raster: Raster, window: Window) -> NDArray[Any]:
     """
     scene = raster.scene
     pixels = scene.source.pixels(window)
-    valid = Radiometry(scene.dtype, scene.dtype, scene.nodata).valid(pixels)
+    valid = scene.radiometry.valid(pixels)
     stored = pixels.stored
     invalid = np.zeros(stored.shape, bool) if valid is None else ~valid
     silent = scene.mask == "none" and all(nodata is None for nodata in scene.nodata)

@@ -113,10 +113,9 @@ def _span(part: slice | int, size: int) -> tuple[range, slice | int]:
 def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     for line in _losses(scene, masked):
         warnings.warn(f"{scene.name} has {line}", stacklevel=3)
-    radiometry = Radiometry(scene.dtype, scene.dtype, scene.nodata)
-    dtype = radiometry.working if masked else np.dtype(scene.dtype)
+    dtype = scene.radiometry.working if masked else np.dtype(scene.dtype)
     shape = len(scene.bands), *scene.shape
-    source = FileArray(scene.source, shape, dtype, radiometry if masked else None)
+    source = FileArray(scene.source, shape, dtype, scene.radiometry if masked else None)
     if chunks is None:
         data: Any = source[(slice(None),) * 3]
     else:
