@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 
 import geosr
-from geosr.errors import InputError, PlaceError
+from geosr.errors import InputError, PlaceError, TileError
 from tests import scenes
 from tests.test_endurance import started
 
@@ -254,6 +254,24 @@ def test_a_second_run_on_the_same_store_is_refused(scene: Path) -> None:
 
     geosr.upscale(scene, dst, progress=again, **OPTIONS)
     assert dst.exists()
+
+
+def test_a_worker_of_a_stopped_run_writes_nothing_into_the_next_one(scene: Path) -> None:
+    dst = scene.with_name("o.zarr")
+    stopped = geosr.prepare(scene, dst, **OPTIONS | {"model": "nearest"})
+    with stopped.open_sink() as sink:
+        late = stopped.job(sink.encoder)
+
+        def meanwhile(done: int, total: int, pixels: int) -> None:
+            with pytest.raises(TileError, match="another's"):
+                late(stopped.plan[0])
+
+    geosr.upscale(scene, dst, progress=meanwhile, **OPTIONS)
+    with pytest.raises(TileError, match="another's"):
+        late(stopped.plan[0])
+    geosr.upscale(scene, scene.with_name("alone.zarr"), **OPTIONS)
+    assert contents(dst) == contents(scene.with_name("alone.zarr"))
+    assert sorted(path.name for path in scene.parent.glob("*.zarr*")) == ["alone.zarr", "o.zarr"]
 
 
 def test_a_store_is_replaced_only_when_told_and_nothing_else_ever_is(scene: Path) -> None:

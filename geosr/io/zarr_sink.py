@@ -132,7 +132,13 @@ class ZarrEncoder:
     """Fingerprint of the run, which the store should know; empty where nothing is kept."""
 
     def __call__(self, tile: Tile, pixels: Pixels) -> WrittenTile:
-        """Write the pixels of `tile.write`; the tile counts as done when this returns. Raises `PlaceError`."""
+        """Write the pixels of `tile.write`; the tile counts as done when this returns.
+
+        Raises `PlaceError`, also where another run has the place by now: a worker that was left to itself when its run
+        was stopped must not write into the next one.
+        """
+        if self.run and not self._is_current():
+            raise PlaceError("this run was stopped, and its place is another's; nothing of it is written any more")
         layout = self.pyramid.layout
         scene, index = divmod(tile.index, self.pyramid.tiles)
         rest = self.write(scene, index, only_wanted(pixels, layout))
@@ -161,12 +167,17 @@ class ZarrEncoder:
             return None
         try:
             check_codec(self.pyramid.layout.options.compress)
-            known = self.store.get(_RUN)
+            current = self._is_current()
         except GeosrError as error:
             return f"it can't write the result: {error}"
-        if known is None or known.decode() != self.run:
+        if not current:
             return "it does not see the result that the others write; give it a place that all of them share"
         return None
+
+    def _is_current(self) -> bool:
+        """Whether the store is that of this run."""
+        known = self.store.get(_RUN)
+        return known is not None and known.decode() == self.run
 
 
 class ZarrSink:
