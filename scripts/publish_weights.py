@@ -82,7 +82,8 @@ def main(
             spent = _cost(trial, stored, card.scales[0], planes, report, half_report, device)
             card = replace(card, stored="float16", half_cost_db=_affordable(spent))
         if hardware:
-            card = replace(card, speed=(against_bicubic(str(trial), card.scales[0], hardware, device), *card.speed))
+            others = (entry for entry in card.speed if entry["hardware"] != hardware)
+            card = replace(card, speed=(against_bicubic(str(trial), card.scales[0], hardware, device), *others))
     _write(Path(out), tensors, card)
     print(f"{out}: {Path(out).stat().st_size / 1e6:.2f} MB, {card.stored}, halo {card.halo}")
     if url:
