@@ -27,6 +27,7 @@ MTF, NOISE, SCALE = 0.25, 0.0, 4
 
 
 def main() -> None:
+    """Prints a table, a line for each way of running the network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", type=int, nargs="+", default=[304, 560], help="block sides, source pixels")
     parser.add_argument("--repeats", type=int, default=3)
@@ -81,6 +82,7 @@ def agreement(result: np.ndarray, exact: np.ndarray, block: np.ndarray, halo: in
 
 
 def report(side: int, name: str, nanoseconds: float, decibels: float | None = None) -> None:
+    """Prints a line: nanoseconds a source pixel, and how far the result is from float64's, dB."""
     print(f"{side:5} {name:24} {nanoseconds:20.0f} {'' if decibels is None else format(decibels, '7.0f')}", flush=True)
 
 

@@ -47,6 +47,7 @@ JUDGED = "MTF 0.25"
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Measures a model, prints a row a case, and writes the figures of every band."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("planes", type=Path)
     parser.add_argument("--scale", type=int, default=4)
@@ -104,6 +105,7 @@ def chosen(names: list[str]) -> list[Case]:
 
 
 def header() -> str:
+    """The head of the table."""
     kind = next(iter(KINDS))
     columns = ["case", "bicubic dB", "IBP dB", "model dB", "over bicubic", "over IBP", "worst band against bicubic"]
     columns += [f"{kind}: over bicubic", "over IBP"]
@@ -111,6 +113,7 @@ def header() -> str:
 
 
 def row(entry: dict[str, Any]) -> str:
+    """A line of it, of one case."""
     worst = entry["gain"]["bicubic"]
     few = entry["kinds"].get(next(iter(KINDS)))
     cells = [
@@ -124,6 +127,7 @@ def row(entry: dict[str, Any]) -> str:
 
 
 def interval(entry: dict[str, Any], name: str) -> str:
+    """A gain over an opponent with its interval, dB."""
     gain = entry["gain"][name]["gain"]
     return f"{gain['mean']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"
 

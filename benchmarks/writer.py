@@ -45,6 +45,7 @@ def enlarged(scene: Path, bands: int, side: int) -> NDArray[np.generic]:
 
 
 def by_geosr(path: Path, pixels: NDArray[np.generic], layout: Layout) -> None:
+    """Pixels into a file by our writer."""
     plan = TilePlan(layout.height // _SCALE, layout.width // _SCALE, layout.tile // _SCALE, _SCALE)
     with TiffSink(path, layout, profile=_PROFILE, template=lambda file: None, fingerprint="{}", overwrite=True) as sink:
         for tile in plan:
@@ -53,6 +54,7 @@ def by_geosr(path: Path, pixels: NDArray[np.generic], layout: Layout) -> None:
 
 
 def by_gdal(path: Path, pixels: NDArray[np.generic], layout: Layout) -> None:
+    """Pixels into a file by GDAL, tile by tile."""
     plan = TilePlan(layout.height // _SCALE, layout.width // _SCALE, layout.tile // _SCALE, _SCALE)
     shape = {"count": layout.count, "height": layout.height, "width": layout.width, "dtype": layout.dtype}
     tiles = {"tiled": True, "blockxsize": layout.block, "blockysize": layout.block, "interleave": layout.interleave}
@@ -64,6 +66,7 @@ def by_gdal(path: Path, pixels: NDArray[np.generic], layout: Layout) -> None:
 
 
 def codec_alone(pixels: NDArray[np.generic], layout: Layout) -> Callable[[], None]:
+    """What predictor and codec do with the blocks, and nothing else."""
     blocks = [
         np.ascontiguousarray(pixels[:, row : row + layout.block, col : col + layout.block])
         for row in range(0, layout.height, layout.block)
@@ -90,6 +93,7 @@ def least(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, floa
 
 
 def main() -> None:
+    """Times each way of writing, and prints how they compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scene", type=Path, default=Path(__file__).parents[1] / "examples" / "scene.tif")
     parser.add_argument("--side", type=int, default=4096)
@@ -128,6 +132,7 @@ def main() -> None:
 
 
 def report(times: dict[str, float], sizes: dict[str, int], pixels: NDArray[np.generic]) -> None:
+    """Prints how long each took, and how they compare."""
     print(f"{pixels.shape} {pixels.dtype}, {pixels.nbytes / 1e6:.0f} MB")
     names = {
         "codec": "predictor and codec alone",

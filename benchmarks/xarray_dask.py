@@ -230,6 +230,7 @@ FIGURES: dict[str, Callable[[Path, int, int], None]] = {
 
 
 def main() -> None:
+    """Runs the parts that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures", nargs="*", default=list(FIGURES), metavar="FIGURE", help=", ".join(FIGURES))
     parser.add_argument("--side", type=int, default=1024)

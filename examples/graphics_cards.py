@@ -24,6 +24,7 @@ def cards() -> SpecCluster:
 
 
 def main(src: str, dst: str, cluster: SpecCluster | None = None) -> str:
+    """The path of the result."""
     with cluster or cards() as workers, Client(workers) as client:
         report = geosr.upscale(src, dst, scale=2, client=client, device="auto")  # each worker finds its card
     print(report["path"], report["tiles"], "tiles")

@@ -19,6 +19,7 @@ def ndvi(array: xr.DataArray, red: int, nir: int) -> xr.DataArray:
 
 
 def main(path: str = "examples/scene.tif") -> tuple[float, float]:
+    """Means before and after, of a crop."""
     scene = geosr.xarray.open_raster(path, chunks=512).isel(y=slice(0, 128), x=slice(0, 128))
     fine = scene.geosr.upscale("fast", scale=2)
     before, after = ndvi(scene, 0, -1).compute(), ndvi(fine, 0, -1).compute()

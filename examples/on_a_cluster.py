@@ -16,6 +16,7 @@ import geosr
 
 
 def main(src: str, dst: str, scale: int = 2) -> str:
+    """The path of the result."""
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         report = geosr.upscale(src, dst, scale=scale, client=client, overwrite=True)
     print(report["path"], report["tiles"], "tiles")

@@ -27,6 +27,7 @@ def slurm(jobs: int = 4) -> SpecCluster:
 
 
 def main(src: str, dst: str, cluster: SpecCluster | None = None) -> str:
+    """The path of the result."""
     with cluster or slurm() as nodes, Client(nodes) as client:
         client.wait_for_workers(1)  # however long the queue is
         report = geosr.upscale(src, dst, scale=2, client=client)

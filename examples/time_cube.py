@@ -28,6 +28,7 @@ def cube(side: int = 96) -> xr.Dataset:
 
 
 def main(path: str) -> xr.Dataset:
+    """The cube as it is read back."""
     fine = cube().geosr.upscale("fast", scale=2)  # classes are repeated, bands are sharpened
     fine.to_zarr(path, mode="w", zarr_format=2, consolidated=True)
     kept = xr.open_zarr(path, decode_coords="all")

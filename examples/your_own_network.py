@@ -31,6 +31,7 @@ class Sharpened(nn.Module):
 
 
 def main(src: str, dst: str) -> str:
+    """The path of the result."""
     network = geosr.TorchNetwork(Sharpened, scale=2, halo=4)  # it sees 4 pixels far; a smaller halo is refused
     report = geosr.upscale(src, dst, model=network, scale=2, overwrite=True)
     print(report["path"], report["tiles"], "tiles")

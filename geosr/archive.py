@@ -172,6 +172,7 @@ class _Open:
         self.error: GeosrError | None = None
 
     def fail(self, error: GeosrError) -> None:
+        """Note the first thing that went wrong; no more of its tiles are handed out."""
         self.error = self.error or error
         self.missing = iter(())
 

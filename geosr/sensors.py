@@ -226,16 +226,17 @@ def _noise(
 
 
 def _each(value: float | Sequence[float], count: int, option: str) -> tuple[float, ...]:
+    wanted = f"expected one number, or one for each of {count} bands"
+    if isinstance(value, str):
+        raise InputError(f"{option} {value!r}: {wanted}")
     try:
-        if isinstance(value, str):
-            raise TypeError
         values = (float(value),) if isinstance(value, int | float) else tuple(float(item) for item in value)
     except (TypeError, ValueError):
-        raise InputError(f"{option} {value!r}: expected one number, or one for each of {count} bands") from None
+        raise InputError(f"{option} {value!r}: {wanted}") from None
     if any(math.isnan(item) for item in values):
         raise InputError(f"{option}: nan is no level; leave the option out where it isn't known")
     if len(values) not in (1, count):
-        raise InputError(f"{option}: expected one number, or one for each of {count} bands; found {len(values)}")
+        raise InputError(f"{option}: {wanted}; found {len(values)}")
     return values * (count if len(values) == 1 else 1)
 
 

@@ -55,12 +55,7 @@ class Window:
 
     def halves(self) -> tuple[Window, Window]:
         """Two parts, cut across the longer side."""
-        if self.height >= self.width:
-            half = self.height // 2
-            return Window(self.row, self.col, half, self.width), Window(
-                self.row + half, self.col, self.height - half, self.width
-            )
-        half = self.width // 2
-        return Window(self.row, self.col, self.height, half), Window(
-            self.row, self.col + half, self.height, self.width - half
-        )
+        high = self.height >= self.width
+        rows, cols = (self.height // 2, 0) if high else (0, self.width // 2)
+        first = Window(self.row, self.col, rows or self.height, cols or self.width)
+        return first, Window(self.row + rows, self.col + cols, self.height - rows, self.width - cols)

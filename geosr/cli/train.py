@@ -95,12 +95,15 @@ class _Live(_Lines):
         self.task = bar.add_task("", total=1.0, step=0, loss=1.0)
 
     def note(self, line: str) -> None:
+        """See `Watch`."""
         self.bar.console.print(f"geosr: {line}", markup=False, highlight=False)
 
     def step(self, progress: Progress, share: float) -> None:
+        """See `Watch`."""
         self.bar.update(self.task, completed=share, step=progress.step, loss=progress.loss)
 
     def check(self, check: Check) -> None:
+        """See `Watch`."""
         self.note(check.told())
 
 

@@ -168,6 +168,7 @@ class _Ear(logging.Handler):
     """Keeps GDAL's errors, and warnings that mean spoilt pixels, for the thread that caused them."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep what matters, for the thread that GDAL speaks in."""
         message = record.getMessage()
         if record.levelno >= logging.ERROR or (record.levelno == logging.WARNING and _SPOILT.search(message)):
             for complaints in getattr(_heard, "stack", ()):

@@ -15,6 +15,8 @@ from torch import Tensor
 from geosr.errors import InputError
 
 Floats = NDArray[np.float32]
+Place = tuple[str, tuple[int, int], tuple[int, ...]]
+"""A file, the row and column where a part of it begins, and its shape."""
 Cut = Callable[[NDArray[Any]], Floats]
 """Takes the same square out of any band of a shape."""
 
@@ -57,7 +59,7 @@ class Plane:
     """Row and column of the file where it begins."""
 
     @property
-    def place(self) -> tuple[str, tuple[int, int], tuple[int, ...]]:
+    def place(self) -> Place:
         """The same for bands of the same pixels: file, corner and shape."""
         return self.file, self.corner, self.values.shape
 
@@ -95,7 +97,7 @@ class Patches:
             members = np.array([plane.group == group for plane in planes])
             share[members] = weight * areas[members] / areas[members].sum()
         self.edges = np.cumsum(share / share.sum())
-        self.scenes: dict[tuple[str, tuple[int, int], tuple[int, ...]], list[Plane]] = {}
+        self.scenes: dict[Place, list[Plane]] = {}
         for plane in planes:
             self.scenes.setdefault(plane.place, []).append(plane)
         if max(map(len, self.scenes.values()), default=0) < together:

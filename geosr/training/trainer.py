@@ -83,6 +83,7 @@ class _Detail(nn.Module):
         self.network = network
 
     def forward(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+        """The residual, (n, 1, h * scale, w * scale)."""
         return self.network.residual(high, mtf, noise)
 
 

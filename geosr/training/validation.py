@@ -20,7 +20,7 @@ from geosr.models.classical import upsample
 from geosr.models.degradation import observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.pairs import Pair
-from geosr.training.patches import Plane
+from geosr.training.patches import Place, Plane
 from geosr.training.places import names
 from geosr.window import Window
 
@@ -113,7 +113,7 @@ def estimate(network: BandNetwork, lr: torch.Tensor, mtf: torch.Tensor, noise: t
 
 def cases_of(planes: Iterable[Plane], scale: int, mtf: float = MTF) -> list[Case]:
     """One window of each file's bands, valid throughout; `MOST_PLACES` of the files, evenly spread."""
-    places: dict[tuple[str, tuple[int, int], tuple[int, ...]], list[Plane]] = {}
+    places: dict[Place, list[Plane]] = {}
     for plane in planes:
         places.setdefault(plane.place, []).append(plane)
     called = names(file for file, *_ in places)

@@ -102,12 +102,14 @@ class _Step:
         """What nobody needs after it."""
 
     def run(self, values: dict[str, Any]) -> Any:
+        """What the step makes of values by their names."""
         return self.function(
             *(_value(arg, values) for arg in self.positional),
             **{name: _value(arg, values) for name, arg in self.named.items()},
         )
 
     def needs(self) -> set[str]:
+        """Names of the values that it takes."""
         return {name for arg in (*self.positional, *self.named.values()) for name in _names(arg)}
 
 
@@ -233,9 +235,11 @@ class _Files:
         self.root = root.removesuffix("models/model.json")
 
     def read(self, name: str) -> bytes:
+        """A file of the archive."""
         return self.archive.read(self.root + name)
 
     def text(self, name: str) -> str | None:
+        """A file as text; None where there is none."""
         return self.read(name).decode() if self.root + name in self.archive.namelist() else None
 
     def tensors(self, kind: str) -> dict[str, Tensor]:
