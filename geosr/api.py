@@ -140,7 +140,7 @@ def prepare(
     scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
     scene = scene.stored_as(dtype)
     if not isinstance(settled, str):
-        settled.check_bands(scene.exact)
+        settled.check_bands(scene.categorical)
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(str(src), scale, kind)
     check_name(wish, scene.files, kind)
@@ -158,7 +158,7 @@ def prepare(
         dst=target,
         plan=plan,
         layout=layout,
-        upscaler=Upscaler(network, radiometry, scene.exact),
+        upscaler=Upscaler(network, radiometry, scene.categorical),
         workers=workers or cores(),
         overwrite=overwrite,
         notes=(*card.notes, *notes, *network.notes),
@@ -198,12 +198,12 @@ def _observed(
     scene: Scene, model: Model, card: Card, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
 ) -> tuple[Observation, tuple[str, ...], bool]:
     """How the scene was observed, a line each on what the model makes use of, and whether its results are projected."""
-    told = card.conditioned or is_projected(project, model, card, known_bands(scene.sensor, mtf, scene.exact))
+    told = card.conditioned or is_projected(project, model, card, known_bands(scene.sensor, mtf, scene.categorical))
     seen, notes = observe(scene, mtf, snr, sample=told)
     seen, about = with_levels(seen, scene, card)
     if not isinstance(model, str) and scene.radiometry.working.itemsize > 4:
         about = (*about, f"{card.title} computes in float32, which keeps 7 digits of {scene.dtype}")
-    return seen, (*(notes if told else ()), *about), is_projected(project, model, card, seen.blurred(scene.exact))
+    return seen, (*(notes if told else ()), *about), is_projected(project, model, card, seen.blurred(scene.categorical))
 
 
 def _plan(
@@ -228,7 +228,7 @@ def _plan(
         tile=core * scale,
         nodata=scene.nodata,
         masked=scene.writes_mask or (scene.area is not None and scene.metadata.nodata is None),
-        nearest=scene.exact,
+        nearest=scene.categorical,
         format=format,
         options=options,
     )

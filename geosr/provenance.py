@@ -29,7 +29,7 @@ def provenance(
         tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
     seen = network.seen
     if network.project:
-        tags["GEOSR_PROJECTED"] = seen.projection(scene.exact)
+        tags["GEOSR_PROJECTED"] = seen.projection(scene.categorical)
     if card.conditioned or network.project:
         tags |= {"GEOSR_MTF": listed(seen.mtf), "GEOSR_NOISE": listed(seen.noise)}
     return tags

@@ -182,7 +182,7 @@ class Run:
             "mtf": listed(network.seen.mtf),
             "noise": listed(network.seen.noise),
             "precision": network.precision,
-            "projected": network.seen.projection(self.scene.exact) if network.project else "no",
+            "projected": network.seen.projection(self.scene.categorical) if network.project else "no",
             # All of it to the last digit, but not the device: a run may go on elsewhere.
             WHOLE: self.tags["GEOSR_RUN"],
         }

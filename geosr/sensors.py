@@ -35,20 +35,20 @@ class Observation:
     levels: tuple[tuple[float, float], ...] = ()
     """Stored numbers that are dark and bright in the scene, one pair per band; empty where no model asks for them."""
     colors: tuple[str, ...] = ()
-    """Common name per band, such as red; "" where it is unknown, "exact" for one that is repeated; empty where no model
-    asks for them."""
+    """Common name per band, such as red; "" where it is unknown, "categorical" for one that is repeated; empty where no
+    model asks for them."""
 
-    def blurred(self, exact: Sequence[bool]) -> tuple[bool, ...]:
-        """Per band: whether it has a blur that is known, not being repeated (`exact`)."""
-        return tuple(known and not kept for known, kept in zip(self.known, exact, strict=True))
+    def blurred(self, categorical: Sequence[bool]) -> tuple[bool, ...]:
+        """Per band: whether it has a blur that is known, not being repeated (`categorical`)."""
+        return tuple(known and not kept for known, kept in zip(self.known, categorical, strict=True))
 
-    def projection(self, exact: Sequence[bool]) -> str:
+    def projection(self, categorical: Sequence[bool]) -> str:
         """Which bands a projection corrects, in words as tags have them.
 
-        "yes"; "half", whose MTF is a default; "no", which are repeated (`exact`); one word where all bands are alike.
+        "yes"; "half", whose MTF is a default; "no", which are repeated; one word where all bands are alike.
         """
-        known = self.known or (True,) * len(exact)
-        return once(["no" if kept else "yes" if own else "half" for own, kept in zip(known, exact, strict=True)])
+        known = self.known or (True,) * len(categorical)
+        return once(["no" if kept else "yes" if own else "half" for own, kept in zip(known, categorical, strict=True)])
 
     def at_least(self, noise: float) -> Observation:
         """The same with a band's noise raised to `noise`, stored numbers, where it is less."""
@@ -142,18 +142,18 @@ def identify(
 
 
 def colors(
-    guess: SensorGuess, names: Sequence[str], exact: Sequence[bool], interpretation: Sequence[str] = ()
+    guess: SensorGuess, names: Sequence[str], categorical: Sequence[bool], interpretation: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """The common name of each band, such as red: as the file paints it, else as its sensor or its own name says.
 
-    It is "exact" for bands that are repeated and never mixed.
+    It is "categorical" for bands that are repeated and never mixed.
     """
     painted = interpretation or ("",) * len(names)
     known = tuple(band.color if band else "" for band in guess.bands) or ("",) * len(names)
     told = (name.strip().lower() for name in names)
     return tuple(
-        "exact" if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
-        for same, paint, color, name in zip(exact, painted, known, told, strict=True)
+        "categorical" if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
+        for same, paint, color, name in zip(categorical, painted, known, told, strict=True)
     )
 
 
@@ -195,11 +195,11 @@ def observation(
 
 
 def known_bands(
-    guess: SensorGuess, mtf: float | Sequence[float] | str | None, exact: Sequence[bool]
+    guess: SensorGuess, mtf: float | Sequence[float] | str | None, categorical: Sequence[bool]
 ) -> tuple[bool, ...]:
-    """Per band: whether it has a blur, being mixed (not `exact`), and its MTF is told, tabled or to be estimated."""
-    own = guess.known if mtf is None else (True,) * len(exact)
-    return Observation((), (), own).blurred(exact)
+    """Per band: whether it has a blur, not being `categorical`, and its MTF is told, tabled or to be estimated."""
+    own = guess.known if mtf is None else (True,) * len(categorical)
+    return Observation((), (), own).blurred(categorical)
 
 
 def _seen(told: tuple[float | None, str], otherwise: tuple[float, str]) -> tuple[float, str]:

@@ -60,7 +60,7 @@ class Upscaler:
 
     network: Network
     radiometry: Radiometry
-    exact: tuple[bool, ...]
+    categorical: tuple[bool, ...]
     """Per band: repeat stored numbers instead (classes, palettes, alpha)."""
 
     def __call__(self, pixels: Pixels, tile: Tile) -> Pixels:
@@ -73,7 +73,7 @@ class Upscaler:
         valid = self.radiometry.valid(pixels)
         known = None if valid is None else valid[:, *core.slices]
         gaps = None if known is None or known.all() else _repeat(~known, scale)
-        out = self._start(pixels.stored[:, *core.slices], all_new=gaps is None and not any(self.exact))
+        out = self._start(pixels.stored[:, *core.slices], all_new=gaps is None and not any(self.categorical))
         if known is None or known.any():
             self._enhance(out, gaps, pixels.stored, valid, tile)
         return Pixels(out, _core(pixels.mask, core, scale), _core(pixels.wanted, core, scale))
@@ -108,7 +108,7 @@ class Upscaler:
                     np.copyto(out[band], encoded, where=~gaps[band])
 
     def _groups(self) -> Iterator[tuple[int, ...]]:
-        bands = [band for band, exact in enumerate(self.exact) if not exact]
+        bands = [band for band, categorical in enumerate(self.categorical) if not categorical]
         for start in range(0, len(bands), self.network.group):
             yield tuple(bands[start : start + self.network.group])
 

@@ -158,7 +158,7 @@ def test_bands_go_in_as_colours_or_alone() -> None:
     assert arrange(("", "", ""), 3) == ((0, 1, 2),)
     assert arrange(("",) * 5, 3) == ((0,), (1,), (2,), (3,), (4,))
     assert arrange(("",) * 4, 2) == ((0, 1), (2, 3))
-    assert told(("blue", "green", "red", "exact", "nir"), 3) == (
+    assert told(("blue", "green", "red", "categorical", "nir"), 3) == (
         "bands 3, 2, 1 go in as red, green and blue; band 5 goes in alone, three times, "
         "and the mean of what comes out is taken"
     )
@@ -166,7 +166,7 @@ def test_bands_go_in_as_colours_or_alone() -> None:
     with pytest.raises(ModelError, match="one chunk"):
         check_chunks([("red", "green"), ("blue",)], 3)
     assert colors(SensorGuess(), ("x", "Red", "scl"), (False, False, True), ("gray", "undefined", "gray")) == (
-        "", "red", "exact",
+        "", "red", "categorical",
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def test_bands_are_chosen_by_number_or_name_and_keep_theirs(tmp_path: Path) -> N
         file.descriptions = ("B02", "B03", "SCL")
     array = geosr.open_raster(path, bands=["SCL", "B02"], chunks=16)
     assert array.band_name.values.tolist() == ["SCL", "B02"]
-    assert array.geosr_exact.values.tolist() == [True, False]
+    assert array.band_categorical.values.tolist() == [True, False]
     with rasterio.open(path) as file:
         assert np.array_equal(array.values, file.read([3, 1]))
 

@@ -160,7 +160,7 @@ def test_alpha_is_a_mask_and_a_band_that_is_never_mixed(tmp_path: Path) -> None:
     path = scenes.make_alpha(tmp_path)
     scene = open_scene(path)
     assert scene.mask == "alpha"
-    assert scene.exact == (False, False, False, True)
+    assert scene.categorical == (False, False, False, True)
     assert not scene.writes_mask
     without = open_scene(path, bands=[1, 2, 3])
     assert without.writes_mask
@@ -170,14 +170,14 @@ def test_alpha_is_a_mask_and_a_band_that_is_never_mixed(tmp_path: Path) -> None:
 
 
 def test_palettes_and_bands_of_classes_are_never_mixed(tmp_path: Path) -> None:
-    assert open_scene(scenes.make_palette(tmp_path)).exact == (True,)
+    assert open_scene(scenes.make_palette(tmp_path)).categorical == (True,)
     path = scenes.make_plain(tmp_path)
     with rasterio.open(path, "r+") as dst:
         dst.descriptions = ("B04", "SCL", "QA_PIXEL")
     scene = open_scene(path)
-    assert scene.exact == (False, True, True)
+    assert scene.categorical == (False, True, True)
     assert "SCL, QA_PIXEL" in " ".join(scene.warnings)
-    assert open_scene(scenes.make_plain(tmp_path, "bits.tif", dtype="uint8", low=0, high=1, NBITS=1)).exact[0]
+    assert open_scene(scenes.make_plain(tmp_path, "bits.tif", dtype="uint8", low=0, high=1, NBITS=1)).categorical[0]
 
 
 @pytest.mark.parametrize(

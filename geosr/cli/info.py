@@ -36,7 +36,7 @@ def _blur(file: str) -> list[dict[str, Any]]:
     from geosr.observing import blur_of
 
     scene = open_scene(file)
-    bands = zip(scene.names, blur_of(scene), scene.sensor.mtf(), scene.exact, strict=True)
+    bands = zip(scene.names, blur_of(scene), scene.sensor.mtf(), scene.categorical, strict=True)
     return [
         {
             "band": name,
@@ -46,8 +46,8 @@ def _blur(file: str) -> list[dict[str, Any]]:
             "assumed": level,
             "assumed_why": why,
         }
-        for name, found, (level, why), exact in bands
-        if not exact
+        for name, found, (level, why), categorical in bands
+        if not categorical
     ]
 
 

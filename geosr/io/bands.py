@@ -64,7 +64,7 @@ def _unzeroed(name: str) -> str:
     return re.sub(r"^([A-Za-z]+)0+(\d)", r"\1\2", name)
 
 
-def is_exact(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
+def is_categorical(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
     """Whether numbers of a band are names of things (classes, palettes, alpha), which must not be mixed."""
     if color in (ColorInterp.palette, ColorInterp.alpha):
         return True

@@ -81,7 +81,7 @@ def _bands(scene: Scene) -> dict[str, Any]:
 
 def _defaults(scene: Scene) -> list[str]:
     """Sentences on what is assumed where no option says otherwise."""
-    levels = [level for level, exact in zip(scene.sensor.mtf(), scene.exact, strict=True) if not exact]
+    levels = [level for level, same in zip(scene.sensor.mtf(), scene.categorical, strict=True) if not same]
     lines = []
     if levels:
         shown = (
@@ -89,9 +89,9 @@ def _defaults(scene: Scene) -> list[str]:
         )
         lines.append(f"MTF {shown} ({'; '.join(dict.fromkeys(why for _, why in levels))})")
         lines.append("noise estimated from the scene")
-    exact = [name for name, same in zip(scene.names, scene.exact, strict=True) if same]
-    if exact:
-        lines.append(f"{', '.join(exact)}: nearest neighbour")
+    categorical = [name for name, same in zip(scene.names, scene.categorical, strict=True) if same]
+    if categorical:
+        lines.append(f"{', '.join(categorical)}: nearest neighbour")
     return lines
 
 

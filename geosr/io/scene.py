@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 from geosr.errors import InputError, PlaceError
 from geosr.io import safety
 from geosr.io.aoi import Area, read_area
-from geosr.io.bands import chosen_bands, is_exact, mask_kind, possible_nodata, tells_of_all_bands
+from geosr.io.bands import chosen_bands, is_categorical, mask_kind, possible_nodata, tells_of_all_bands
 from geosr.io.environment import GdalError, is_remote, open_dataset, reading, reason
 from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
@@ -55,7 +55,7 @@ class Scene:
     """The number for 'no data' per band, as the source reads it."""
     mask: MaskKind
     """Where validity comes from beside nodata."""
-    exact: tuple[bool, ...]
+    categorical: tuple[bool, ...]
     """Per band: stored numbers are repeated and never mixed (classes, palettes, alpha)."""
     block: tuple[int, int]
     """Height and width of the blocks that the file is made of."""
@@ -173,7 +173,7 @@ def _scene(
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
     names = tuple(dataset.descriptions[band - 1] or f"band {band}" for band in bands)
-    exact = tuple(is_exact(dataset, band, metadata.colors[i]) for i, band in enumerate(bands))
+    categorical = tuple(is_categorical(dataset, band, metadata.colors[i]) for i, band in enumerate(bands))
     mask, alpha = mask_kind(dataset, bands)
     nodata = tuple(_nodata(dataset, band, dtype) for band in bands)
     scene = Scene(
@@ -188,7 +188,7 @@ def _scene(
         names=names,
         nodata=nodata,
         mask=mask,
-        exact=exact,
+        categorical=categorical,
         block=dataset.block_shapes[0],
         interleave=str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         metadata=metadata,
@@ -237,7 +237,9 @@ def _one_nodata(scene: Scene) -> Scene:
         return replace(scene, metadata=replace(scene.metadata, nodata=scene.nodata[0]))
     common = next((value for value in known if not math.isnan(value)), known[0])
     # Classes and alpha are carried bit for bit, whatever number they meet.
-    own = tuple(common if exact else value for value, exact in zip(scene.nodata, scene.exact, strict=True))
+    own = tuple(
+        common if categorical else value for value, categorical in zip(scene.nodata, scene.categorical, strict=True)
+    )
     shown = ", ".join("none" if value is None else f"{value:g}" for value in dict.fromkeys(scene.nodata))
     return replace(
         scene,
@@ -279,11 +281,13 @@ def _remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
     if len(kinds) > 1:
         lines.append(f"bands are of {', '.join(kinds)}; all are widened to {scene.dtype}")
     alpha = scene.source.alpha
-    exact = [
-        name for name, band, same in zip(scene.names, scene.bands, scene.exact, strict=True) if same and band != alpha
+    categorical = [
+        name
+        for name, band, same in zip(scene.names, scene.bands, scene.categorical, strict=True)
+        if same and band != alpha
     ]
-    if exact:
-        lines.append(f"{', '.join(exact)}: holds classes or palette entries, which are repeated and never mixed")
+    if categorical:
+        lines.append(f"{', '.join(categorical)}: holds classes or palette entries, which are repeated and never mixed")
     if scene.mask == "bands":
         lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")
     if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":

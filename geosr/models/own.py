@@ -82,9 +82,9 @@ class TorchNetwork:
         """The weights."""
         return None if self.weights is None else Path(self.weights).resolve()
 
-    def check_bands(self, exact: Sequence[bool]) -> None:
+    def check_bands(self, categorical: Sequence[bool]) -> None:
         """Raise `ModelError` where bands, those apart that are repeated, can't be given to it in groups."""
-        check_groups(self.name, self.bands, exact)
+        check_groups(self.name, self.bands, categorical)
 
 
 class OwnEngine:

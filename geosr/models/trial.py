@@ -67,9 +67,9 @@ def try_out(name: str, run: Run, sizes: Sizes, *, device: str, ends: tuple[float
         )
 
 
-def check_groups(name: str, together: int, exact: Sequence[bool]) -> None:
+def check_groups(name: str, together: int, categorical: Sequence[bool]) -> None:
     """Raise `ModelError` where bands, those apart that are repeated, are no whole number of groups."""
-    count = len(exact) - sum(exact)
+    count = len(categorical) - sum(categorical)
     if count % together:
         raise ModelError(
             f"{name} takes {together} bands together, and there are {count}; pick bands, and for an array keep them in "

@@ -126,9 +126,9 @@ def adapt(
     if not minutes > 0:
         raise InputError(f"--minutes {minutes:g}: expected a number above 0")
     scene = open_scene(src)
-    if all(scene.exact):
+    if all(scene.categorical):
         raise InputError(f"{scene.name} holds only classes or palette entries, which have no detail to learn")
-    scene = open_scene(src, bands=[band for band, same in zip(scene.bands, scene.exact, strict=True) if not same])
+    scene = open_scene(src, bands=[band for band, same in zip(scene.bands, scene.categorical, strict=True) if not same])
     observation, notes = observed(scene, mtf, snr, sample=True)
     for line in notes if watch else ():
         watch.note(line)  # type: ignore[union-attr]

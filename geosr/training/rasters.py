@@ -91,9 +91,9 @@ def open_rasters(paths: Sequence[Path], group: Group, notes: Notes) -> list[Rast
             continue
         finally:
             close()
-        bands = [band for band, exact in zip(scene.bands, scene.exact, strict=True) if not exact]
+        bands = [band for band, categorical in zip(scene.bands, scene.categorical, strict=True) if not categorical]
         alpha = scene.source.alpha
-        if any(exact and band != alpha for band, exact in zip(scene.bands, scene.exact, strict=True)):
+        if any(categorical and band != alpha for band, categorical in zip(scene.bands, scene.categorical, strict=True)):
             notes.add("left out, bands of classes or palette entries have no detail to learn", path.name)
         if group.thin and bands:
             bands = [bands[number % len(bands)]]

@@ -79,7 +79,7 @@ class DataArrayGeosr:
         title = card(model, scale).title
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
         if recipe.projected:
-            result.attrs["GEOSR_PROJECTED"] = recipe.blur.projection(recipe.exact)
+            result.attrs["GEOSR_PROJECTED"] = recipe.blur.projection(recipe.categorical)
         return result
 
     def plan(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> TilePlan:

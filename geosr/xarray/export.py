@@ -29,7 +29,7 @@ from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import band_colors, band_names, by_band, grid_of
 from geosr.xarray.lazy import UpscaleLayer
-from geosr.xarray.scenes import axes_of, exact_bands, nodata_of
+from geosr.xarray.scenes import axes_of, categorical_bands, nodata_of
 
 Progress = Callable[[int, int], None]
 _LARGEST = 2048
@@ -161,7 +161,7 @@ def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tup
         block=block,
         tile=tile,
         nodata=(nodata,) * count,
-        nearest=exact_bands(array),
+        nearest=categorical_bands(array),
         format=format,
         options=options,
     )

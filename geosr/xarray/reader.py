@@ -135,8 +135,8 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     if set(told["band_color"]) - {"gray", "undefined", "palette"}:
         wanted.add("band_color")
     coords |= {name: ("band", values) for name, values in told.items() if name in wanted}
-    if any(scene.exact):
-        coords["geosr_exact"] = ("band", list(scene.exact))
+    if any(scene.categorical):
+        coords["band_categorical"] = ("band", list(scene.categorical))
     if crs is not None or georeferenced:
         coords["spatial_ref"] = grid.spatial_ref()
     array = xr.DataArray(data, dims=("band", "y", "x"), coords=coords, attrs=_attributes(scene))
@@ -257,7 +257,7 @@ def _check_alike(scene: Scene, first: Scene) -> None:
         ("number of bands", len(scene.bands), len(first.bands)),
         ("type", scene.dtype, first.dtype),
         ("nodata", scene.nodata, first.nodata),
-        ("which bands hold classes", scene.exact, first.exact),
+        ("which bands hold classes", scene.categorical, first.categorical),
     ):
         if str(one) != str(other):  # as text, NaN is NaN
             raise InputError(f"{scene.name} and {first.name} differ in {what}: {one} and {other}; open each by itself")

@@ -40,7 +40,7 @@ class Recipe:
     core: int
     """Side of a tile, source pixels."""
     radiometry: Radiometry
-    exact: tuple[bool, ...]
+    categorical: tuple[bool, ...]
     """Per band: stored numbers are repeated and never mixed."""
     sensor: SensorGuess
     mtf: Level = None
@@ -55,7 +55,7 @@ class Recipe:
     def projected(self) -> bool:
         """Whether results are projected."""
         about = card(self.model, self.scale)
-        return is_projected(self.project, self.model, about, known_bands(self.sensor, self.mtf, self.exact))
+        return is_projected(self.project, self.model, about, known_bands(self.sensor, self.mtf, self.categorical))
 
     @property
     def observed(self) -> bool:
@@ -66,9 +66,9 @@ class Recipe:
     def samples(self) -> list[Window]:
         """Windows of the source that tell how it was observed; none for models that make no use of that."""
         wanted = self.observed or card(self.model, self.scale).levelled
-        if not wanted or all(self.exact):
+        if not wanted or all(self.categorical):
             return []
-        return spread_windows(self.shape, len(self.exact))
+        return spread_windows(self.shape, len(self.categorical))
 
     def observe(self, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
         """Blur and noise of all bands, from pieces (bands, height, width) of some; the noise of others is 0."""
@@ -96,7 +96,7 @@ class Recipe:
     @property
     def blur(self) -> Observation:
         """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
-        count = len(self.exact)
+        count = len(self.categorical)
         told: dict[str, Any] = {"snr": self.snr} if self.observed else {"noise": (0.0,) * count}
         levels = ((0.0, 1.0),) * count if card(self.model, self.scale).levelled else ()
         seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, **told)
@@ -130,8 +130,8 @@ class Settled:
         with sole_threads():
             for scene, observed, result in zip(values, seen, out, strict=True):
                 network = replace(self.network, observation=observed.bands(bands))
-                exact = tuple(self.recipe.exact[band] for band in bands)
-                upscaler = Upscaler(network, _some(self.recipe.radiometry, bands), exact)
+                categorical = tuple(self.recipe.categorical[band] for band in bands)
+                upscaler = Upscaler(network, _some(self.recipe.radiometry, bands), categorical)
                 result[...] = Job(self.plan, _Given(scene), upscaler, _stored)(tile)
         return out
 

@@ -58,11 +58,11 @@ def recipe_of(
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
     stored = "uint8" if array.dtype == bool else str(array.dtype)
-    exact = exact_bands(array)
+    categorical = categorical_bands(array)
     sensor = sensor_of(array, grid)
-    names = colors(sensor, band_names(array), exact, band_colors(array))
-    _check_chunks(model, exact, names, array, axes_of(array, grid).band)
-    count = len(exact)
+    names = colors(sensor, band_names(array), categorical, band_colors(array))
+    _check_chunks(model, categorical, names, array, axes_of(array, grid).band)
+    count = len(categorical)
     if nodata is not None and possible_nodata(nodata, stored) is None:
         raise InputError(f"nodata {nodata:g} can't occur in {stored} pixels")
     radiometry = Radiometry(stored, dtype or stored, (nodata_of(array) if nodata is None else nodata,) * count)
@@ -74,7 +74,7 @@ def recipe_of(
         shape=grid.shape,
         core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
         radiometry=radiometry,
-        exact=exact,
+        categorical=categorical,
         sensor=sensor,
         colors=names if isinstance(model, Foreign) and model.bands > 1 else (),
         mtf=_level(mtf),
@@ -88,26 +88,26 @@ def recipe_of(
 
 
 def _check_chunks(
-    model: Model, exact: tuple[bool, ...], names: tuple[str, ...], array: xr.DataArray, band: int | None
+    model: Model, categorical: tuple[bool, ...], names: tuple[str, ...], array: xr.DataArray, band: int | None
 ) -> None:
     """Raise `ModelError` where bands that a network wants together are not in one chunk."""
-    chunks = list(_chunked(exact, array, band))
+    chunks = list(_chunked(categorical, array, band))
     if not isinstance(model, str):
         for chunk in chunks:
             model.check_bands(chunk)
     if isinstance(model, Foreign) and len(chunks) > 1:
         pieces, start = [], 0
         for chunk in chunks:
-            pieces.append([name for name in names[start : start + len(chunk)] if name != "exact"])
+            pieces.append([name for name in names[start : start + len(chunk)] if name != "categorical"])
             start += len(chunk)
         check_chunks(pieces, model.bands)
 
 
-def _chunked(exact: tuple[bool, ...], array: xr.DataArray, band: int | None) -> Iterator[tuple[bool, ...]]:
-    """What `exact` says of the bands of each chunk."""
+def _chunked(categorical: tuple[bool, ...], array: xr.DataArray, band: int | None) -> Iterator[tuple[bool, ...]]:
+    """What `categorical` says of the bands of each chunk."""
     start = 0
-    for size in (len(exact),) if band is None or array.chunks is None else array.chunks[band]:
-        yield exact[start : start + size]
+    for size in (len(categorical),) if band is None or array.chunks is None else array.chunks[band]:
+        yield categorical[start : start + size]
         start += size
 
 
@@ -128,13 +128,13 @@ def _number(told: Any) -> float | None:
         return None
 
 
-def exact_bands(array: xr.DataArray) -> tuple[bool, ...]:
+def categorical_bands(array: xr.DataArray) -> tuple[bool, ...]:
     """Per band: whether its numbers are names of things, which must not be mixed."""
     names = band_names(array)
     if array.dtype == bool or (array.dtype.kind in "iu" and set(_FLAGS) & set(array.attrs)):
         return (True,) * len(names)
-    if "geosr_exact" in array.coords:
-        return tuple(bool(each) for each in np.ravel(array.coords["geosr_exact"].values))
+    if "band_categorical" in array.coords:
+        return tuple(bool(each) for each in np.ravel(array.coords["band_categorical"].values))
     return tuple(array.dtype.kind in "iu" and names_classes(name) for name in names)
 
 

@@ -46,7 +46,7 @@ def told(colors: Sequence[str], together: int) -> str:
     """How `arrange` gives out the bands, in a line; empty where there is nothing to say."""
     if together != 3:
         return ""
-    places = [band for band, color in enumerate(colors) if color != "exact"]
+    places = [band for band, color in enumerate(colors) if color != "categorical"]
     groups = [tuple(places[band] for band in group) for group in arrange([colors[band] for band in places], together)]
     triplets = [group for group in groups if len(group) == 3]
     alone = [band + 1 for group in groups if len(group) == 1 for band in group]

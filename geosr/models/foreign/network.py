@@ -57,10 +57,10 @@ class Foreign:
         """Sides of blocks, and their place in the scene, are multiples of this."""
         return self.card.multiple
 
-    def check_bands(self, exact: Sequence[bool]) -> None:
+    def check_bands(self, categorical: Sequence[bool]) -> None:
         """Raise `ModelError` where bands, those apart that are repeated, can't be given to it in groups."""
         if self.bands != 3:  # three are red, green and blue, or one band three times
-            check_groups(self.card.name, self.bands, exact)
+            check_groups(self.card.name, self.bands, categorical)
 
 
 def is_foreign(model: str) -> bool:
