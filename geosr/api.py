@@ -23,7 +23,7 @@ from geosr.observing import Blur, observe, with_levels
 from geosr.pipeline import cores
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
-from geosr.run import Progress, Run
+from geosr.run import Progress, Report, Run
 from geosr.sensors import Observation, known_bands
 from geosr.tiling import TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
@@ -38,7 +38,7 @@ def upscale(
     scheduler: str | Path | None = None,
     client: Any = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Report:
     """Upscale a raster file into a GeoTIFF or Zarr store; returns a report of what was done, under "path" where it is.
 
     The result has the same outer edges, CRS, radiometry and metadata; only the pixel size is divided by the scale. It

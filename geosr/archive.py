@@ -134,24 +134,14 @@ class Archive:
             flow.execute(scheduler)
         return [flow.records.get(scene.src, scene.record) for scene in self.scenes]
 
-    def estimate(self) -> Record:
-        """What `execute` would do, summed up; the time is taken from one tile of the first scene."""
-        states = [scene.status for scene in self.scenes]
-        record: Record = {"scenes": len(states), "ready": states.count("ready"), "skipped": states.count("skipped")}
-        record |= {"failed": [f"{scene.src}: {scene.error}" for scene in self.scenes if scene.error]}
-        runs = self.ready
-        if not runs:
-            return record
-        first = runs[0].forecast()
-        tiles = sum(len(run.tiles) for run in runs)
-        pixels = sum(run.layout.raw_size for run in runs)
-        return record | {
-            "tiles": tiles,
-            "bytes": f"about {sum(run.size for run in runs) / 1e6:.1f} MB",
-            "memory": f"about {max(run.memory for run in runs) / 1e6:.0f} MB",
-            "seconds": f"about {first * pixels / runs[0].layout.raw_size:.0f}, with {runs[0].workers} "
-            f"worker{'s' * (runs[0].workers > 1)}",
-        }
+    def estimate(self) -> list[Record]:
+        """What `execute` would return, of a dry run; the time is measured by one tile of the first scene."""
+        records = [scene.record for scene in self.scenes]
+        rate = self.ready[0].forecast() / self.ready[0].layout.raw_size if self.ready else 0.0
+        for scene, record in zip(self.scenes, records, strict=True):
+            if scene.run is not None:
+                record |= scene.run.estimate(rate * scene.run.layout.raw_size)
+        return records
 
 
 class _Open:

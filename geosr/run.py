@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -36,6 +36,51 @@ _TRIED = 16
 """Tiles that are looked into for one worth timing."""
 Progress = Callable[[int, int, int], None]
 """Called with tiles done, tiles in all, and source pixels times bands upscaled so far in this run."""
+
+
+class Grid(TypedDict):
+    """A grid of pixels."""
+
+    width: int
+    height: int
+    pixel_width: float
+    """In units of the CRS."""
+    pixel_height: float
+
+
+class Report(TypedDict):
+    """What a run did; of a dry run, with the same keys and types, what it would do."""
+
+    path: str
+    """Where the result is, a path or an address."""
+    dry_run: bool
+    """Whether nothing was written: `seconds`, `megapixels_per_second` and `bytes` are estimates then."""
+    model: str
+    grid_in: Grid
+    grid_out: Grid
+    bands: list[str]
+    dtype: str
+    format: str
+    tiles: int
+    """Tiles that have something to show."""
+    tiles_from_an_earlier_run: int
+    """Those of them that a stopped run had left; a dry run looks for none."""
+    tile: int
+    """Side of a tile, source pixels."""
+    halo: int
+    """Source pixels around a tile that are read and thrown away."""
+    workers: int
+    memory: int
+    """Bytes, roughly, that the tiles in flight need; an estimate always."""
+    seconds: float
+    megapixels_per_second: float
+    """Source pixels times bands, in millions."""
+    bytes: int
+    """Size of the result."""
+    warnings: list[str]
+    """What to know before trusting the result, one line each."""
+    notes: list[str]
+    """What was found and assumed, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +113,7 @@ class Run:
         """The tiles that have something to show."""
         return self.plan if self.scene.area is None else self.plan.over(self.scene.touches)
 
-    def execute(self, progress: Progress | None = None, scheduler: Any = None) -> dict[str, Any]:
+    def execute(self, progress: Progress | None = None, scheduler: Any = None) -> Report:
         """Compute what is missing and give the result its name; returns the report. Raises as `upscale`.
 
         `scheduler` is what `upscale` takes under that name, or a `distributed.Client`.
@@ -81,26 +126,16 @@ class Run:
             sink.finish()
         return self.report(len(kept), done, time.perf_counter() - start)
 
-    def report(self, kept: int, pixels: int, seconds: float) -> dict[str, Any]:
+    def report(self, kept: int, pixels: int, seconds: float) -> Report:
         """What was done, with tiles kept of an earlier run, and source pixels times bands upscaled in this one."""
-        return {
-            **self._facts(),
-            "tiles": len(self.tiles),
-            "tiles_from_an_earlier_run": kept,
-            "seconds": round(seconds, 2),
-            "megapixels_per_second": round(pixels / 1e6 / max(seconds, 1e-6), 3),
-            "bytes": size_of(self.dst),
-        }
+        return self._report(len(self.tiles), kept, pixels, seconds, size_of(self.dst))
 
-    def estimate(self) -> dict[str, Any]:
-        """What `execute` would do, with the time taken from one tile that is computed and thrown away."""
-        return {
-            **self._facts(),
-            "tiles": f"{len(self.tiles)} of {self.plan.core} pixels, halo {self.plan.halo}",
-            "bytes": f"about {self.size / 1e6:.1f} MB",
-            "memory": f"about {self.memory / 1e6:.0f} MB",
-            "seconds": f"about {self.forecast():.0f}, with {self.workers} worker{'s' * (self.workers > 1)}",
-        }
+    def estimate(self, seconds: float | None = None) -> Report:
+        """What `execute` would do; the time is measured by one tile that is thrown away, unless it is given."""
+        tiles = len(self.tiles)
+        pixels = self.plan.scene.size * self.layout.count * tiles // len(self.plan)
+        seconds = self.forecast() if seconds is None else seconds
+        return self._report(tiles, 0, pixels, seconds, self.size, dry_run=True)
 
     def forecast(self) -> float:
         """Seconds that all tiles will take, from one that is computed and thrown away."""
@@ -187,20 +222,32 @@ class Run:
             WHOLE: self.tags["GEOSR_RUN"],
         }
 
-    def _facts(self) -> dict[str, Any]:
+    def _report(
+        self, tiles: int, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False
+    ) -> Report:
         metadata = self.scene.metadata
         fine = metadata.zoom(self.plan.scale)
-        return {
-            "path": str(self.dst),
-            "model": self.card.title,
-            "grid_in": _grid(self.plan.height, self.plan.width, metadata.transform),
-            "grid_out": _grid(self.layout.height, self.layout.width, fine.transform),
-            "bands": list(self.scene.names),
-            "dtype": self.layout.dtype,
-            "format": self.layout.format,
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-        }
+        return Report(
+            path=str(self.dst),
+            dry_run=dry_run,
+            model=self.card.title,
+            grid_in=_grid(self.plan.height, self.plan.width, metadata.transform),
+            grid_out=_grid(self.layout.height, self.layout.width, fine.transform),
+            bands=list(self.scene.names),
+            dtype=self.layout.dtype,
+            format=self.layout.format,
+            tiles=tiles,
+            tiles_from_an_earlier_run=kept,
+            tile=int(self.plan.core),
+            halo=self.plan.halo,
+            workers=int(self.workers),
+            memory=self.memory,
+            seconds=round(seconds, 2),
+            megapixels_per_second=round(pixels / 1e6 / max(seconds, 1e-6), 3),
+            bytes=size,
+            warnings=list(self.warnings),
+            notes=list(self.notes),
+        )
 
     def _room(self) -> Iterator[str]:
         if isinstance(self.dst, str):
@@ -220,7 +267,6 @@ class Run:
         return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
 
 
-def _grid(height: int, width: int, transform: Any) -> str:
-    across = math.hypot(transform.a, transform.d)
-    down = math.hypot(transform.b, transform.e)
-    return f"{width} x {height} pixels of {across:.10g} x {down:.10g}"
+def _grid(height: int, width: int, transform: Any) -> Grid:
+    across, down = math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)
+    return Grid(width=width, height=height, pixel_width=across, pixel_height=down)

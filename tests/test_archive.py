@@ -23,6 +23,7 @@ from geosr.archive import plan_many, read_list, upscale_many
 from geosr.errors import InputError, PlaceError
 from tests import scenes
 from tests.test_cli import geosr as command
+from tests.test_cli import kinds_of, same_facts
 from tests.test_endurance import SLOW
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:distributed", "ignore::ResourceWarning")
@@ -230,12 +231,28 @@ def test_the_command_tells_of_each_scene_and_sums_up(run: Any, sources: list[Pat
 
 
 def test_a_dry_run_sums_up_and_leaves_nothing(run: Any, sources: list[Path], out: Path) -> None:
-    code, stdout, _ = run("upscale", *sources, "--outdir", out, "--model", "bicubic", "--dry-run", "--json")
-    report = json.loads(stdout)
-    assert code == 0
-    assert (report["scenes"], report["ready"], report["failed"]) == (3, 3, [])
-    assert {"tiles", "bytes", "memory", "seconds"} <= set(report)
+    arguments = ("upscale", *sources, "nothing.tif", "--outdir", out, "--model", "bicubic", "--dry-run")
+    code, stdout, _ = run(*arguments)
+    rows = {words[0]: words[1:] for words in map(str.split, stdout.splitlines())}
+    assert code == 3
+    assert (rows["scenes"], rows["ready"], rows["skipped"], rows["tiles"]) == (["4"], ["3"], ["0"], ["3"])
+    assert rows["failed"][0] == "nothing.tif:"
+    assert {"bytes", "memory", "seconds"} <= set(rows)
     assert not out.exists()
+
+
+def test_a_dry_run_and_a_run_print_records_of_the_same_keys_and_types(run: Any, sources: list[Path], out: Path) -> None:
+    arguments = ("upscale", "nothing.tif", *sources, "--outdir", out, "--model", "bicubic", "--json")
+    _, planned, _ = run(*arguments, "--dry-run")
+    _, done, _ = run(*arguments)
+    before, after = (
+        {record["src"]: record for record in map(json.loads, text.splitlines())} for text in (planned, done)
+    )
+    assert before["nothing.tif"] == after["nothing.tif"]
+    for src in map(str, sources):
+        assert kinds_of(before[src]) == kinds_of(after[src])
+        assert (before[src].pop("status"), after[src].pop("status")) == ("ready", "done")
+        assert same_facts(before[src]) == same_facts(after[src])
 
 
 def test_without_a_folder_there_are_a_source_and_a_result(run: Any, sources: list[Path], tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import rasterio
 
+import geosr as geosr_module
 from geosr.api import prepare
 from geosr.cli import main
 from geosr.cli.upscale import command
+from geosr.run import Report
 from tests import scenes
 
 
@@ -65,6 +67,37 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Any, tmp_path: Path) -
     for word in ("grid in", "grid out", "tiles", "memory", "seconds", "bytes", "50 x 40", "200 x 160"):
         assert word in out
     assert list(tmp_path.iterdir()) == [src]
+
+
+def kinds_of(value: Any) -> Any:
+    """A report's keys, and the types of its values."""
+    return {key: kinds_of(item) for key, item in value.items()} if isinstance(value, dict) else type(value)
+
+
+def same_facts(report: dict[str, Any]) -> dict[str, Any]:
+    """What a dry run says of a run for sure."""
+    guessed = {"dry_run", "seconds", "megapixels_per_second", "bytes"}
+    return {key: value for key, value in report.items() if key not in guessed}
+
+
+def test_a_dry_run_and_a_run_report_the_same_keys_types_and_facts(run: Any, tmp_path: Path) -> None:
+    src = scenes.make_plain(tmp_path)
+    arguments = ("upscale", src, "--model", "fast", "--tile", "32", "--json", "-q")
+    before, after = (json.loads(run(*arguments, *more)[1]) for more in (["--dry-run"], []))
+    assert kinds_of(before) == kinds_of(after)
+    assert same_facts(before) == same_facts(after)
+    assert (before["dry_run"], after["dry_run"]) == (True, False)
+    assert after["grid_out"] == {"width": 200, "height": 160, "pixel_width": 2.5, "pixel_height": 2.5}
+    assert (after["tile"], after["halo"], after["tiles"]) == (32, 24, 4)
+    assert after["bytes"] == Path(after["path"]).stat().st_size
+    assert set(get_type_hints(Report)) == set(after)
+
+
+def test_a_report_is_read_by_its_keys(tmp_path: Path) -> None:
+    report = geosr_module.upscale(scenes.make_plain(tmp_path), tmp_path / "out.tif", model="nearest", scale=2)
+    assert report["path"] == str(tmp_path / "out.tif")
+    assert report["grid_in"]["pixel_width"] * 50 == report["grid_out"]["pixel_width"] * 100
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_quiet_says_nothing_and_a_pipe_has_no_bar(run: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geosr.cli.progress import bar
-from geosr.cli.talk import Talk, print_report, say, tell
+from geosr.cli.talk import Talk, needs_of, print_report, say, tell
 
 if TYPE_CHECKING:
     from geosr.archive import Archive, Record
@@ -29,7 +29,7 @@ def upscale_all(paths: Sequence[str], outdir: str, scheduler: str | None, talk: 
     if not talk.quiet:
         _say(archive, talk.verbose)
     if talk.dry_run:
-        print_report(archive.estimate(), talk.as_json)
+        _print_plan(archive.estimate(), talk)
         if made:
             with suppress(OSError):
                 Path(outdir).rmdir()
@@ -41,6 +41,19 @@ def upscale_all(paths: Sequence[str], outdir: str, scheduler: str | None, talk: 
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("done", "skipped", "failed"))
         tell(f"{len(states)} scenes: {counts}, in {time.perf_counter() - start:.1f} s")
     return _code(states)
+
+
+def _print_plan(records: Sequence[Record], talk: Talk) -> None:
+    """What would become of each scene, as JSON a line; in words only what all take together."""
+    if talk.as_json:
+        for record in records:
+            print(json.dumps(record))
+        return
+    states = [record["status"] for record in records]
+    failed = [f"{record['src']}: {record['error']}" for record in records if "error" in record]
+    counts = {"scenes": len(states), "ready": states.count("ready"), "skipped": states.count("skipped")}
+    ready = [record for record in records if record["status"] == "ready"]
+    print_report(counts | {"failed": failed} | (needs_of(ready) if ready else {}), as_json=False)
 
 
 def _scenes(paths: Sequence[str]) -> list[str]:

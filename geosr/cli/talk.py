@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geosr.run import Run
+    from geosr.run import Grid, Report, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,43 @@ def tell(line: str) -> None:
     print(f"geosr: {line}", file=sys.stderr)
 
 
-def print_report(report: dict[str, Any], as_json: bool) -> None:
+def print_plan(report: Report, as_json: bool) -> None:
+    """The report of a dry run, as JSON or in words."""
+    if as_json:
+        print(to_json(report))
+        return
+    facts = {
+        "path": report["path"],
+        "model": report["model"],
+        "grid in": _grid(report["grid_in"]),
+        "grid out": _grid(report["grid_out"]),
+        "bands": report["bands"],
+        "dtype": report["dtype"],
+        "format": report["format"],
+        "warnings": report["warnings"],
+        "notes": report["notes"],
+        **needs_of([report]),
+        "tiles": f"{report['tiles']} of {report['tile']} pixels, halo {report['halo']}",
+    }
+    print_report(facts, as_json=False)
+
+
+def needs_of(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What dry runs will take together, in words."""
+    seconds, workers = sum(report["seconds"] for report in reports), reports[0]["workers"]
+    return {
+        "tiles": sum(report["tiles"] for report in reports),
+        "bytes": f"about {sum(report['bytes'] for report in reports) / 1e6:.1f} MB",
+        "memory": f"about {max(report['memory'] for report in reports) / 1e6:.0f} MB",
+        "seconds": f"about {seconds:.0f}, with {workers} worker{'s' * (workers > 1)}",
+    }
+
+
+def _grid(grid: Grid) -> str:
+    return f"{grid['width']} x {grid['height']} pixels of {grid['pixel_width']:.10g} x {grid['pixel_height']:.10g}"
+
+
+def print_report(report: Mapping[str, Any], as_json: bool) -> None:
     """A report, as JSON or as a table."""
     if as_json:
         print(to_json(report))

@@ -9,7 +9,7 @@ import click
 
 from geosr.cli.archive import upscale_all
 from geosr.cli.progress import bar
-from geosr.cli.talk import Talk, print_report, say
+from geosr.cli.talk import Talk, print_plan, say, to_json
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
@@ -154,11 +154,11 @@ def command(
     if not quiet:
         say(run, verbose)
     if dry_run:
-        print_report(run.estimate(), as_json)
+        print_plan(run.estimate(), as_json)
         return
     with bar(quiet) as advance:
         report = run.execute(advance, scheduler)
     if as_json:
-        print_report(report, as_json=True)
+        print(to_json(report))
     elif not quiet:
         print(report["path"])
