@@ -12,8 +12,10 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
+from geosr.errors import InputError
 from geosr.io.metadata import Metadata, placed
 from geosr.io.rehearsal import losses
 from geosr.io.scene import open_scene
@@ -203,3 +205,47 @@ def test_header_fields_that_raise_become_empty_with_a_warning(tmp_path: Path) ->
 def test_losses_name_what_a_geotiff_can_not_hold(tmp_path: Path) -> None:
     metadata = open_scene(scenes.make_plain(tmp_path, dtype="uint8")).metadata
     assert losses(replace(metadata, nodata=-9999.0), "uint8") != ()
+
+
+def test_a_crs_without_a_transform_gets_no_place(tmp_path: Path) -> None:
+    scene = open_scene(scenes.make_plain(tmp_path, transform=None))
+    assert [line for line in scene.warnings if "no transform" in line]
+    path = written(tmp_path / "a.tif", scene.metadata.zoom(4), 4)
+    with pytest.warns(NotGeoreferencedWarning):
+        file = rasterio.open(path)
+    with file:
+        assert file.transform.is_identity
+        assert file.crs == scene.crs
+
+
+@pytest.mark.parametrize("option", ["bounds", "aoi"])
+def test_what_has_no_place_in_its_crs_is_not_cut_by_coordinates(tmp_path: Path, option: str) -> None:
+    path = scenes.make_plain(tmp_path, transform=None)
+    area = scenes.make_geojson(tmp_path, [[(2, 40), (3, 40), (3, 41)]])
+    with pytest.raises(InputError, match="has no"):
+        open_scene(path, **{"bounds": (5, 5, 20, 20)} if option == "bounds" else {"aoi": area})  # type: ignore[arg-type]
+
+
+def test_words_of_the_old_grid_and_the_old_file_are_gone(tmp_path: Path) -> None:
+    path = scenes.make_plain(tmp_path, tiled=True)
+    stale = {
+        "crs#GeoTransform": "1 2 0 3 0 -2",
+        "lat#actual_range": "{45,46}",
+        "ZOOM_LEVEL": "9",
+        "proj:transform": "x",
+    }
+    stale |= {
+        "NC_GLOBAL#geospatial_lat_resolution": "0.01",
+        "NC_GLOBAL#spatial_resolution": "300m",
+        "multiscales": "[]",
+    }
+    with rasterio.open(path, "r+") as dst:
+        dst.update_tags(**stale, **{"time_resolution": "P1D", "crs#grid_mapping_name": "latitude_longitude"})
+        dst.update_tags(ns="TILING_SCHEME", NAME="GoogleMapsCompatible", ZOOM_LEVEL="9")
+        dst.update_tags(ns="ENVI", lines="40", samples="50", map_info="{UTM, 1, 1}", sensor_type="AVIRIS")
+    tags = open_scene(path).metadata.tags
+    assert tags is not None
+    assert not set(stale) & set(tags[""])
+    assert {"time_resolution", "crs#grid_mapping_name"} <= set(tags[""])
+    assert "TILING_SCHEME" not in tags
+    assert tags["ENVI"] == {"sensor_type": "AVIRIS"}

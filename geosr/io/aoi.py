@@ -105,7 +105,7 @@ def read_area(path: Path, metadata: Metadata, scene: Window, name: str) -> Area:
     """
     document = _document(path)
     polygons = _polygons(document, path)
-    if metadata.crs is None or metadata.gcps:
+    if metadata.crs is None or metadata.gcps or metadata.transform.is_identity:
         raise InputError(f"{name} has no pixel grid in a CRS, so the polygons of {path.name} can't be placed on it")
     there = _in_crs(polygons, _crs_of(document, path), metadata.crs, path)
     turns = (0, 360, -360) if metadata.crs.is_geographic else (0,)

@@ -38,7 +38,7 @@ def bounds_window(bounds: Bounds, metadata: Metadata, scene: Window, name: str) 
     """
     if len(bounds) != 4 or not all(math.isfinite(value) for value in bounds):
         raise InputError(f"--bounds {listed(bounds)}: expected four finite numbers: left bottom right top")
-    if metadata.gcps or (metadata.rpcs is not None and metadata.transform.is_identity):
+    if metadata.gcps or (metadata.transform.is_identity and (metadata.rpcs or metadata.crs) is not None):
         raise InputError(f"{name} has no pixel grid in a CRS, so --bounds can't cut it; cut it by pixels beforehand")
     for left, bottom, right, top in _turns(bounds, metadata):
         corners = [placed(~metadata.transform, x, y) for x in (left, right) for y in (bottom, top)]

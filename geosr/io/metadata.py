@@ -24,10 +24,21 @@ _DERIVED = re.compile(
     r"STATISTICS_|HISTO(GRAM|MIN|MAX|NUMBINS|BINVALUES|BINFUNCTION)$|OVR_RESAMPLING_ALG$"
     r"|OVERVIEWS?(_ALGORITHM|_RESAMPLING)?$|TIFFTAG_(MIN|MAX)SAMPLEVALUE$|EXIF_Pixel[XY]Dimension$"
 )
-"""Names of tags that told of the old pixels or the old grid."""
+"""Names of tags that told of the old pixels."""
+
+_OLD_GRID = re.compile(
+    r"(.*#)?(GeoTransform|i2m|actual_range|multiscales|(proj|spatial):(transform|shape)|tile_matrix\w*|spatial_resolution"
+    r"|geospatial_(lat|lon|x|y)_resolution)$|(min|max)_?zoom$|ZOOM_LEVEL$"
+)
+"""Names of tags that told of the old grid; GDAL puts the variable and "#" before those of netCDF."""
+
+_OLD_FILE = {
+    "ENVI": re.compile(r"(lines|samples|bands|map.info|pixel.size|[xy].start|geo.points|header.offset|byte.order)$")
+}
+"""By namespace, names of tags that told how the old file was laid out."""
 
 _NOT_TAGS = re.compile(
-    r"(IMAGE_STRUCTURE|DERIVED_SUBDATASETS|SUBDATASETS|RPC|TIFF|LocationInfo|(new_)?vrt_sources|Pixels"
+    r"(IMAGE_STRUCTURE|TILING_SCHEME|DERIVED_SUBDATASETS|SUBDATASETS|RPC|TIFF|LocationInfo|(new_)?vrt_sources|Pixels"
     r"|xml:(VRT|ESRI|gml.*|BOX.*|.*GMLJP2.*))$",
     re.IGNORECASE,
 )
@@ -76,9 +87,7 @@ class Metadata:
         crs = pick("CRS", lambda: dataset.crs, None) or None
         return cls(
             crs=crs,
-            transform=_cut(dataset.transform, window)
-            if _has_place(dataset.transform, crs, rpcs)
-            else dataset.transform,
+            transform=_cut(dataset.transform, window),
             gcps=tuple(_moved(point, window) for point in gcps),
             gcp_crs=gcp_crs,
             rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
@@ -97,9 +106,8 @@ class Metadata:
     def zoom(self, scale: int, provenance: Mapping[str, str] | None = None) -> Metadata:
         """The same for a grid with `scale` times as many pixels each way on the same ground.
 
-        Transform terms are divided (not those of pixels without coordinates: GDAL would take them for a place, and
-        before RPCs), control points multiplied (their heights stay), RPC offsets and scales follow, resolution tags are
-        multiplied. `provenance` joins the default namespace.
+        Transform terms are divided (see `finer_transform`), control points multiplied (their heights stay), RPC offsets
+        and scales follow, resolution tags are multiplied. `provenance` joins the default namespace.
         """
         tags = {space: dict(items) for space, items in (self.tags or {}).items()}
         default = {key: _finer(key, value, scale) for key, value in tags.get("", {}).items()}
@@ -110,9 +118,7 @@ class Metadata:
         tags[""] = default | {key: str(value) for key, value in (provenance or {}).items()}
         return replace(
             self,
-            transform=_divided(self.transform, scale)
-            if _has_place(self.transform, self.crs, self.rpcs)
-            else self.transform,
+            transform=finer_transform(self.transform, scale),
             gcps=tuple(_multiplied(point, scale) for point in self.gcps),
             rpcs=None if self.rpcs is None else _finer_rpcs(self.rpcs, scale),
             tags=tags,
@@ -190,13 +196,8 @@ class _Reader:
             return otherwise
 
 
-def _has_place(transform: Affine, crs: CRS | None, rpcs: RPC | None) -> bool:
-    """Whether a transform is more than what a file without one has."""
-    return not transform.is_identity or (crs is not None and rpcs is None)
-
-
 def _cut(transform: Affine, window: Window) -> Affine:
-    if not (window.row or window.col):
+    if transform.is_identity or not (window.row or window.col):
         return transform
     a, b, _, d, e, _ = transform[:6]
     x, y = placed(transform, window.col, window.row)
@@ -214,7 +215,13 @@ def placed(transform: Affine, x: float, y: float) -> tuple[float, float]:
     return a * x + b * y + c, d * x + e * y + f
 
 
-def _divided(transform: Affine, scale: int) -> Affine:
+def finer_transform(transform: Affine, scale: int) -> Affine:
+    """The transform of pixels that are `scale` times smaller; terms are divided, so that outer edges stay.
+
+    The identity is what GDAL says of pixels without coordinates, and stays.
+    """
+    if transform.is_identity:
+        return transform
     a, b, c, d, e, f = transform[:6]
     return Affine(a / scale, b / scale, c, d / scale, e / scale, f)
 
@@ -270,16 +277,19 @@ def _tags(pick: _Reader, band: int, trouble: list[str]) -> Tags:
             continue
         items = _items(pick, band, space)
         kept = {
-            key: value for key, value in items.items() if not (tells_of_old_pixels(key) or key.startswith("GEOSR_"))
+            key: value
+            for key, value in items.items()
+            if not (tells_of_old_pixels(key, space) or key.startswith("GEOSR_"))
         }
         if kept:
             tags[space] = kept
     return tags
 
 
-def tells_of_old_pixels(key: str) -> bool:
-    """Whether a tag of this name is untrue of new pixels: statistics, and what belongs to the old grid."""
-    return bool(_DERIVED.match(key))
+def tells_of_old_pixels(key: str, space: str = "") -> bool:
+    """Whether a tag of this name is untrue of new pixels: statistics, and what belongs to the old grid or file."""
+    patterns = (_DERIVED, _OLD_GRID, *([_OLD_FILE[space]] if space in _OLD_FILE else []))
+    return any(pattern.match(key) for pattern in patterns)
 
 
 def _items(pick: _Reader, band: int, space: str) -> dict[str, str]:

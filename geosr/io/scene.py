@@ -270,6 +270,8 @@ def _remarks_on_place(scene: Scene) -> list[str]:
     if metadata.crs is None and metadata.rpcs is None:
         where = "stays without georeference" if metadata.transform.is_identity else "keeps its transform"
         return [f"no CRS: pixels are upscaled and the result {where}"]
+    if metadata.transform.is_identity and metadata.rpcs is None:
+        return ["a CRS but no transform: nothing says where in it the pixels lie, and the result has none either"]
     if metadata.crs is not None and scene.geobox.crs is None:
         return ["the CRS is carried as it is, though pyproj does not know it"]
     return []
