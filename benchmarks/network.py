@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from geosr.models.networks import fast
 from geosr.models.registry import locate
-from geosr.models.runtime import network_for, prepare_process
+from geosr.models.runtime import network_for
+from geosr.models.threads import prepare_process
 from geosr.sensors import Observation
 
 MTF, NOISE, SCALE = 0.25, 0.0, 4
@@ -38,7 +39,7 @@ def main() -> None:
         block = (1000 * np.random.default_rng(0).random((1, side, side))).astype(np.float32)
         exact = plain()(block)
         report(side, "fast, plain loop", cost(plain(), block, options.repeats))
-        with prepare_process(threads=1):
+        with prepare_process():
             report(side, "fast, plain, memory kept", cost(plain(), block, options.repeats))
             for model in ("fast", "nearest", "bilinear", "bicubic", "lanczos", "ibp"):
                 network = network_for(model, SCALE, Observation((MTF,), (NOISE,)), device="cpu", precision="float32")

@@ -21,7 +21,7 @@ from geosr.api import prepare
 from geosr.models.checkpoint import read_tensors
 from geosr.models.networks import fast
 from geosr.models.registry import locate
-from geosr.models.runtime import prepare_process
+from geosr.models.threads import prepare_process
 from geosr.radiometry import Pixels
 from geosr.run import Run
 from geosr.tiling import Tile
@@ -52,7 +52,7 @@ def network(scene: str) -> float:
     run, spent = planned(scene), 0.0
     tiles = sampled(run)
     network = run.upscaler.network
-    with prepare_process(threads=1):
+    with prepare_process():
         for number, tile in enumerate([tiles[0], *tiles]):
             for band, stored in enumerate(run.scene.source.read(tile).stored):
                 height, width = tile.block.height, tile.block.width

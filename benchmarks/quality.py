@@ -22,7 +22,7 @@ from geosr.evaluation.methods import back_projection, bicubic, of_model
 from geosr.evaluation.metrics import fine_detail
 from geosr.evaluation.protocol import Case, Floats, decibels, load_scenes, measured
 from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record, typical
-from geosr.models.runtime import prepare_process
+from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
 from geosr.sensors import DEFAULT_MTF
 
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(scenes)} scenes, {sum(len(each.bands) for each in scenes)} bands, x{options.scale}, {options.model}")
     print(header())
     report = []
-    with prepare_process(threads=1), ThreadPoolExecutor(options.workers) as pool:
+    with prepare_process(), ThreadPoolExecutor(options.workers) as pool:
         for case in cases:
             measures = (decibels, partial(detail, scale=options.scale)) if case.name == JUDGED else (decibels,)
             judge = partial(measured, case=case, methods=methods, scale=options.scale, measures=measures)

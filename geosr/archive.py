@@ -18,7 +18,7 @@ from geosr.io.layout import Format
 from geosr.io.sinks import is_there, run_in
 from geosr.io.source import close as close_files
 from geosr.models.registry import card as find_card
-from geosr.models.runtime import prepare_process
+from geosr.models.threads import prepare_process
 from geosr.run import Progress, Run
 from geosr.tiling import Tile
 
@@ -130,7 +130,7 @@ class Archive:
             if scene.run is None:
                 tell(scene.record)
         flow = _Flow([scene for scene in self.scenes if scene.run is not None], tell, progress)
-        with prepare_process(threads=1):
+        with prepare_process():
             flow.execute(scheduler)
         return [flow.records.get(scene.src, scene.record) for scene in self.scenes]
 

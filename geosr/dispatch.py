@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from geosr.errors import GeosrError, PlaceError, TileError
-from geosr.models.runtime import prepare_process
+from geosr.models.threads import prepare_process
 from geosr.pipeline import name_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _for_good = ExitStack()
 @lru_cache
 def stay_prepared() -> None:
     """Once a process, and for good: each of its threads is one of its cores, and it has nothing else to do."""
-    _for_good.enter_context(prepare_process(threads=1))
+    _for_good.enter_context(prepare_process())
     atexit.register(_for_good.close)
 
 

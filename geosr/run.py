@@ -21,7 +21,8 @@ from geosr.io.scene import Scene
 from geosr.io.sinks import encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
 from geosr.models.registry import Card
-from geosr.models.runtime import ModelNetwork, prepare_process
+from geosr.models.runtime import ModelNetwork
+from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, run
 from geosr.provenance import listed
 from geosr.radiometry import Pixels
@@ -120,7 +121,7 @@ class Run:
         """
         start = time.perf_counter()
         tiles = self.tiles
-        with prepare_process(threads=1), self.open_sink() as sink:
+        with prepare_process(), self.open_sink() as sink:
             kept = sink.done()
             done = self._compute(sink, kept, tiles, progress, scheduler)
             sink.finish()
@@ -141,7 +142,7 @@ class Run:
         """Seconds that all tiles will take, from one that is computed and thrown away."""
         tiles, job = self.tiles, self.job()
         middle = self._telling(tiles)
-        with prepare_process(threads=1):
+        with prepare_process():
             job(middle)  # the first one also loads the network
             start = time.perf_counter()
             job(middle)

@@ -4,9 +4,11 @@ import pickle
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 from geosr.errors import ModelError, PlaceError
-from geosr.models import registry, runtime
+from geosr.models import registry, runtime, threads
 from geosr.models.card import KEY, Card
 from geosr.models.engines import Residual
 from geosr.models.networks import fast
-from geosr.models.runtime import ModelNetwork, network_for, prepare_process
+from geosr.models.runtime import ModelNetwork, network_for
+from geosr.models.threads import prepare_process
 from geosr.sensors import Observation
 
 MODELS = ("nearest", "bilinear", "bicubic", "lanczos", "ibp", "fast")
@@ -268,13 +271,71 @@ def test_device_and_precision_are_chosen_and_said(monkeypatch: pytest.MonkeyPatc
 def test_preparing_a_process_sets_threads_for_all_of_its_threads_and_restores_them() -> None:
     torch.set_num_threads(2)
     seen: list[int] = []
-    with prepare_process(threads=1):
+    with prepare_process():
         worker = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         worker.start()
         worker.join()
         seen.append(torch.get_num_threads())
-    assert seen == [1, 1]
+        with prepare_process():
+            pass
+        seen.append(torch.get_num_threads())
+    assert seen == [1, 1, 1]
     assert torch.get_num_threads() == 2
+
+
+class OneRun:
+    """A run in a thread of its own, from `begin` to `end`."""
+
+    def __init__(self) -> None:
+        self.leave, self.entered = threading.Event(), threading.Event()
+        self.after = 0
+        self.thread = threading.Thread(target=self._work)
+
+    def _work(self) -> None:
+        with prepare_process():
+            self.entered.set()
+            self.leave.wait(30)
+        self.after = torch.get_num_threads()
+
+    def begin(self) -> OneRun:
+        self.thread.start()
+        self.entered.wait(30)
+        return self
+
+    def end(self) -> int:
+        """Threads that torch has where the run was called from, when it is over."""
+        self.leave.set()
+        self.thread.join(30)
+        return self.after
+
+
+def fresh_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_two_runs_in_threads_of_one_process_keep_torch_prepared_until_the_last_one_ends() -> None:
+    torch.set_num_threads(3)
+    first, second = OneRun().begin(), OneRun().begin()
+    assert first.end() == 3
+    assert fresh_thread() == 1
+    assert second.end() == 3
+    assert fresh_thread() == 3
+    assert torch.get_num_threads() == 3
+
+
+def test_two_runs_in_threads_of_one_process_keep_memory_until_the_last_one_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    libc = Mock()
+    monkeypatch.setattr(threads, "_glibc", lambda: libc)
+    first, second = OneRun().begin(), OneRun().begin()
+    kept = libc.mallopt.call_count
+    first.end()
+    assert kept == libc.mallopt.call_count == 3
+    assert not libc.malloc_trim.called
+    second.end()
+    libc.malloc_trim.assert_called_once()
 
 
 def alone(code: str) -> tuple[int, str]:
@@ -295,17 +356,18 @@ def test_interpolation_starts_without_torch_and_scipy(tmp_path: Path) -> None:
 
 def test_torch_that_is_imported_later_is_told_how_many_threads_it_has() -> None:
     code, told = alone(
-        "import sys, numpy\n"
-        "from geosr.models.runtime import network_for, prepare_process\n"
+        "import os, sys\n"
+        "os.environ['OMP_NUM_THREADS'] = '2'\n"
+        "from geosr.models.runtime import network_for\n"
+        "from geosr.models.threads import prepare_process\n"
+        "from geosr.pipeline import cores\n"
         "from geosr.sensors import Observation\n"
-        "with prepare_process(threads=3):\n"
+        "with prepare_process():\n"
         "    assert 'torch' not in sys.modules\n"
         "    network_for('ibp', 2, Observation((0.3,), (0.0,)), device='cpu')\n"
         "    import torch\n"
-        "    assert torch.get_num_threads() == 3\n"
-        "    with prepare_process(threads=1):\n"
-        "        assert torch.get_num_threads() == 1\n"
-        "    assert torch.get_num_threads() == 3\n"
+        "    assert torch.get_num_threads() == 1\n"
+        "assert torch.get_num_threads() == min(2, cores())\n"
     )
     assert code == 0, told
 

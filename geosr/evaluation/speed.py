@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from geosr.models.runtime import network_for, prepare_process
+from geosr.models.runtime import network_for
+from geosr.models.threads import prepare_process
 from geosr.sensors import Observation
 
 CORE = 256
@@ -20,7 +21,7 @@ def against_bicubic(model: str, scale: int, hardware: str, device: str = "cpu") 
 
     On a processor CPU time of one thread counts, so that a busy machine matters little; elsewhere wall time.
     """
-    with prepare_process(threads=1):
+    with prepare_process():
         ours, bicubic = (_mpx_per_s(name, scale, place) for name, place in ((model, device), ("bicubic", "cpu")))
     return {"hardware": hardware, "mpx_per_s": ours, "bicubic_mpx_per_s": bicubic}
 

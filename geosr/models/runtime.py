@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +20,7 @@ from geosr.models.foreign import Foreign
 from geosr.models.foreign.bands import told
 from geosr.models.foreign.levels import enhance
 from geosr.models.own import OwnEngine, TorchNetwork
+from geosr.models.threads import tell_torch
 from geosr.sensors import Observation
 
 if TYPE_CHECKING:
@@ -273,65 +270,6 @@ def processor_flags() -> frozenset[str]:
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
-@contextmanager
-def prepare_process(threads: int = 1) -> Iterator[None]:
-    """While it lasts, torch uses `threads` threads for each caller and freed memory is kept for the next block.
-
-    The C library would hand every large block back to the system and fault it in again for the next layer. Its usual
-    settings come back at the end; outside glibc nothing is done about memory.
-    """
-    global _wanted
-    before, _wanted = _wanted, threads
-    _tell_torch()
-    _keep_freed_memory()
-    try:
-        yield
-    finally:
-        _wanted = before
-        _tell_torch()
-        _release_freed_memory()
-
-
-_wanted: int | None = None
-"""Threads that torch is to use, also where it is imported later; None leaves the choice to torch."""
-_usual: int | None = None
-"""What torch used before it was told."""
-
-
-def _tell_torch() -> None:
-    global _usual
-    torch = sys.modules.get("torch")
-    if torch is None or _wanted == _usual is None:
-        return
-    if _usual is None:
-        _usual = torch.get_num_threads()
-    torch.set_num_threads(_usual if _wanted is None else _wanted)
-    if _wanted is None:
-        _usual = None
-
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
-
-
-def _keep_freed_memory() -> None:
-    if libc := _glibc():
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-        libc.mallopt(_M_TOP_PAD, 64 << 20)
-
-
-def _release_freed_memory() -> None:
-    if libc := _glibc():
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
-            libc.mallopt(option, 128 << 10)
-        libc.malloc_trim(0)
-
-
-@lru_cache
-def _glibc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-
-
 @lru_cache(maxsize=8)
 def _load(model: registry.Model, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
     if model in REACH and device == "cpu":
@@ -345,7 +283,7 @@ def _on_device(model: registry.Model, scale: int, precision: Precision, device: 
     from geosr.models import engines
     from geosr.models.foreign.engine import ForeignEngine
 
-    _tell_torch()
+    tell_torch()
     card = registry.card(model, scale)
     path = registry.locate(model, scale)
     if sha is not None and path is not None and sha256(path) != sha:

@@ -1,30 +1,96 @@
-"""One torch thread for each of the threads that work on tiles, however they come and go."""
+"""A process made ready for tiles: one torch thread for each of its own, and memory that is kept between blocks."""
 
 from __future__ import annotations
 
+import ctypes
+import platform
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-
-from geosr.models.runtime import prepare_process
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 _lock = threading.Lock()
-_inside = 0
-_stack = ExitStack()
+_inside: Counter[int] = Counter()
+"""How often each thread is in `prepare_process`."""
+_usual: int | None = None
+"""What torch used before it was told."""
 
 
 @contextmanager
-def sole_threads() -> Iterator[None]:
-    """While any caller is inside, torch uses one thread for each: the scheduler's threads are the parallelism."""
-    global _inside
+def prepare_process() -> Iterator[None]:
+    """While any caller is inside, torch uses one thread for each, and freed memory is kept for the next block.
+
+    The threads that work on tiles are the parallelism. The C library would hand every large block back to the system
+    and fault it in again for the next layer. What was usual comes back when the last caller leaves, however callers of
+    several threads overlap; outside glibc nothing is done about memory.
+    """
+    me = threading.get_ident()
     with _lock:
-        _inside += 1
-        if _inside == 1:
-            _stack.enter_context(prepare_process(threads=1))
+        _inside[me] += 1
+        tell_torch()
+        if _inside.total() == 1:
+            _keep_freed_memory()
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
+            _inside[me] -= 1
+            if not _inside[me]:
+                del _inside[me]
+                _usual_again()
             if not _inside:
-                _stack.close()
+                _release_freed_memory()
+
+
+def tell_torch() -> None:
+    """Have torch use one thread where the process is prepared; for who imports torch after that."""
+    global _usual
+    if _inside and (torch := _torch()):
+        _usual = _usual or torch.get_num_threads()
+        torch.set_num_threads(1)
+
+
+def _usual_again() -> None:
+    """This thread is not prepared any more; others may be."""
+    global _usual
+    if _usual is None or not (torch := _torch()):
+        return
+    torch.set_num_threads(_usual)
+    if not _inside:
+        _usual = None
+        return
+    # The number is that of the thread that sets it and of all threads to come: those of the callers that are inside.
+    passing = threading.Thread(target=torch.set_num_threads, args=(1,))
+    passing.start()
+    passing.join()
+
+
+def _torch() -> Any:
+    """torch where it has been imported, all of it; else None."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "set_num_threads") else None
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def _keep_freed_memory() -> None:
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def _release_freed_memory() -> None:
+    if libc := _glibc():
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD):
+            libc.mallopt(option, 128 << 10)
+        libc.malloc_trim(0)
+
+
+@lru_cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -23,7 +23,7 @@ from geosr.io.encoder import EncodedTile, Encoder
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.metadata import Metadata, tells_of_old_pixels
 from geosr.io.writer import TiffSink
-from geosr.models.threads import sole_threads
+from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
@@ -87,7 +87,7 @@ def to_geotiff(
     )
     workers = workers or cores()
     place = computed_where(array)
-    with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
+    with sink, prepare_process(), ThreadPoolExecutor(workers) as pool:
         missing = [tile for tile in plan if tile.index not in sink.done()]
         job = _Piece(array, axes.y, axes.x, Encoder(layout), place)
         with closing(run(job, missing, sink, pool, workers + 1)) as finished:

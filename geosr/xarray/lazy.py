@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from geosr import __version__
 from geosr.errors import InputError
-from geosr.models.threads import sole_threads
+from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
 from geosr.sensors import Observation
 from geosr.tiling import Tile
@@ -87,7 +87,7 @@ def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> NDArray[An
     def work(tile: Tile) -> None:
         out[..., *tile.write.slices] = settled(scenes[..., *tile.read.slices], tile, bands, seen)
 
-    with sole_threads(), ThreadPoolExecutor(cores()) as pool:
+    with prepare_process(), ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(work, settled.plan):
             pass
     return axes.from_scenes(out, array.shape)

@@ -14,7 +14,7 @@ from geosr.errors import ModelError
 from geosr.io.scene import spread_windows
 from geosr.models.registry import Model, card, digest
 from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
-from geosr.models.threads import sole_threads
+from geosr.models.threads import prepare_process
 from geosr.observing import levels_of, observe_pixels
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, Radiometry
@@ -127,7 +127,7 @@ class Settled:
         """
         shape = *values.shape[:2], tile.write.height, tile.write.width
         out = np.empty(shape, self.recipe.radiometry.out_dtype)
-        with sole_threads():
+        with prepare_process():
             for scene, observed, result in zip(values, seen, out, strict=True):
                 network = replace(self.network, observation=observed.bands(bands))
                 categorical = tuple(self.recipe.categorical[band] for band in bands)

@@ -22,7 +22,7 @@ from geosr.io.geozarr import Contents, Variable
 from geosr.io.layout import Layout
 from geosr.io.zarr import check_codec
 from geosr.io.zarr_sink import WrittenTile, ZarrEncoder, ZarrSink
-from geosr.models.threads import sole_threads
+from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
@@ -66,7 +66,7 @@ def to_zarr(
     sink = ZarrSink(target, layout, contents=contents, fingerprint=json.dumps({"array": name}), overwrite=overwrite)
     workers = workers or cores()
     total = len(plan) * sink.encoder.pyramid.scenes
-    with sink, sole_threads(), ThreadPoolExecutor(workers) as pool:
+    with sink, prepare_process(), ThreadPoolExecutor(workers) as pool:
         kept = sink.done()
         missing = (tile for tile in _tiles(plan, sink.encoder.pyramid.scenes) if tile.index not in kept)
         job = _Piece(ordered, sink.encoder, computed_where(ordered))
