@@ -14,6 +14,7 @@ from geosr.io.destination import check_name, check_result, default_name, format_
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format
+from geosr.keywords import handed_on, keywords
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card, Model
 from geosr.models.registry import card as find_card
@@ -30,40 +31,8 @@ from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
 
 
+@keywords()
 def upscale(
-    src: str | Path,
-    dst: str | Path | None = None,
-    *,
-    progress: Progress | None = None,
-    scheduler: str | Path | None = None,
-    client: Any = None,
-    **options: Any,
-) -> Report:
-    """Upscale a raster file into a GeoTIFF or Zarr store; returns a report of what was done, under "path" where it is.
-
-    The result has the same outer edges, CRS, radiometry and metadata; only the pixel size is divided by the scale. It
-    takes its final name only when it is whole. A run that was stopped goes on when called again with the same input and
-    options. Options are those of `prepare`.
-
-    Parameters
-    ----------
-    scheduler
-        Where tiles run: "threads" (the default), "processes", "local:N" for N Dask workers on this machine, the address
-        of a Dask scheduler such as "tcp://host:8786", or a scheduler file. Nothing of the result depends on it.
-    client
-        A `distributed.Client`, instead of `scheduler`.
-
-    Raises
-    ------
-    geosr.errors.InputError
-        The input or an option is at fault; nothing was written.
-    geosr.errors.GeosrError
-        The place failed, or a tile; what was done is kept for the next call.
-    """
-    return prepare(src, dst, **options).execute(progress, scheduler if client is None else client)
-
-
-def prepare(
     src: str | Path,
     dst: str | Path | None = None,
     *,
@@ -85,8 +54,15 @@ def prepare(
     precision: Precision = "float32",
     project: bool | None = None,
     overwrite: bool = False,
-) -> Run:
-    """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written.
+    progress: Progress | None = None,
+    scheduler: str | Path | None = None,
+    client: Any = None,
+) -> Report:
+    """Upscale a raster file into a GeoTIFF or Zarr store; returns a report of what was done, under "path" where it is.
+
+    The result has the same outer edges, CRS, radiometry and metadata; only the pixel size is divided by the scale. It
+    takes its final name only when it is whole. A run that was stopped goes on when called again with the same input and
+    options.
 
     Parameters
     ----------
@@ -133,7 +109,50 @@ def prepare(
         where a network's result has a known sensor behind it, by the table or by `mtf`.
     overwrite
         Replace `dst`, or what a run with other options left of it.
+    progress
+        Called for each finished tile with the tiles done, the tiles in all, and source pixels times bands done so far.
+    scheduler
+        Where tiles run: "threads" (the default), "processes", "local:N" for N Dask workers on this machine, the address
+        of a Dask scheduler such as "tcp://host:8786", or a scheduler file. Nothing of the result depends on it.
+    client
+        A `distributed.Client`, instead of `scheduler`.
+
+    Raises
+    ------
+    geosr.errors.InputError
+        The input or an option is at fault; nothing was written.
+    geosr.errors.GeosrError
+        The place failed, or a tile; what was done is kept for the next call.
     """
+    run = prepare(src, dst, **handed_on(prepare, locals()))
+    return run.execute(progress, scheduler if client is None else client)
+
+
+@keywords(like=upscale)
+def prepare(
+    src: str | Path,
+    dst: str | Path | None = None,
+    *,
+    model: str | TorchNetwork = "fast",
+    scale: int = 4,
+    bands: Sequence[int | str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    aoi: str | Path | None = None,
+    mtf: float | Sequence[float] | Literal["scene"] | None = None,
+    snr: float | Sequence[float] | None = None,
+    nodata: float | str | None = None,
+    scale_offset: tuple[float, float] | None = None,
+    dtype: str | None = None,
+    format: Format | None = None,
+    co: Mapping[str, str] | None = None,
+    tile: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+    project: bool | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written."""
     _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     settled = find_model(model)
     card = find_card(settled, scale)

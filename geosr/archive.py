@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from geosr.api import prepare
+from geosr.api import prepare, upscale
 from geosr.cluster import Crew, crew
-from geosr.errors import GeosrError, InputError, PlaceError
-from geosr.io.destination import default_name, format_of
+from geosr.errors import GeosrError, InputError
+from geosr.io.destination import format_of, make_folder, names_in
 from geosr.io.layout import Format
 from geosr.io.sinks import is_there, run_in
 from geosr.io.source import close as close_files
+from geosr.keywords import handed_on, keywords
+from geosr.models.own import TorchNetwork
 from geosr.models.registry import card as find_card
+from geosr.models.runtime import Precision
 from geosr.models.threads import prepare_process
 from geosr.run import Progress, Run
 from geosr.tiling import Tile
@@ -31,27 +34,61 @@ _OPENED_AT_ONCE = 8
 """Headers and samples are read this many at a time; over a network it is the waiting that takes long."""
 
 
+@keywords(like=upscale)
 def upscale_many(
     sources: str | Path | Iterable[str | Path],
     outdir: str | Path,
     *,
+    model: str | TorchNetwork = "fast",
+    scale: int = 4,
+    bands: Sequence[int | str] | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    aoi: str | Path | None = None,
+    mtf: float | Sequence[float] | Literal["scene"] | None = None,
+    snr: float | Sequence[float] | None = None,
+    nodata: float | str | None = None,
+    scale_offset: tuple[float, float] | None = None,
+    dtype: str | None = None,
+    format: Format | None = None,
+    co: Mapping[str, str] | None = None,
+    tile: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+    project: bool | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
     told: Tell | None = None,
     scheduler: str | Path | None = None,
     client: Any = None,
-    **options: Any,
 ) -> list[Record]:
     """Upscale many raster files into a folder as one run; returns a record for each, in their order.
 
     A scene that is named twice is done once. A result is called as `geosr.upscale` calls it without a name. A scene
     whose result is there already, from the same input and options, is skipped; one that fails is told of and the others
-    go on. A run that was stopped goes on when called again. Parameters are those of `geosr.upscale`; `told` is called
-    with each record as it comes.
+    go on. A run that was stopped goes on when called again.
 
-    Raises `InputError`, before anything is written, where two results would have one name or an option can't be used,
-    and `PlaceError` where `outdir` can't be used or a cluster fails.
+    Parameters
+    ----------
+    sources
+        Raster files, as `geosr.upscale` takes them; one, or any number.
+    outdir
+        A folder, made where there is none, or a place in an object store.
+    format
+        "COG" (the default), "GTiff" or "Zarr".
+    overwrite
+        Replace results that are there, and what runs with other options left of them.
+    told
+        Called with each record as it comes.
+
+    Raises
+    ------
+    geosr.errors.InputError
+        Two results would have one name, or an option can't be used; nothing was written.
+    geosr.errors.PlaceError
+        `outdir` can't be used, or a cluster fails.
     """
-    archive = plan_many(sources, outdir, **options)
+    archive = plan_many(sources, outdir, **handed_on(prepare, locals()))
     return archive.execute(progress, told, scheduler if client is None else client)
 
 
@@ -77,7 +114,7 @@ def plan_many(
     sources: str | Path | Iterable[str | Path],
     outdir: str | Path,
     *,
-    model: str = "fast",
+    model: str | TorchNetwork = "fast",
     scale: int = 4,
     format: Format | None = None,
     overwrite: bool = False,
@@ -85,7 +122,7 @@ def plan_many(
 ) -> Archive:
     """Everything that `upscale_many` will do, checked and decided; nothing is computed, and only `outdir` is made.
 
-    A scene that can't be upscaled is part of the plan, as one that failed.
+    A scene that can't be upscaled is part of the plan, as one that failed. `options` are the others of `prepare`.
     """
     given = [sources] if isinstance(sources, str | Path) else sources
     names = list(dict.fromkeys(map(str, given)))
@@ -93,8 +130,8 @@ def plan_many(
         raise InputError("there is no scene in the list")
     find_card(model, scale)
     kind = format_of(None, format)
-    results = _names(names, str(outdir), scale, kind)
-    _make(str(outdir))
+    results = names_in(str(outdir), names, scale, kind)
+    make_folder(str(outdir))
     options |= {"model": model, "scale": scale, "format": kind}
 
     def plan(pair: tuple[str, str]) -> Planned:
@@ -288,35 +325,6 @@ def read_list(path: str | Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read as a list of scenes: {error}") from error
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _names(sources: Sequence[str], outdir: str, scale: int, format: Format) -> list[str]:
-    """Where each result goes. Raises `InputError` where two would go to one place, or one to that of an input."""
-    results = [_under(outdir, default_name(source, scale, format).name) for source in sources]
-    first: dict[str, str] = {}
-    inputs = {str(Path(source).resolve()) for source in sources}
-    for source, result in zip(sources, results, strict=True):
-        if result in first:
-            raise InputError(f"{first[result]} and {source} would both become {result}; rename one, or run them apart")
-        if result in inputs:
-            raise InputError(f"{source} would become {result}, which is an input too; use another --outdir")
-        first[result] = source
-    return results
-
-
-def _under(outdir: str, name: str) -> str:
-    return f"{outdir.rstrip('/')}/{name}" if "://" in outdir else str(Path(outdir).resolve() / name)
-
-
-def _make(outdir: str) -> None:
-    if "://" in outdir:
-        return
-    try:
-        Path(outdir).mkdir(exist_ok=True)
-    except FileExistsError as error:
-        raise InputError(f"{outdir} is a file; --outdir is a folder") from error
-    except OSError as error:
-        raise PlaceError(f"folder {outdir} can't be made: {error.strerror}; choose another --outdir") from error
 
 
 def _plan(src: str, dst: str, overwrite: bool, options: dict[str, Any]) -> Planned:

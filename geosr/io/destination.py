@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from geosr.errors import InputError
+from geosr.errors import InputError, PlaceError
 from geosr.io.environment import is_remote
 from geosr.io.layout import Format
 from geosr.io.place import check_destination
@@ -43,6 +43,39 @@ def default_name(src: str, scale: int, format: Format = "COG") -> Path:
         path, part = Path(named[0]), re.sub(r"\W+", "_", f"_{named[1]}").rstrip("_")
     suffix = _ZARR if format == "Zarr" else ".tif"
     return (path.parent if path.is_file() else Path()) / f"{path.stem}{part}_x{scale}{suffix}"
+
+
+def names_in(outdir: str, sources: Sequence[str], scale: int, format: Format) -> list[str]:
+    """Where the result of each source goes, in a folder or an object store.
+
+    Raises `InputError` where two would go to one place, or one to that of an input.
+    """
+    results = [_under(outdir, default_name(source, scale, format).name) for source in sources]
+    first: dict[str, str] = {}
+    inputs = {str(Path(source).resolve()) for source in sources}
+    for source, result in zip(sources, results, strict=True):
+        if result in first:
+            raise InputError(f"{first[result]} and {source} would both become {result}; rename one, or run them apart")
+        if result in inputs:
+            raise InputError(f"{source} would become {result}, which is an input too; use another --outdir")
+        first[result] = source
+    return results
+
+
+def _under(outdir: str, name: str) -> str:
+    return f"{outdir.rstrip('/')}/{name}" if "://" in outdir else str(Path(outdir).resolve() / name)
+
+
+def make_folder(outdir: str) -> None:
+    """Make the folder of results where there is none; an object store needs none. Raises `InputError`, `PlaceError`."""
+    if "://" in outdir:
+        return
+    try:
+        Path(outdir).mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"{outdir} is a file; --outdir is a folder") from error
+    except OSError as error:
+        raise PlaceError(f"folder {outdir} can't be made: {error.strerror}; choose another --outdir") from error
 
 
 def check_name(dst: str | Path, sources: Iterable[str], format: Format = "COG") -> None:

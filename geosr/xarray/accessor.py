@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from geosr import __version__
 from geosr.errors import InputError
+from geosr.keywords import handed_on, keywords
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
 from geosr.models.runtime import Precision
@@ -21,7 +22,6 @@ from geosr.tiling import TilePlan
 from geosr.xarray.cf import grid_of, spatial_dims, with_grid
 from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
-from geosr.xarray.recipe import Recipe
 from geosr.xarray.scenes import axes_of, recipe_of
 from geosr.xarray.zarr import to_zarr
 
@@ -41,6 +41,7 @@ class DataArrayGeosr:
         """The pixel grid; with an identity transform where nothing says where the pixels lie."""
         return grid_of(self._array).geobox
 
+    @keywords()
     def upscale(
         self,
         model: str | TorchNetwork = "fast",
@@ -62,10 +63,34 @@ class DataArrayGeosr:
         nodata, attributes, encoding, name and other coordinates stay; `nodata`, where given, becomes `_FillValue`.
         Positions along dimensions other than bands, such as time, are scenes of their own.
 
-        Options are those of `geosr.prepare`. Raises `InputError` and `ModelError` at once, for what can't be done.
+        Raises `InputError` and `ModelError` at once, for what can't be done.
+
+        Parameters
+        ----------
+        model
+            A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`.
+        scale
+            Output pixels per source pixel each way.
+        mtf
+            The sensor's modulation transfer at the source's Nyquist frequency, in (0, 1), one or one per band; from
+            the sensor table, else a safe default, if None.
+        snr
+            Signal-to-noise ratio, above 0, one or one per band; the noise is estimated from each scene if None.
+        nodata
+            The number that means "no data", in the place of what the array says.
+        dtype
+            Type of the result; must hold every number of the array's.
+        tile
+            Side of a tile, source pixels; it changes memory and speed, no pixel.
+        device
+            Where the network computes: "auto", "cpu", "cuda" or "cuda:1".
+        precision
+            "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
+        project
+            Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. By
+            default where a network's result has a known sensor behind it, by the table or by `mtf`.
         """
-        settings = {"mtf": mtf, "snr": snr, "nodata": nodata, "dtype": dtype, "tile": tile, "project": project}
-        recipe = self._recipe(model=model, scale=scale, device=device, precision=precision, **settings)
+        recipe = recipe_of(self._array, **handed_on(recipe_of, locals()))
         array, grid = self._array, grid_of(self._array)
         data = array.data.astype("uint8") if array.dtype == bool else array.data
         axes = axes_of(array, grid)
@@ -82,9 +107,23 @@ class DataArrayGeosr:
             result.attrs["GEOSR_PROJECTED"] = recipe.blur.projection(recipe.categorical)
         return result
 
-    def plan(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> TilePlan:
+    @keywords(like=upscale)
+    def plan(
+        self,
+        model: str | TorchNetwork = "fast",
+        scale: int = 4,
+        *,
+        mtf: float | Sequence[float] | None = None,
+        snr: float | Sequence[float] | None = None,
+        nodata: float | None = None,
+        dtype: str | None = None,
+        tile: int | None = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+        project: bool | None = None,
+    ) -> TilePlan:
         """The tiles that `upscale` with the same options works by; loads the network for its halo."""
-        return self._recipe(model=model, scale=scale, **options).settle().plan
+        return recipe_of(self._array, **handed_on(recipe_of, locals())).settle().plan
 
     def to_geotiff(
         self,
@@ -121,11 +160,6 @@ class DataArrayGeosr:
 
         return compare(self._array, other, bands)
 
-    def _recipe(self, **options: Any) -> Recipe:
-        usual: dict[str, Any] = dict.fromkeys(("mtf", "snr", "nodata", "dtype", "tile", "project"))
-        usual |= {"device": "auto", "precision": "float32"}
-        return recipe_of(self._array, **usual | options)
-
 
 def _say_nodata(array: xr.DataArray, nodata: float) -> None:
     for key in ("_FillValue", "missing_value", "nodata"):
@@ -146,8 +180,23 @@ class DatasetGeosr:
         """The pixel grid that the variables share."""
         return grid_of(next(iter(self._planes().values()))).geobox
 
-    def upscale(self, model: str | TorchNetwork = "fast", scale: int = 4, **options: Any) -> xr.Dataset:
+    @keywords(like=DataArrayGeosr.upscale)
+    def upscale(
+        self,
+        model: str | TorchNetwork = "fast",
+        scale: int = 4,
+        *,
+        mtf: float | Sequence[float] | None = None,
+        snr: float | Sequence[float] | None = None,
+        nodata: float | None = None,
+        dtype: str | None = None,
+        tile: int | None = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+        project: bool | None = None,
+    ) -> xr.Dataset:
         """The dataset on a finer grid; see `DataArrayGeosr.upscale`. Variables without rows and columns stay."""
+        options = handed_on(DataArrayGeosr.upscale, locals())
         planes = self._planes()
         fine = {name: array.geosr.upscale(model, scale, **options) for name, array in planes.items()}
         rest = {name: variable for name, variable in self._dataset.data_vars.items() if name not in planes}
