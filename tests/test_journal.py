@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import ctypes
-import mmap
-import os
-import subprocess
-import sys
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -12,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geosr.errors import PlaceError
-from geosr.io.journal import Journal, let_go
+from geosr.io import journal as module
+from geosr.io.files import write_at
+from geosr.io.journal import Journal
 
 
 def filled(path: Path, payloads: list[bytes]) -> None:
@@ -67,26 +65,6 @@ def test_a_changed_byte_ends_the_journal_before_its_record(tmp_path: Path) -> No
     journal.close()
 
 
-def test_a_second_run_is_refused_while_the_first_holds_the_journal(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "j")
-    with pytest.raises(PlaceError, match="another run is writing"):
-        Journal(tmp_path / "j")
-    first.close()
-    Journal(tmp_path / "j").close()
-
-
-def test_a_second_process_is_refused_too(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "j")
-    code = f"from pathlib import Path; from geosr.io.journal import Journal; Journal(Path({str(tmp_path / 'j')!r}))"
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
-    assert done.returncode
-    assert "another run is writing" in done.stderr
-    first.close()
-
-
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b"somebody's notes, longer than the magic")
     journal = Journal(tmp_path / "j")
@@ -102,14 +80,12 @@ def test_a_record_that_could_not_be_written_leaves_the_journal_as_it_was(
     journal = Journal(tmp_path / "j")
     journal.begin("a run")
     journal.add(1, b"kept")
-    real = os.pwrite
 
-    def full(file: int, data: memoryview, at: int) -> int:
-        if at > 60:
-            raise OSError(28, "No space left on device")
-        return real(file, data[:5], at)
+    def full(file: FileIO, data: bytes, at: int) -> None:
+        write_at(file, data[:5], at)
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(module, "write_at", full)
     with pytest.raises(OSError, match="No space"):
         journal.add(1, b"lost" * 20)
     monkeypatch.undo()
@@ -119,32 +95,3 @@ def test_a_record_that_could_not_be_written_leaves_the_journal_as_it_was(
     again.header()
     assert [record.payload for record in again.records()] == [b"kept", b"next"]
     again.close()
-
-
-def in_memory(file: int) -> int:
-    """How many pages of an open file the system holds."""
-    size = os.fstat(file).st_size
-    held = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
-    with mmap.mmap(file, size, mmap.MAP_PRIVATE) as view:
-        start = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(view)))
-        assert ctypes.CDLL(None, use_errno=True).mincore(start, ctypes.c_size_t(size), held) == 0
-        del start
-    return sum(page & 1 for page in held)
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no such advice")
-def test_what_the_disk_has_taken_does_not_stay_in_memory(tmp_path: Path) -> None:
-    data = os.urandom(2**22)
-    path = tmp_path / "data"
-    path.write_bytes(data)
-    file = os.open(path, os.O_RDWR)
-    os.fsync(file)
-    if not in_memory(file):
-        pytest.skip("this file system keeps nothing in memory")
-    let_go(file, 0, len(data))
-    left = in_memory(file)
-    os.close(file)
-    if left == len(data) // mmap.PAGESIZE:
-        pytest.skip("this file system is memory")
-    assert left == 0
-    assert path.read_bytes() == data

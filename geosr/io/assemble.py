@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.journal import let_go, write_at
+from geosr.io.files import BEHIND, let_go, read_at, sync, write_at
 from geosr.io.layout import CLASSIC_LIMIT, Layout
-from geosr.io.outflow import Outflow, outflow
 
 _SAFE_LIMIT = 2**31
+_BUFFER = 4 * 2**20
+"""Bytes written at a time."""
 
 _GHOST = (
     "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -48,18 +49,18 @@ class Blocks:
             at += size
 
 
-def write_gtiff(file: int, end: int, blocks: Blocks, directories: Sequence[tiff.Directory], layout: Layout) -> None:
+def write_gtiff(file: FileIO, end: int, blocks: Blocks, directories: Sequence[tiff.Directory], layout: Layout) -> None:
     """Make an open file whose blocks end at `end` a GTiff: directories behind them, then the header."""
     at = end + end % 2
     big = _is_big(layout, at + tiff.directories_size(_chain(directories, blocks, False), False))
-    os.ftruncate(file, at)
+    file.truncate(at)
     write_at(file, tiff.pack(_chain(directories, blocks, big), at, big), at)
-    os.fsync(file)
+    sync(file)
     write_at(file, tiff.header(big, at), 0)
-    os.fsync(file)
+    sync(file)
 
 
-def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.Directory], layout: Layout) -> None:
+def write_cog(path: Path, file: FileIO, blocks: Blocks, directories: Sequence[tiff.Directory], layout: Layout) -> None:
     """Copy the blocks of an open file to a COG: directories, then blocks in their order, smallest overview first.
 
     The same blocks make the same bytes, whatever the order in which they came.
@@ -69,20 +70,31 @@ def write_cog(path: Path, file: int, blocks: Blocks, directories: Sequence[tiff.
     big = _is_big(layout, _cog_start(directories, blocks, ghost, False) + data)
     moved = _moved(blocks, _cog_order(layout, blocks), _cog_start(directories, blocks, ghost, big))
     first = tiff.even(tiff.header_size(big) + len(ghost))
-    with outflow(path) as out:
-        out.put((tiff.header(big, first) + ghost).ljust(first, b"\0"))
-        out.put(tiff.pack(_chain(directories, moved, big), first, big))
-        _copy(file, out, _cog_order(layout, blocks), blocks)
+    try:
+        with path.open("wb", _BUFFER) as out:
+            out.write((tiff.header(big, first) + ghost).ljust(first, b"\0"))
+            out.write(tiff.pack(_chain(directories, moved, big), first, big))
+            _copy(file, out, _cog_order(layout, blocks), blocks)
+            out.flush()
+            sync(out)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
-def _copy(file: int, out: Outflow, order: Iterator[tuple[int, int]], blocks: Blocks) -> None:
+def _copy(file: FileIO, out: BinaryIO, order: Iterator[tuple[int, int]], blocks: Blocks) -> None:
     """Copy blocks, each with its size before it and its last four bytes again behind it."""
+    told = 0
     for slot, index in order:
         size, start = int(blocks.counts[slot][index]), int(blocks.offsets[slot][index])
-        out.put(size.to_bytes(4, "little"))
-        out.copy(file, start, size)
-        out.put(os.pread(file, 4, start + size - 4))
+        data = read_at(file, size, start)
+        if len(data) < size:
+            raise EOFError(f"{size - len(data)} bytes are missing at offset {start + len(data)}")
+        out.write(size.to_bytes(4, "little") + data + data[-4:])
         let_go(file, start, start + size)
+        if (end := out.tell()) - told > BEHIND:
+            let_go(out, told - BEHIND, end)
+            told = end
 
 
 def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:

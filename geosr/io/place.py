@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geosr.errors import InputError, PlaceError
+from geosr.io.files import sync_folder
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Files that GDAL reads beside a TIFF, and believes more than the TIFF."""
@@ -58,11 +59,7 @@ def put_in_place(whole: Path, path: Path, sidecar: bytes | None) -> None:
     if sidecar is not None:
         path.with_name(path.name + ".aux.xml").write_bytes(sidecar)
     whole.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _explain(path: Path, kept: int, error: OSError | EOFError) -> str:

@@ -8,9 +8,9 @@ in the order that a COG asks. Either takes its name when it is whole.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -22,8 +22,9 @@ from geosr.errors import InputError
 from geosr.io.assemble import Blocks, write_cog, write_gtiff
 from geosr.io.codec import crc32
 from geosr.io.encoder import CODED_BLOCK, EncodedTile, Encoder, encode_image, unpack_image
+from geosr.io.files import BEHIND, let_go, lock, open_data, read_at, sync, unlock, write_at
 from geosr.io.fingerprint import differs, fingerprint_of
-from geosr.io.journal import BEHIND, Journal, Record, let_go, write_at
+from geosr.io.journal import Journal, Record
 from geosr.io.layout import Layout
 from geosr.io.overviews import Image, build
 from geosr.io.place import check_destination, place_errors, put_in_place
@@ -82,14 +83,15 @@ class TiffSink:
         self._done: dict[int, tuple[int, int]] = {}
         self._rests: dict[tuple[int, int], tuple[int, int]] = {}
         self._end = self._synced = _DATA_START
-        self._open = True
+        self._files = ExitStack()
         with place_errors(self.path, 0):
-            self._journal = Journal(self.path.with_name(f".{self.path.name}.journal"))
+            self._lock = lock(self.path)
+        self._open = True
         try:
             with place_errors(self.path, 0):
                 self._begin(fingerprint_of(fingerprint, layout), overwrite)
         except BaseException:
-            self._journal.close()
+            self._leave()
             raise
 
     @property
@@ -123,20 +125,20 @@ class TiffSink:
         """
         with place_errors(self.path, len(self._done)):
             whole = self._assemble()
+            self._files.close()  # not every system renames or removes what is open
             put_in_place(whole, self.path, self._template.sidecar)
-            self._partial.unlink(missing_ok=True)
-            self._journal.path.unlink(missing_ok=True)
-            self._shut()
+            self._remove()
+        self._leave()
         return self.path
 
     def close(self) -> None:
         """Give files and lock back; what is done stays for the next run."""
         if not self._open:
             return
+        self._files.close()
         if not self._done:
-            self._partial.unlink(missing_ok=True)
-            self._journal.path.unlink(missing_ok=True)
-        self._shut()
+            self._remove()
+        self._leave()
 
     def __enter__(self) -> TiffSink:
         return self
@@ -147,36 +149,35 @@ class TiffSink:
         self.close()
 
     def _begin(self, header: str, overwrite: bool) -> None:
-        earlier = self._journal.header()
-        fresh = earlier != header
-        if earlier is not None and fresh:
-            if not overwrite:
-                raise InputError(differs(self.path.name, earlier, header))
-            self.started = "restarted"
-        self._whole.unlink(missing_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        self._data = os.open(self._partial, flags | (os.O_TRUNC if fresh else 0), 0o666)
-        try:
+        with ExitStack() as opened:
+            self._journal = opened.enter_context(closing(Journal(self.path.with_name(f".{self.path.name}.journal"))))
+            earlier = self._journal.header()
+            fresh = earlier != header
+            if earlier is not None and fresh:
+                if not overwrite:
+                    raise InputError(differs(self.path.name, earlier, header))
+                self.started = "restarted"
+            self._whole.unlink(missing_ok=True)
+            self._data = opened.enter_context(open_data(self._partial))
             if fresh:
+                self._data.truncate(0)
                 self._journal.begin(header)
             else:
                 self._replay()
-        except BaseException:
-            os.close(self._data)
-            raise
+            self._files = opened.pop_all()
 
     def _replay(self) -> None:
         begin = self._journal.end
         trusted = max((record.start for record in self._journal.records() if record.kind == _SYNCED), default=-1)
         self._journal.end = begin
-        size = os.fstat(self._data).st_size
+        size = self._partial.stat().st_size
         for record in self._journal.records():
             if record.kind == _TILE and not self._is_whole(record, size, check=record.start > trusted):
                 break
             if record.kind == _TILE:
                 self._recall(record)
         self._journal.trim()
-        os.ftruncate(self._data, self._end)
+        self._data.truncate(self._end)
         if self._done:
             self.started = "resumed"
 
@@ -184,7 +185,7 @@ class TiffSink:
         _, _, _, start, length, crc, _, _ = _ENTRY.unpack_from(record.payload)
         if start + length > size:
             return False
-        return not check or crc32(os.pread(self._data, length, start)) == crc
+        return not check or crc32(read_at(self._data, length, start)) == crc
 
     def _recall(self, record: Record) -> None:
         head = record.payload[: _ENTRY.size]
@@ -200,7 +201,7 @@ class TiffSink:
             self._rests[row, col] = (record + _ENTRY.size + count * CODED_BLOCK.itemsize, rest)
 
     def _sync(self) -> None:
-        os.fsync(self._data)
+        sync(self._data)
         self._journal.add(_SYNCED, b"")
         self._journal.sync()
         self._synced = self._end
@@ -237,7 +238,10 @@ class TiffSink:
         shape = self.layout.tile_share(row, col, self.layout.tile_levels + 1)
         return unpack_image(self._journal.read(start, size), (self.layout.count, *shape), self.layout.dtype)
 
-    def _shut(self) -> None:
+    def _remove(self) -> None:
+        self._partial.unlink(missing_ok=True)
+        self._journal.path.unlink(missing_ok=True)
+
+    def _leave(self) -> None:
         self._open = False
-        os.close(self._data)
-        self._journal.close()
+        unlock(self._lock)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from filelock import BaseFileLock
+
 from geosr.errors import InputError
-from geosr.io.journal import open_locked
+from geosr.io.files import lock, unlock
 from geosr.io.place import check_parent, place_errors
 from geosr.io.store import NOTES, Bucket, Folder, Store
 from geosr.io.zarr import ROOTS
@@ -45,7 +46,8 @@ class FolderPlace:
     """A folder beside the final one, under another name until it is whole."""
 
     path: Path
-    _lock: int | None = field(default=None, init=False)
+    _lock: BaseFileLock | None = field(default=None, init=False)
+    _inside: bool = field(default=False, init=False)
 
     @property
     def name(self) -> str:
@@ -60,7 +62,7 @@ class FolderPlace:
     def enter(self) -> None:
         """As `Place`."""
         with place_errors(self.path, 0):
-            self._lock = open_locked(self._beside("lock"))
+            self._lock, self._inside = lock(self.path), True
             self.store.path.mkdir(exist_ok=True)
 
     def begin(self) -> None:
@@ -81,13 +83,12 @@ class FolderPlace:
 
     def leave(self) -> None:
         """As `Place`."""
-        if self._lock is None:
+        if not self._inside:
             return
         with contextlib.suppress(OSError):
             self.store.path.rmdir()  # where nothing is kept
-        self._beside("lock").unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = None
+        unlock(self._lock)
+        self._inside = False
 
     def _beside(self, what: str) -> Path:
         return self.path.with_name(f".{self.path.name}.{what}")
