@@ -60,11 +60,14 @@ MAIN = "from geosr.cli import main; main()"
 
 
 @pytest.mark.parametrize("format", ["COG", "GTiff"])
-def test_a_scene_is_the_same_byte_for_byte(tmp_path: Path, format: str) -> None:
+def test_a_scene_is_the_same(tmp_path: Path, format: str) -> None:
     src = scenes.make_plain(tmp_path, shape=(2, 90, 100))
     geosr.upscale(src, tmp_path / "here.tif", model="bicubic", scale=2, tile=32, workers=1, format=format)
     run(MAIN, "upscale", src, tmp_path / "there.tif", *OPTIONS, "--format", format)
-    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+    here, there = (geosr.open_raster(tmp_path / f"{name}.tif", chunks=None) for name in ("here", "there"))
+    assert here.identical(there)
+    if format == "COG":  # a GTiff has its blocks in the order in which they came
+        assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {src.name, "here.tif", "there.tif"}
 
 
