@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -55,27 +57,32 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; every foreseen failure is one line on stderr and an exit code."""
+    """Run the command line."""
+    sys.exit(outcome(lambda: cli(standalone_mode=False)))
+
+
+def outcome(work: Callable[[], Any]) -> int:
+    """The exit code of a command, which it returns or fails with; every foreseen failure is one line on stderr."""
     try:
-        code = cli(standalone_mode=False)
+        code = work()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        code = 2
+        return 2
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except click.exceptions.Abort as error:  # click makes it of KeyboardInterrupt
-        told = str(error.__cause__ or "")
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
+        told = str(error.__cause__ or error)
         print(f"geosr: interrupted{'; ' + told if told else ''}", file=sys.stderr)
-        code = INTERRUPTED
+        return INTERRUPTED
     except GeosrError as error:
         print(f"geosr: {error}", file=sys.stderr)
-        code = error.exit_code
+        return error.exit_code
     except MemoryError:
         print("geosr: out of memory; use a smaller --tile or fewer --workers", file=sys.stderr)
-        code = 1
+        return 1
     except BrokenPipeError:
         # The reader of our stdout has gone, as in `geosr models | head`: not a failure, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return 0
+    return code if isinstance(code, int) else 0

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from geosr.cli.talk import print_report
+from geosr.cli.upscale import model_names
 
 
 @click.command("export", short_help="Write a model as ONNX or torch.export.")
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.option("--to", "kind", type=click.Choice(["onnx", "pt2"]), required=True, help="The format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="[default: MODEL_xSCALE.onnx or .pt2 here]")
 @click.option("--scale", type=click.IntRange(2, 8), help="[default: the only one that MODEL has]")

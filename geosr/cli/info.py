@@ -8,7 +8,7 @@ import click
 
 
 @click.command("info", short_help="What geosr sees in a raster.")
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.option(
     "--mtf", is_flag=True, help="Estimate the blur of each band from the pixels, beside what would be assumed."
 )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geosr.cli.upscale import model_names
+
 if TYPE_CHECKING:
     from geosr.models.card import Card
 
@@ -35,7 +37,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=model_names)
 @click.option("--scale", type=click.IntRange(1, 16), help="The card for this scale. [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, in the terms of STAC's MLM extension.")
 def show(name: str, scale: int | None, as_json: bool) -> None:
@@ -55,7 +57,7 @@ def show(name: str, scale: int | None, as_json: bool) -> None:
 
 
 @command.command("fetch")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=model_names)
 @click.option("--scale", type=click.IntRange(1, 16), help="Only the weights for this scale. [default: all]")
 @click.option("--from", "source", metavar="URL_OR_FOLDER", help="Where the files lie, instead of the usual place.")
 def fetch(name: str, scale: int | None, source: str | None) -> None:

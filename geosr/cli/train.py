@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 
 @click.command("train", short_help="Train a network as a recipe says.")
-@click.argument("recipes", nargs=-1, metavar="RECIPE.toml...")
-@click.option("--plot", metavar="RUN", help="Draw the log of a run's folder into log.png there, and train nothing.")
+@click.argument("recipes", nargs=-1, metavar="RECIPE.toml...", type=click.Path())
+@click.option(
+    "--plot",
+    metavar="RUN",
+    type=click.Path(),
+    help="Draw the log of a run's folder into log.png there, and train nothing.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 def command(recipes: tuple[str, ...], plot: str | None, quiet: bool) -> None:
     """Train what each RECIPE says, or go on with it where it was stopped, and print where the model is.

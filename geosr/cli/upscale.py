@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from geosr.cli.archive import upscale_all
+from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.talk import Talk, print_plan, say, to_json
 
@@ -47,7 +48,7 @@ def _range(first: int, last: int) -> range:
 def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
     if value is None:
         return None
-    given = numbers(ctx, param, value)
+    given = numbers(ctx, param, value.strip(" []"))  # `rio bounds --bbox` prints brackets
     if given is None or len(given) != 4:
         raise click.BadParameter("expected four numbers: left,bottom,right,top in the scene's CRS")
     return tuple(given)
@@ -82,10 +83,40 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
     return given
 
 
-@click.command("upscale", short_help="Upscale a raster into a GeoTIFF or Zarr.")
-@click.argument("paths", nargs=-1, required=True, metavar="SRC... [DST]")
-@click.option("--outdir", help="Upscale every SRC, and those that @LIST.txt names, into this folder as one run.")
-@click.option("--model", default="fast", show_default=True, help="A name that `geosr models` lists, or a weights file.")
+def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """What a shell may complete: the names of models that begin so, else files."""
+    from geosr.models import registry
+
+    names = [name for name in registry.names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+
+HEADINGS = {
+    "Options": ("out", "output", "outdir", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
+    "What is read": ("bounds", "nodata", "scale_offset", "categorical"),
+    "Where and how it is written": ("format", "dtype", "co"),
+    "How sharp": ("mtf", "snr", "project"),
+    "How fast": ("workers", "tile", "device", "precision", "scheduler"),
+    "What is said": ("as_json", "quiet", "verbose"),
+}
+"""What a newcomer needs, then what, where, how sharp, how fast."""
+
+
+@click.command("upscale", cls=Grouped, headings=HEADINGS, short_help="Upscale a raster into a GeoTIFF or Zarr.")
+@click.argument("paths", nargs=-1, required=True, metavar="SRC... [DST]", type=click.Path())
+@click.option("-o", "--out", type=click.Path(), help="The result, as DST. [default: SRC's name and scale, beside it]")
+@click.option(
+    "--outdir",
+    type=click.Path(),
+    help="Upscale every SRC, and those that @LIST.txt names, into this folder as one run.",
+)
+@click.option(
+    "--model",
+    default="fast",
+    show_default=True,
+    shell_complete=model_names,
+    help="A name that `geosr models` lists, or a weights file.",
+)
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
     "--bands", callback=_bands, help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,B03. [default: all]"
@@ -126,6 +157,7 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what was found and assumed.")
 def command(
     paths: tuple[str, ...],
+    out: str | None,
     outdir: str | None,
     scheduler: str | None,
     dry_run: bool,
@@ -133,7 +165,7 @@ def command(
     quiet: bool,
     verbose: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Upscale SRC, a raster of any size, type and number of bands, into DST.
 
     DST is a Cloud-Optimised GeoTIFF in the same place with the same numbers and metadata, or a Zarr store where its
@@ -143,22 +175,33 @@ def command(
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
-    options = {name: value for name, value in options.items() if value != {}}
     if outdir is not None:
-        sys.exit(upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options))
-    if len(paths) > 2 or any(path.startswith("@") for path in paths):
-        raise click.UsageError("several scenes need --outdir, the folder that their results go to")
+        if out is not None:
+            raise click.UsageError(f"-o {out} names one result, --outdir {outdir} the folder of all; leave one out")
+        return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
 
-    run = prepare(*paths, **options)
+    run = prepare(*_source_and_result(paths, out), **options)
     if not quiet:
         say(run, verbose)
     if dry_run:
         print_plan(run.estimate(), as_json)
-        return
+        return 0
     with bar(quiet) as advance:
         report = run.execute(advance, scheduler)
     if as_json:
         print(to_json(report))
     elif not quiet:
         print(report["path"])
+    return 0
+
+
+def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[str, ...]:
+    """What is upscaled, and where to, if that is said."""
+    if len(paths) > 2 or any(path.startswith("@") for path in paths):
+        raise click.UsageError("several scenes need --outdir, the folder that their results go to")
+    if out is None:
+        return paths
+    if len(paths) == 2:
+        raise click.UsageError(f"{paths[1]} and -o {out} both name the result; several scenes need --outdir")
+    return paths[0], out
