@@ -14,6 +14,7 @@ from geosr.api import prepare, upscale
 from geosr.cluster import Crew, crew
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
+from geosr.io.environment import current_options, under
 from geosr.io.layout import Format
 from geosr.io.sinks import is_there, run_in
 from geosr.io.source import close as close_files
@@ -133,9 +134,11 @@ def plan_many(
     results = names_in(str(outdir), names, scale, kind)
     make_folder(str(outdir))
     options |= {"model": model, "scale": scale, "format": kind}
+    gdal = current_options()
 
     def plan(pair: tuple[str, str]) -> Planned:
-        return _plan(*pair, overwrite, options)
+        with under(gdal):
+            return _plan(*pair, overwrite, options)
 
     pairs = list(zip(names, results, strict=True))
     first = plan(pairs[0])  # it loads the network, once

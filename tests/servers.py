@@ -15,7 +15,10 @@ import pytest
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the files of a folder, with ranges. `failing` answers are 503; while `stalling`, bodies never come."""
+    """Serves the files of a folder, with ranges. `failing` answers are 503; while `stalling`, bodies never come.
+
+    Who does not send `password` as a header of that name, where one is set, gets 401.
+    """
 
     daemon_threads = True
 
@@ -23,6 +26,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.failing = 0
+        self.password: str | None = None
         self.stalling = threading.Event()
         self.over = threading.Event()
         self.status = 200
@@ -51,6 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         server = self.server
         server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}")
+        if server.password is not None and self.headers.get("Password") != server.password:
+            return self._plain(401)
         path = server.folder / self.path.partition("?")[0].lstrip("/")
         if server.failing > 0:
             server.failing -= 1

@@ -9,13 +9,14 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.env import set_gdal_config
+from rasterio.env import getenv, hasenv, set_gdal_config, setenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -51,6 +52,9 @@ _OVER_NETWORK = {
     "VSI_CACHE": "YES",
     "VSI_CACHE_SIZE": str(8 * 2**20),
 }
+_OF_THIS_MACHINE = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+"""Options that `rasterio.Env` takes from its session only."""
 
 
 def gdal_path(path: str) -> str:
@@ -71,17 +75,41 @@ def is_remote(path: str) -> bool:
     return any(name in gdal_path(path) for name in _REMOTE)
 
 
+Options = tuple[tuple[str, Any], ...]
+"""GDAL's options, as a value that travels."""
+
+
+def current_options() -> Options:
+    """The options of the `rasterio.Env` that this thread is in, credentials included; none outside of one.
+
+    rasterio keeps them for a thread: who reads in another, in a process or on a machine, takes them along.
+    """
+    given = getenv() if hasenv() else {}
+    return tuple((key, value) for key, value in sorted(given.items()) if key not in _OF_THIS_MACHINE)
+
+
 @contextmanager
-def reading(path: str) -> Iterator[Complaints]:
+def under(options: Options | Mapping[str, Any]) -> Iterator[None]:
+    """A `rasterio.Env` with these options in this thread, inside of the one that it is in."""
+    given = dict(options)
+    credentials = {key: given.pop(key) for key in _CREDENTIALS & given.keys()}
+    with rasterio.Env(**given):
+        setenv(**credentials)
+        yield
+
+
+@contextmanager
+def reading(path: str, options: Options = ()) -> Iterator[Complaints]:
     """GDAL set up for reading `path`, in this thread; yields what GDAL complains of meanwhile.
 
-    What the user has set in the process's environment wins over the network settings, never over the safe ones.
+    `options` are those of the caller's `rasterio.Env`, where that is another thread's. They, and what the user has set
+    in the process's environment, win over the network settings, never over the safe ones.
     """
-    _cache_at_least(CACHE_BYTES)
-    options = dict(_ALWAYS)
-    if is_remote(path):
-        options |= {key: value for key, value in _OVER_NETWORK.items() if key not in os.environ}
-    with rasterio.Env(**options), _listening(is_remote(path)) as complaints:
+    given = dict(current_options()) | dict(options)
+    network = _OVER_NETWORK if is_remote(path) else {}
+    defaults = {key: value for key, value in network.items() if key not in os.environ}
+    with under(defaults | given | _ALWAYS), _listening(is_remote(path)) as complaints:
+        _cache_at_least(CACHE_BYTES)
         yield complaints
 
 
@@ -191,8 +219,13 @@ def _listening(remote: bool) -> Iterator[Complaints]:
 
 def _patience() -> float:
     """Seconds without a byte after which GDAL gives up on a server."""
-    given = os.environ.get("GDAL_HTTP_LOW_SPEED_TIME", _OVER_NETWORK["GDAL_HTTP_LOW_SPEED_TIME"])
+    given = str(_set_by_user("GDAL_HTTP_LOW_SPEED_TIME") or _OVER_NETWORK["GDAL_HTTP_LOW_SPEED_TIME"])
     return float(given) if given.isdigit() and given != "0" else math.inf
+
+
+def _set_by_user(key: str) -> Any:
+    """What the `rasterio.Env` of this thread, or else the process's environment, says; None where neither does."""
+    return (getenv() if hasenv() else {}).get(key, os.environ.get(key))
 
 
 def _row_of_blocks(dataset: DatasetReader) -> int:
@@ -215,7 +248,7 @@ _cache: dict[int, int] = {}
 def _cache_at_least(size: int) -> None:
     """GDAL's cache grows to `size` bytes and never shrinks; a limit that the user has set stays."""
     process = os.getpid()
-    if "GDAL_CACHEMAX" not in os.environ and _cache.get(process, 0) < size:
+    if _set_by_user("GDAL_CACHEMAX") is None and _cache.get(process, 0) < size:
         set_gdal_config("GDAL_CACHEMAX", size)
         _cache[process] = size
 

@@ -16,7 +16,7 @@ from geosr.errors import InputError, PlaceError
 from geosr.io import safety
 from geosr.io.aoi import Area, read_area
 from geosr.io.bands import chosen_bands, is_categorical, mask_kind, possible_nodata, tells_of_all_bands
-from geosr.io.environment import GdalError, is_remote, open_dataset, reading, reason
+from geosr.io.environment import GdalError, current_options, is_remote, open_dataset, reading, reason
 from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
@@ -150,7 +150,7 @@ def open_scene(
         Takes the place of the file's, for all bands; stored numbers are not touched by it.
     """
     real, named = safety.checked_path(path)
-    name = short_name(str(path))
+    name, options = short_name(str(path)), current_options()
     with reading(real) as complaints:
         try:
             with open_dataset(real) as dataset:
@@ -161,6 +161,7 @@ def open_scene(
             if is_remote(real):
                 raise PlaceError(f"{path}: can't be opened: {reason(error, complaints)}") from error
             raise InputError(f"{path}: is not a raster that geosr reads, or is damaged: {reason(error)}") from error
+    scene = replace(scene, source=replace(scene.source, options=options))
     return _with_options(scene, nodata, scale_offset)
 
 

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import GeosrError, InputError, PlaceError
 from geosr.io.aoi import Area
-from geosr.io.environment import Complaints, GdalError, is_remote, open_dataset, reading, reason
+from geosr.io.environment import Complaints, GdalError, Options, is_remote, open_dataset, reading, reason
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -53,6 +53,8 @@ class FileSource:
     """Bands whose masks are read, where they are others than `bands`."""
     area: Area | None = None
     """Area of interest, in pixels of the scene."""
+    options: Options = field(default=(), repr=False)
+    """GDAL's, of who opened the scene; they may hold credentials."""
 
     def read(self, tile: Tile) -> Pixels:
         """The pixels of `tile.read`. Raises `GeosrError` that names file, window and reason in one line."""
@@ -104,7 +106,7 @@ class FileSource:
 
     @contextmanager
     def _errors(self, window: Window) -> Iterator[Complaints]:
-        with reading(self.path) as complaints:
+        with reading(self.path, self.options) as complaints:
             try:
                 yield complaints
             except GdalError as error:
