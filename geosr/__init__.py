@@ -7,34 +7,35 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geosr.api import prepare, upscale
     from geosr.archive import upscale_many
     from geosr.models.own import TorchNetwork
+    from geosr.run import Report
     from geosr.xarray import open_raster
 
 __version__ = "0.1.0"
-__all__ = ["TorchNetwork", "__version__", "open_raster", "prepare", "upscale", "upscale_many"]
+__all__ = ["Report", "TorchNetwork", "__version__", "open_raster", "prepare", "upscale", "upscale_many"]
+
+_HOMES = {
+    "Report": "geosr.run",
+    "TorchNetwork": "geosr.models.own",
+    "open_raster": "geosr.xarray",
+    "prepare": "geosr.api",
+    "upscale": "geosr.api",
+    "upscale_many": "geosr.archive",
+}
 
 
 def __getattr__(name: str) -> Any:
     """What needs torch, GDAL or xarray is imported when it is first asked for."""
-    if name in ("prepare", "upscale"):
-        from geosr import api
+    if name not in _HOMES:
+        raise AttributeError(f"module 'geosr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
 
-        return getattr(api, name)
-    if name == "upscale_many":
-        from geosr import archive
 
-        return archive.upscale_many
-    if name == "TorchNetwork":
-        from geosr.models import own
-
-        return own.TorchNetwork
-    if name == "open_raster":
-        from geosr import xarray
-
-        return xarray.open_raster
-    raise AttributeError(f"module 'geosr' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from inspect import Parameter, cleandoc, signature
 from pathlib import Path
@@ -112,13 +114,22 @@ def test_what_a_text_says_of_a_parameter_stands_before_what_another_says() -> No
     assert two(1, b=2) == {"b": 2, "c": 0, "d": 4}
 
 
+def test_what_geosr_offers_is_listed_before_it_is_loaded() -> None:
+    code = "import geosr, sys; print(*dir(geosr)); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(geosr.__all__) <= set(done.stdout.split())
+    assert all(getattr(geosr, name) is not None for name in geosr.__all__)
+    with pytest.raises(AttributeError, match="upscael"):
+        geosr.upscael  # type: ignore[attr-defined]  # noqa: B018
+
+
 SCRIPT = """\
 import geosr
 
 geosr.upscale("a.tif", modle="fast")
 geosr.upscale_many(["a.tif"], "out", scal=2)
 geosr.prepare("a.tif", workers="two")
-report = geosr.upscale("a.tif", scale=2)
+report: geosr.Report = geosr.upscale("a.tif", scale=2)
 path: str = report["path"]
 report["megapixel_per_second"]
 """
