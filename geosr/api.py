@@ -176,6 +176,7 @@ def prepare(
         card=card,
         dst=target,
         plan=plan,
+        tiles=plan if scene.area is None else plan.over(scene.touches),
         layout=layout,
         upscaler=Upscaler(network, radiometry, scene.categorical),
         workers=workers or cores(),

@@ -23,6 +23,7 @@ from geosr.models.own import TorchNetwork
 from geosr.models.registry import card as find_card
 from geosr.models.runtime import Precision
 from geosr.models.threads import prepare_process
+from geosr.pipeline import finishing
 from geosr.run import Progress, Run
 from geosr.tiling import Tile
 
@@ -242,8 +243,9 @@ class _Flow:
             with crew(scheduler, self._current.run.workers, self._current.job) as hands:
                 try:
                     self._run(hands)
-                finally:
-                    self._keep_what_finishes()
+                except BaseException as error:
+                    self._keep_what_finishes(error)
+                    raise
         except KeyboardInterrupt:
             done = sum(record["status"] == "done" for record in self.records.values())
             raise KeyboardInterrupt(
@@ -312,13 +314,11 @@ class _Flow:
         self.records[record["src"]] = record
         self._tell(record)
 
-    def _keep_what_finishes(self) -> None:
-        for future in self._flying:
-            future.cancel()
-        for future, (scene, tile) in self._flying.items():
-            if not future.cancelled() and future.exception() is None:
-                with suppress(GeosrError):
-                    scene.sink.append(tile, future.result())
+    def _keep_what_finishes(self, error: BaseException) -> None:
+        for future in finishing(self._flying, error):
+            scene, tile = self._flying[future]
+            with suppress(GeosrError):
+                scene.sink.append(tile, future.result())
 
 
 def read_list(path: str | Path) -> list[str]:

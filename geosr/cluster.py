@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -47,10 +48,10 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
     `PlaceError` where no scheduler or worker answers, or one of them can't do the job.
     """
     if scheduler is None or scheduler == "threads":
-        with ThreadPoolExecutor(workers) as pool:
+        with _left_behind_on_interrupt(ThreadPoolExecutor(workers)) as pool:
             yield Crew(pool, workers + 1)
     elif scheduler == "processes":
-        with ProcessPoolExecutor(workers, get_context("spawn"), stay_prepared) as processes:
+        with _left_behind_on_interrupt(ProcessPoolExecutor(workers, get_context("spawn"), _begin_work)) as processes:
             try:
                 yield Crew(processes, workers + 1)
             except BrokenProcessPool as error:
@@ -62,6 +63,30 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
             threads = sum(client.nthreads().values())
             with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
                 yield Crew(executor, 2 * (cards or threads) + 1)
+
+
+@contextmanager
+def _left_behind_on_interrupt(pool: Executor) -> Iterator[Executor]:
+    """A pool that is waited for at the end, but not after an interrupt: a tile in flight may take minutes."""
+    try:
+        yield pool
+    except Exception:
+        pool.shutdown()
+        raise
+    except BaseException:
+        # Python 3.14 has a public name for this: kill_workers.
+        processes = dict(getattr(pool, "_processes", None) or {}).values()
+        for process in processes:
+            process.kill()
+        pool.shutdown(wait=bool(processes), cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _begin_work() -> None:
+    """A worker process is told by its parent when to end; a terminal's Ctrl-C goes to both."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stay_prepared()
 
 
 @contextmanager

@@ -28,3 +28,7 @@ class ModelError(InputError):
 
 class TileError(GeosrError):
     """One tile failed; the run stops and can be resumed."""
+
+
+class DamageError(TileError, InputError):
+    """The input is there, and a part of it can't be read: the run stops, and nothing of it can be resumed."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from geosr.errors import GeosrError, TileError
+from geosr.errors import DamageError, GeosrError, TileError
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan, split
 from geosr.upscaler import Upscaler
@@ -51,6 +51,8 @@ class Job:
         """The encoded result of a tile. Raises `TileError` that names the tile and its window."""
         try:
             return self.encoder(tile, self._upscale(self.source.read(tile), tile))
+        except DamageError as error:
+            raise DamageError(f"{name_of(tile)}: {error}") from error
         except TileError:
             raise
         except GeosrError as error:
@@ -77,7 +79,7 @@ def run(
     """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight.
 
     Tiles are handed out in order and kept as they finish. The first failure, or an interrupt, stops the run: tiles in
-    flight are waited for and kept, then it is raised.
+    flight are kept as `finishing` says, then it is raised.
     """
     waiting = iter(tiles)
     flying: dict[Future[Any], Tile] = {}
@@ -91,16 +93,24 @@ def run(
                 tile = flying.pop(future)
                 sink.append(tile, future.result())
                 yield tile
-    finally:
-        _keep_what_finishes(flying, sink)
+    except BaseException as error:
+        for future in finishing(flying, error):
+            sink.append(flying[future], future.result())
+        raise
 
 
-def _keep_what_finishes(flying: dict[Future[Any], Tile], sink: Sink) -> None:
-    for future in flying:
-        future.cancel()
-    for future, tile in flying.items():
-        if not future.cancelled() and future.exception() is None:
-            sink.append(tile, future.result())
+_PATIENCE = 1.0
+"""Seconds that tiles in flight have after an interrupt: who stops a run waits for it, and a tile may take minutes."""
+
+
+def finishing(flying: Iterable[Future[Any]], error: BaseException) -> list[Future[Any]]:
+    """Those that end well of the tiles in flight when a run stops with `error`; the others are called back.
+
+    After a failure they are waited for; after an interrupt only for a moment.
+    """
+    running = [future for future in flying if not future.cancel()]
+    done = wait(running, None if isinstance(error, Exception) else _PATIENCE).done
+    return [future for future in running if future in done and future.exception() is None]
 
 
 def _assemble(whole: Tile, parts: list[tuple[Tile, Pixels]]) -> Pixels:

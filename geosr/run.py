@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from geosr.io.writer import TiffSink
     from geosr.io.zarr_sink import ZarrSink
 
+_LOOKED_AT = 1000
+"""Tiles among which one to time is chosen, spread over the scene."""
 _TRIED = 16
 """Tiles that are looked into for one worth timing."""
 Progress = Callable[[int, int, int], None]
@@ -93,6 +95,8 @@ class Run:
     dst: Path | str
     """An absolute path, or the address of an object store."""
     plan: TilePlan
+    tiles: Sequence[Tile]
+    """Those of the plan that have something to show."""
     layout: Layout
     upscaler: Upscaler
     workers: int
@@ -109,48 +113,41 @@ class Run:
         lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout), *self._room()
         return tuple(dict.fromkeys(lines))
 
-    @property
-    def tiles(self) -> Sequence[Tile]:
-        """The tiles that have something to show."""
-        return self.plan if self.scene.area is None else self.plan.over(self.scene.touches)
-
     def execute(self, progress: Progress | None = None, scheduler: Any = None) -> Report:
         """Compute what is missing and give the result its name; returns the report. Raises as `upscale`.
 
         `scheduler` is what `upscale` takes under that name, or a `distributed.Client`.
         """
         start = time.perf_counter()
-        tiles = self.tiles
         with prepare_process(), self.open_sink() as sink:
             kept = sink.done()
-            done = self._compute(sink, kept, tiles, progress, scheduler)
+            done = self._compute(sink, kept, progress, scheduler)
             sink.finish()
         return self.report(len(kept), done, time.perf_counter() - start)
 
     def report(self, kept: int, pixels: int, seconds: float) -> Report:
         """What was done, with tiles kept of an earlier run, and source pixels times bands upscaled in this one."""
-        return self._report(len(self.tiles), kept, pixels, seconds, size_of(self.dst))
+        return self._report(kept, pixels, seconds, size_of(self.dst))
 
     def estimate(self, seconds: float | None = None) -> Report:
         """What `execute` would do; the time is measured by one tile that is thrown away, unless it is given."""
-        tiles = len(self.tiles)
-        pixels = self.plan.scene.size * self.layout.count * tiles // len(self.plan)
+        pixels = self.plan.scene.size * self.layout.count * len(self.tiles) // len(self.plan)
         seconds = self.forecast() if seconds is None else seconds
-        return self._report(tiles, 0, pixels, seconds, self.size, dry_run=True)
+        return self._report(0, pixels, seconds, self.size, dry_run=True)
 
     def forecast(self) -> float:
         """Seconds that all tiles will take, from one that is computed and thrown away."""
-        tiles, job = self.tiles, self.job()
-        middle = self._telling(tiles)
+        job, middle = self.job(), self._telling()
         with prepare_process():
             job(middle)  # the first one also loads the network
             start = time.perf_counter()
             job(middle)
             a_tile = time.perf_counter() - start
-        return a_tile * len(tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
+        return a_tile * len(self.tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
 
-    def _telling(self, tiles: Sequence[Tile]) -> Tile:
+    def _telling(self) -> Tile:
         """A tile to time: near the middle of the scene, and with something in it to compute."""
+        tiles = self.tiles[:: max(1, len(self.tiles) // _LOOKED_AT)]
         row, col = self.plan.height / 2, self.plan.width / 2
         order = sorted(tiles, key=lambda tile: math.hypot(tile.core.row - row, tile.core.col - col))
         for tile in order[:_TRIED]:
@@ -168,13 +165,12 @@ class Run:
         self,
         sink: Sink,
         kept: frozenset[int],
-        tiles: Sequence[Tile],
         progress: Progress | None,
         scheduler: Any,
     ) -> int:
         """Source pixels times bands that were upscaled."""
         pixels = 0
-        missing = (tile for tile in tiles if tile.index not in kept)
+        missing = (tile for tile in self.tiles if tile.index not in kept)
         job = self.job(sink.encoder)
         try:
             with (
@@ -184,10 +180,12 @@ class Run:
                 for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count
                     if progress:
-                        progress(count, len(tiles), pixels)
+                        progress(count, len(self.tiles), pixels)
         except KeyboardInterrupt:
             kept = sink.done()
-            raise KeyboardInterrupt(f"{len(kept)} of {len(tiles)} tiles are kept; the same command goes on") from None
+            raise KeyboardInterrupt(
+                f"{len(kept)} of {len(self.tiles)} tiles are kept; the same command goes on"
+            ) from None
         finally:
             close_files()
         return pixels
@@ -223,9 +221,7 @@ class Run:
             WHOLE: self.tags["GEOSR_RUN"],
         }
 
-    def _report(
-        self, tiles: int, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False
-    ) -> Report:
+    def _report(self, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False) -> Report:
         metadata = self.scene.metadata
         fine = metadata.zoom(self.plan.scale)
         return Report(
@@ -237,7 +233,7 @@ class Run:
             bands=list(self.scene.names),
             dtype=self.layout.dtype,
             format=self.layout.format,
-            tiles=tiles,
+            tiles=len(self.tiles),
             tiles_from_an_earlier_run=kept,
             tile=int(self.plan.core),
             halo=self.plan.halo,

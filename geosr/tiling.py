@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -83,9 +84,22 @@ class TilePlan(Sequence[Tile]):
     def __iter__(self) -> Iterator[Tile]:
         return (self._tile(index) for index in range(len(self)))
 
-    def over(self, touches: Callable[[Window], bool]) -> list[Tile]:
-        """The tiles whose core `touches` accepts, such as those that meet a polygon."""
-        return [tile for tile in self if touches(tile.core)]
+    def over(self, touches: Callable[[Window], bool]) -> Chosen:
+        """The tiles whose core meets some ground; `touches` says whether a window does, a part of it only if it does.
+
+        Rectangles of tiles are looked at first, then their halves: of a vast scene most lies far from a small area.
+        """
+
+        def meeting(part: Window) -> Iterator[int]:
+            if not touches(part.scale(self.core).clip(self.scene)):
+                return
+            if part.size == 1:
+                yield part.row * self.shape[1] + part.col
+            else:
+                for half in part.halves():
+                    yield from meeting(half)
+
+        return Chosen(self, array("q", sorted(meeting(Window(0, 0, *self.shape)))))
 
     def block(self, core: Window) -> Window:
         """A core with its halo, grown until its edges lie on multiples from the corner of all that can be read."""
@@ -107,6 +121,26 @@ class TilePlan(Sequence[Tile]):
             crop=core.within(block).scale(self.scale),
             write=core.scale(self.scale),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen(Sequence[Tile]):
+    """Some tiles of a plan, in its order; small numbers whatever the size of the scene."""
+
+    plan: TilePlan
+    indices: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Tile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tile]: ...
+    def __getitem__(self, index: int | slice) -> Tile | list[Tile]:
+        if isinstance(index, slice):
+            return [self.plan[i] for i in self.indices[index]]
+        return self.plan[self.indices[index]]
 
 
 def split(tile: Tile, plan: TilePlan) -> list[Tile]:

@@ -284,7 +284,7 @@ def test_the_tile_that_is_timed_has_something_in_it(tmp_path: Path) -> None:
     stored[:, 32:64, 32:64] = np.nan
     src = scenes.write(tmp_path / "hole.tif", stored)
     run = geosr.prepare(src, tmp_path / "out.tif", model="bicubic", scale=8, tile=16)
-    tile = run._telling(run.tiles)
+    tile = run._telling()
     assert np.isfinite(run.scene.source.read(tile).stored).any()
     assert run.forecast() > 0
 

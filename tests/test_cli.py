@@ -13,6 +13,7 @@ import rasterio
 import geosr as geosr_module
 from geosr.api import prepare
 from geosr.cli import main
+from geosr.cli.progress import bar
 from geosr.cli.upscale import command
 from geosr.run import Report
 from tests import scenes
@@ -67,6 +68,31 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Any, tmp_path: Path) -
     for word in ("grid in", "grid out", "tiles", "memory", "seconds", "bytes", "50 x 40", "200 x 160"):
         assert word in out
     assert list(tmp_path.iterdir()) == [src]
+
+
+def test_a_dry_run_is_not_refused_where_the_result_exists_and_says_what_a_run_needs(run: Any, tmp_path: Path) -> None:
+    src, dst = scenes.make_plain(tmp_path), tmp_path / "out.tif"
+    dst.write_text("something else")
+    code, out, err = run("upscale", src, dst, "--dry-run", "--model", "bicubic")
+    assert code == 0
+    assert "grid out" in out
+    assert f"{dst} exists: without --dry-run this needs --overwrite" in err
+    assert "--overwrite" not in run("upscale", src, dst, "--dry-run", "--model", "bicubic", "--overwrite")[2]
+    assert dst.read_text() == "something else"
+    assert run("upscale", src, dst, "--model", "bicubic")[0] == 2
+
+
+def test_the_bar_counts_tiles_only_when_it_knows_how_many_there_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with bar(quiet=False) as advance:
+        first = capsys.readouterr().err
+        advance(3, 7, 10**6)
+    assert "first tile" in first
+    assert "None" not in first
+    assert "3/7 tiles" in capsys.readouterr().err
 
 
 def kinds_of(value: Any) -> Any:

@@ -15,7 +15,7 @@ import pytest
 import rasterio
 
 import geosr
-from geosr.errors import InputError, PlaceError, TileError
+from geosr.errors import DamageError, InputError, PlaceError
 from tests import scenes
 
 SLOW = """
@@ -104,6 +104,38 @@ def test_an_interrupt_exits_130_and_says_how_to_go_on(src: Path, tmp_path: Path)
     assert not dst.exists()
 
 
+@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+def test_an_interrupt_leaves_tiles_behind_that_take_minutes(src: Path, tmp_path: Path, scheduler: str) -> None:
+    dst, begun = tmp_path / "out.tif", tmp_path / "begun"
+    (tmp_path / "sitecustomize.py").write_text(ENDLESS.format(begun=str(begun)))
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from geosr.cli import main; main()"
+    command = [sys.executable, "-c", code, "upscale", str(src), str(dst), "--model", "bicubic", "--tile", "64"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "--scheduler", scheduler],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not begun.exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert told.count("interrupted; ") == 1
+    assert "Traceback" not in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "scene.tif", "sitecustomize.py"]
+
+
+ENDLESS = """
+import pathlib, time
+from geosr.upscaler import Upscaler
+def endless(self, pixels, tile):
+    pathlib.Path({begun!r}).touch()
+    time.sleep(600)
+Upscaler.__call__ = endless
+"""
+"""Every process of Python has tiles that take ten minutes."""
+
+
 def test_a_second_run_on_the_same_result_is_refused(src: Path, tmp_path: Path) -> None:
     dst = tmp_path / "out.tif"
     process = started(src, dst)
@@ -154,7 +186,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_result(src: Path, tmp_path: Path)
     assert report["tiles_from_an_earlier_run"] > 0
 
 
-def test_an_input_that_fails_in_one_tile_names_it_and_the_rest_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
+def test_an_input_that_is_damaged_in_one_tile_is_named_and_nothing_of_it_is_left(tmp_path: Path, name: str) -> None:
     src = scenes.write(
         tmp_path / "torn.tif",
         scenes.pixels((1, 256, 256)),
@@ -168,11 +201,14 @@ def test_an_input_that_fails_in_one_tile_names_it_and_the_rest_is_kept(tmp_path:
         offset = int(dataset.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
     content[offset : offset + 40] = b"\xff" * 40
     src.write_bytes(content)
-    dst = tmp_path / "out.tif"
-    with pytest.raises(TileError, match=r"tile \d+ \(rows") as caught:
-        geosr.upscale(src, dst, model="bicubic", tile=32, workers=1)
+    kept: list[int] = []
+    with pytest.raises(DamageError, match=r"tile \d+ \(rows") as caught:
+        geosr.upscale(
+            src, tmp_path / name, model="bicubic", tile=32, workers=1, progress=lambda done, *_: kept.append(done)
+        )
     assert "\n" not in str(caught.value)
-    assert not dst.exists()
+    assert kept
+    assert list(tmp_path.iterdir()) == [src]
 
 
 def test_the_report_is_json_on_stdout_and_talk_is_on_stderr(src: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from geosr.errors import GeosrError, TileError
+from geosr import pipeline
+from geosr.errors import DamageError, GeosrError, TileError
 from geosr.pipeline import Job, run
 from geosr.radiometry import Pixels, Radiometry
 from geosr.tiling import Tile, TilePlan
@@ -39,6 +40,7 @@ class Array:
 
     stored: NDArray[np.generic]
     broken: int = -1
+    error: GeosrError = field(default_factory=lambda: GeosrError("the file is torn"))
     result: dict[int, Pixels] = field(default_factory=dict)
     flying: int = 0
     most: int = 0
@@ -49,7 +51,7 @@ class Array:
             self.flying += 1
             self.most = max(self.most, self.flying)
         if tile.index == self.broken:
-            raise GeosrError("the file is torn")
+            raise self.error
         return Pixels(self.stored[:, *tile.read.slices])
 
     @property
@@ -91,6 +93,34 @@ def test_a_failing_tile_is_named_and_what_was_in_flight_is_kept(array: Array) ->
         list(run(work, work.plan, array, pool, ahead=2))
     assert array.done() >= {0, 1, 2, 3, 4}
     assert 5 not in array.done()
+
+
+def test_an_input_at_fault_in_one_tile_is_told_from_other_failures(array: Array) -> None:
+    array.broken, array.error = 3, DamageError("the file is torn")
+    work = job(array)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(DamageError, match=r"tile 3 \(rows .* the file is torn") as caught,
+    ):
+        list(run(work, work.plan, array, pool, ahead=2))
+    assert caught.value.exit_code == 2
+
+
+def test_an_interrupt_does_not_wait_for_a_tile_that_takes_long(array: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_PATIENCE", 0.01)
+    over, work = threading.Event(), job(array)
+
+    def long(tile: Tile) -> Any:
+        assert tile.index == 0 or over.wait(300)
+        return work(tile)
+
+    with ThreadPoolExecutor(2) as pool:
+        tiles = run(long, work.plan, array, pool, ahead=3)
+        assert next(tiles).index == 0
+        with pytest.raises(KeyboardInterrupt):
+            tiles.throw(KeyboardInterrupt())
+        assert array.done() == {0}
+        over.set()
 
 
 def test_a_tile_too_large_for_memory_is_done_in_parts_with_the_same_pixels(array: Array) -> None:

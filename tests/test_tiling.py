@@ -78,8 +78,21 @@ def test_a_plan_is_a_small_value_whatever_the_scene() -> None:
 
 
 def test_over_keeps_the_tiles_that_touch() -> None:
-    plan = TilePlan(100, 100, 10, 2)
-    assert [tile.index for tile in plan.over(lambda core: core.row == core.col == 50)] == [55]
+    plan = TilePlan(100, 95, 10, 2)
+    for ground in (Window(52, 53, 1, 1), Window(0, 0, 11, 95), Window(35, 80, 30, 20), Window(200, 0, 5, 5)):
+        chosen = plan.over(lambda window, ground=ground: window.clip(ground).size > 0)
+        expected = [tile for tile in plan if tile.core.clip(ground).size]
+        assert list(chosen) == expected
+        assert len(chosen) == len(expected)
+        assert chosen[1:3] == expected[1:3]
+
+
+def test_over_looks_at_a_few_windows_of_a_vast_scene() -> None:
+    looked: list[Window] = []
+    plan = TilePlan(10**6, 10**6, 256, 4)
+    chosen = plan.over(lambda window: looked.append(window) or window.clip(Window(700_000, 300_000, 9, 9)).size > 0)
+    assert [tile.core for tile in chosen] == [plan[2734 * 3907 + 1171].core]
+    assert len(looked) < 100
 
 
 @given(plans, st.integers(0, 30), st.integers(0, 30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,7 @@ def outcome(work: Callable[[], Any]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
         told = str(error.__cause__ or error)
         print(f"geosr: interrupted{'; ' + told if told else ''}", file=sys.stderr)
+        _leave_tiles_behind()
         return INTERRUPTED
     except GeosrError as error:
         print(f"geosr: {error}", file=sys.stderr)
@@ -86,3 +88,10 @@ def outcome(work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _leave_tiles_behind() -> None:
+    """End now where tiles are still worked on: Python would wait for them, and all that is kept is on the disk."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)

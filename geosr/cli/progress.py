@@ -27,17 +27,17 @@ def bar(quiet: bool) -> Iterator[Advance]:
 
     columns = (
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} tiles"),
+        TextColumn("{task.fields[told]}"),
         TextColumn("{task.fields[speed]:.2f} Mpx/s"),
         TimeRemainingColumn(),
     )
     start = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None, speed=0.0)
+        task = progress.add_task("", total=None, told="the first tile", speed=0.0)
 
         def advance(done: int, total: int, pixels: int) -> None:
             speed = pixels / 1e6 / max(time.monotonic() - start, 1e-6)
-            progress.update(task, completed=done, total=total, speed=speed)
+            progress.update(task, completed=done, total=total, told=f"{done}/{total} tiles", speed=speed)
 
         yield advance
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -10,7 +10,10 @@ from click.shell_completion import CompletionItem
 from geosr.cli.archive import upscale_all
 from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
-from geosr.cli.talk import Talk, print_plan, say, to_json
+from geosr.cli.talk import Talk, print_plan, say, tell, to_json
+
+if TYPE_CHECKING:
+    from geosr.run import Run
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
@@ -181,10 +184,13 @@ def command(
         return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
 
-    run = prepare(*_source_and_result(paths, out), **options)
+    overwrite = options.pop("overwrite")
+    run = prepare(*_source_and_result(paths, out), overwrite=overwrite or dry_run, **options)
     if not quiet:
         say(run, verbose)
     if dry_run:
+        if not quiet:
+            _say_what_stands_there(run, overwrite)
         print_plan(run.estimate(), as_json)
         return 0
     with bar(quiet) as advance:
@@ -205,3 +211,11 @@ def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[str, ..
     if len(paths) == 2:
         raise click.UsageError(f"{paths[1]} and -o {out} both name the result; several scenes need --outdir")
     return paths[0], out
+
+
+def _say_what_stands_there(run: Run, overwrite: bool) -> None:
+    """A dry run replaces nothing, so that it isn't refused; the run itself will be."""
+    from geosr.io.sinks import is_there
+
+    if not overwrite and is_there(run.dst):
+        tell(f"{run.dst} exists: without --dry-run this needs --overwrite, or another name")

@@ -36,7 +36,7 @@ def checked_path(path: str | Path) -> tuple[str, tuple[Path, ...]]:
     if given.lower().startswith("vrt://"):
         raise InputError(f"{given}: vrt:// is not read; name the file itself and use --bands and --bounds")
     real = gdal_path(given)
-    inner = _inside(real)
+    inner = local_file(real)
     if not inner:
         return real, ()
     _must_be_file(Path(inner))
@@ -50,7 +50,7 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise InputError(_no_bands(dataset, name))
     if dataset.driver == "VRT":
         _check_open_vrt(dataset, name)
-    _check_end(Path(_inside(dataset.name) or dataset.name), name)
+    _check_end(Path(local_file(dataset.name) or dataset.name), name)
     largest = max(_block_bytes(dataset, band) for band in range(dataset.count))
     if largest > LARGEST_BLOCK:
         raise InputError(
@@ -78,7 +78,7 @@ def subdataset(name: str) -> tuple[str, str] | None:
     return (found[1], found[2] or found[3] or "") if found else None
 
 
-def _inside(real: str) -> str:
+def local_file(real: str) -> str:
     """The local file in a GDAL name: of a subdataset or an archive too; empty where it lies elsewhere."""
     if is_remote(real) or real.startswith("/vsimem/"):
         return ""
@@ -194,7 +194,7 @@ def _in_folder(source: tuple[str, bool], folder: Path, name: str) -> Path:
 
 def _check_open_vrt(dataset: Any, name: str) -> None:
     """A VRT that was not read as a local text: from a network or an archive. Its sources must be relative."""
-    if _inside(dataset.name) and not dataset.name.startswith("/vsi"):
+    if local_file(dataset.name) and not dataset.name.startswith("/vsi"):
         return
     text = "".join(dataset.tags(ns="xml:VRT").values())
     for source, relative in _vrt_sources(text.encode(), name):

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
-from geosr.errors import GeosrError, InputError, PlaceError
+from geosr.errors import DamageError, GeosrError, InputError, PlaceError
 from geosr.io.aoi import Area
 from geosr.io.environment import Complaints, GdalError, Options, is_remote, open_dataset, reading, reason
+from geosr.io.safety import local_file
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -112,9 +113,15 @@ class FileSource:
             except GdalError as error:
                 rows = f"rows {window.row + self.window.row}-{window.stop[0] + self.window.row - 1}"
                 columns = f"columns {window.col + self.window.col}-{window.stop[1] + self.window.col - 1}"
-                kind = PlaceError if is_remote(self.path) else InputError
+                kind = PlaceError if is_remote(self.path) else InputError if _is_gone(self.path) else DamageError
                 why = reason(error, complaints)
                 raise kind(f"{self.path.removeprefix('/vsicurl/')}: {rows}, {columns} can't be read: {why}") from error
+
+
+def _is_gone(path: str) -> bool:
+    """Whether a local file can't be read at all, as where a disk was taken away: what it holds is not at fault."""
+    file = local_file(path)
+    return bool(file) and not os.access(file, os.R_OK)
 
 
 def close(path: str | None = None) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from rasterio.io import DatasetWriter
 
-from geosr.errors import InputError
+from geosr.errors import DamageError, InputError
 from geosr.io.assemble import Blocks, write_cog, write_gtiff
 from geosr.io.codec import crc32
 from geosr.io.encoder import CODED_BLOCK, EncodedTile, Encoder, encode_image, unpack_image
@@ -43,7 +43,7 @@ class TiffSink:
     """A `pipeline.Sink` that writes a GeoTIFF or a COG.
 
     Use it as a context manager; `finish()` gives the result its name. Left without `finish()`, it keeps what is done
-    for the next run, or removes its files where nothing is done yet.
+    for the next run, or removes its files where nothing is done yet or the input turned out to be damaged.
 
     Parameters
     ----------
@@ -131,12 +131,12 @@ class TiffSink:
         self._leave()
         return self.path
 
-    def close(self) -> None:
-        """Give files and lock back; what is done stays for the next run."""
+    def close(self, keep: bool = True) -> None:
+        """Give files and lock back; what is done stays for the next run, unless `keep` is False."""
         if not self._open:
             return
         self._files.close()
-        if not self._done:
+        if not (self._done and keep):
             self._remove()
         self._leave()
 
@@ -146,7 +146,7 @@ class TiffSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(keep=not isinstance(error, DamageError))
 
     def _begin(self, header: str, overwrite: bool) -> None:
         with ExitStack() as opened:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import GeosrError, InputError, PlaceError
+from geosr.errors import DamageError, GeosrError, InputError, PlaceError
 from geosr.io.encoder import only_wanted, pack_image, unpack_image
 from geosr.io.fingerprint import differs, fingerprint_of
 from geosr.io.geozarr import MASK, Contents, Variable
@@ -228,9 +228,9 @@ class ZarrSink:
         self._whole = True
         return self._place.finish()
 
-    def close(self) -> None:
-        """Give the place back; what is done stays for the next run."""
-        if not (self._done or self._whole):
+    def close(self, keep: bool = True) -> None:
+        """Give the place back; what is done stays for the next run, unless `keep` is False."""
+        if not (self._whole or (self._done and keep)):
             with suppress(PlaceError):
                 self._place.store.clear()
         self._place.leave()
@@ -241,7 +241,7 @@ class ZarrSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(keep=not isinstance(error, DamageError))
 
     def _begin(self, run: str, overwrite: bool) -> None:
         store = self._place.store
