@@ -1,0 +1,291 @@
+"""Models judged natively: a product's coarse bands, upscaled as a user would, against finer bands of the same moment.
+
+    python benchmarks/native.py DATA_ROOT [--model NAME_OR_FILE ...] [--scale 2] [--mtf .42] [--snr 100] [--json OUT]
+    python benchmarks/native.py --pair COARSE FINE [--bands B8A B08] [--model NAME_OR_FILE ...]
+
+DATA_ROOT holds the files that recipes/natural.toml lists; --pair judges a product of your own instead: two files of the
+same ground, seen at the same moment. A model is anything that `geosr upscale --model` takes. Coarse bands are written
+to a file that is named as a product's is, and go through `geosr.upscale` with no option but those given here: what
+geosr believes of blur and noise is judged with the network. The method is that of geosr/evaluation/natural.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+
+import geosr
+from geosr.errors import GeosrError, InputError
+from geosr.evaluation.metrics import Interval
+from geosr.evaluation.natural import Judge, Pair, Product, Score, noise_gain, over_places
+from geosr.evaluation.natural_pairs import (
+    Flat,
+    Same,
+    flat_ground,
+    layers_of,
+    natural_pairs,
+    paired,
+    pairs_of,
+    product_of,
+)
+from geosr.sensor_table import bare
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "natural.toml"
+OPPONENTS = ("bicubic", "lanczos", "ibp")
+"""Stand beside every model, under the same options."""
+KINDS = {
+    "B8A": ("B8A to B08",),
+    "B05-B07": ("B05 to B04 + B08", "B06 to B04 + B08", "B07 to B04 + B08"),
+    "60 m": ("B01 to B02", "B09 to B08"),
+    "pan": ("B2 + B3 + B4 to B8",),
+}
+"""Rows of the table, by the bands of a pair."""
+
+Upscale = Callable[[Product], NDArray[Any]]
+"""Makes (bands, h * scale, w * scale) of a product."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair and how all models did on it."""
+
+    pair: Pair
+    scores: Mapping[str, Score]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Judges models, prints a table each, and writes the figures of every pair."""
+    options = _parser().parse_args(arguments)
+    told = {name: value for name in ("mtf", "snr") if (value := getattr(options, name)) is not None}
+    try:
+        pairs, flats = _material(options)
+        models = list(dict.fromkeys([*OPPONENTS, *options.model]))
+        upscalers = {model: upscaler(model, options.scale, **told) for model in models}
+        judged, left_out = judge(pairs, upscalers, options.scale)
+        flat = [(each, model, ratio) for each in flats for model in models for ratio in gains(each, upscalers[model])]
+    except GeosrError as error:
+        raise SystemExit(str(error)) from None
+    rows = {model: table(judged, model) for model in models}
+    for model in options.model:
+        print(f"\n{model}, x{options.scale}, {told or 'defaults'}\n{written(rows, model)}")
+        print(_worst(judged, model))
+        print(_water(flat, models, model))
+    print(f"\nleft out, {len(left_out)}", *(f"{name}: {why}" for name, why in left_out.items()), sep="\n  ")
+    if options.json:
+        report = {"scale": options.scale, "options": told, "rows": rows, "left_out": left_out}
+        report["pairs"] = [_entry(each) for each in judged]
+        report["flat"] = [
+            {
+                "place": each.place,
+                "group": each.group,
+                "kept": each.kept,
+                "seen": each.seen,
+                "model": model,
+                "ratio": ratio,
+            }
+            for each, model, ratio in flat
+        ]
+        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, nargs="?", help="where the files of recipes/natural.toml are")
+    parser.add_argument("--pair", type=Path, nargs=2, metavar=("COARSE", "FINE"), help="judge two files of your own")
+    parser.add_argument("--bands", nargs=2, metavar=("COARSE", "FINE"), help="their bands, where names don't tell")
+    parser.add_argument("--model", nargs="+", default=["fast"], help="names, or files that `--model` takes")
+    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument(
+        "--sets", nargs="+", default=[], metavar="SET", help="names in recipes/natural.toml; all if none"
+    )
+    parser.add_argument("--mtf", type=float)
+    parser.add_argument("--snr", type=float)
+    parser.add_argument("--json", type=Path, help="write the figures of every pair too")
+    return parser
+
+
+def _material(options: argparse.Namespace) -> tuple[list[Pair], list[Flat]]:
+    if options.pair:
+        return own_pairs(*options.pair, options.bands), []
+    if options.root is None:
+        raise InputError("give the root of the data, or two files of your own with --pair")
+    pairs = natural_pairs(options.root, RECIPE, options.sets)
+    flats = flat_ground(options.root, RECIPE, options.sets)
+    if not pairs and not flats:
+        raise InputError(f"{options.root}: none of the files that {RECIPE.name} lists is there")
+    return pairs, flats
+
+
+def own_pairs(coarse: Path, fine: Path, bands: Sequence[str] | None = None) -> list[Pair]:
+    """The pairs of two files: of the bands named, else of those whose names tell, else of the only one of each.
+
+    Raises `InputError` where neither says which bands show the same, or pixels of the one don't divide the other's.
+    """
+    ours, theirs = layers_of(coarse), layers_of(fine)
+    ratio = ours[0].gsd / theirs[0].gsd
+    if ratio < 1.5 or abs(ratio - round(ratio)) > 0.05:
+        sizes = f"pixels of {ours[0].gsd:g} and {theirs[0].gsd:g}"
+        raise InputError(f"{coarse.name} and {fine.name}: {sizes}; expected the second to divide the first")
+    if not bands and len(ours) == len(theirs) == 1:
+        bands = [ours[0].name, theirs[0].name]
+    if not bands:
+        found = pairs_of([*ours, *theirs], coarse.stem, coarse.name, source=coarse)
+        if not found:
+            raise InputError(f"{coarse.name} and {fine.name}: names don't tell which bands show the same; say --bands")
+        return found
+    named = [{bare(layer.name): layer for layer in layers} for layers in (ours, theirs)]
+    for path, name, layers in zip((coarse, fine), bands, named, strict=True):
+        if bare(name) not in layers:
+            known = ", ".join(layer.name for layer in layers.values())
+            raise InputError(f"{path.name} has no band {name!r}; there are {known}")
+    product = product_of([named[0][bare(bands[0])]], coarse.name, coarse)
+    return [paired(product, *named, Same((bands[0],), (bands[1],), product.gsd), coarse.stem)]
+
+
+def upscaler(model: str, scale: int, **options: Any) -> Upscale:
+    """A model as a user runs it: `geosr.upscale` on the product's file, which is written first where there is none."""
+
+    def run(product: Product) -> NDArray[Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            source = product.source or written_as_file(product, Path(folder))
+            bands = product.numbers if product.source else None
+            result = Path(folder) / "result.tif"
+            geosr.upscale(source, result, model=model, scale=scale, bands=bands, workers=1, **options)
+            with rasterio.open(result) as dataset:
+                return np.asarray(dataset.read())
+
+    return run
+
+
+def written_as_file(product: Product, folder: Path) -> Path:
+    """A GeoTIFF with the product's numbers, band names, file name and pixel size, somewhere on the ground."""
+    path = folder / product.file
+    count, height, width = product.pixels.shape
+    grid = Affine(product.gsd, 0.0, 500_000.0, 0.0, -product.gsd, 5_000_000.0)
+    kind = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": product.pixels.dtype}
+    with rasterio.open(path, "w", crs="EPSG:32632", transform=grid, **kind) as dataset:
+        dataset.write(product.pixels)
+        dataset.descriptions = product.bands
+    return path
+
+
+def judge(pairs: Iterable[Pair], upscalers: Mapping[str, Upscale], scale: int) -> tuple[list[Judged], dict[str, str]]:
+    """How each model did on each pair, and why others were left out; a product is upscaled once for all its pairs."""
+    judged: list[Judged] = []
+    left_out: dict[str, str] = {}
+    last: tuple[Product, dict[str, NDArray[Any]]] | None = None
+    for pair in pairs:
+        try:
+            one = Judge(pair, scale)
+        except InputError as error:
+            left_out[pair.name] = str(error).removeprefix(f"{pair.name}: ")
+            continue
+        if one.unfit:
+            left_out[pair.name] = one.unfit
+            continue
+        if last is None or last[0] is not pair.product:
+            last = pair.product, {model: run(pair.product) for model, run in upscalers.items()}
+        judged.append(Judged(pair, {model: one.score(result) for model, result in last[1].items()}))
+    return judged, left_out
+
+
+def gains(flat: Flat, run: Upscale) -> list[float]:
+    """Of each band of flat ground, what the result varies by over what the input does."""
+    bands = zip(run(flat.product), flat.product.pixels, strict=True)
+    return [noise_gain(result, source) for result, source in bands]
+
+
+def table(judged: Sequence[Judged], model: str) -> dict[str, dict[str, Any]]:
+    """Figures of a model by row: one a set and kind of bands, and one a kind and side over all sets."""
+    rows: dict[str, list[Judged]] = {}
+    for kind, bands in KINDS.items():
+        some = [each for each in judged if each.pair.bands in bands]
+        for kept in ("judge", "fit"):
+            rows[f"{kind}, {kept}"] = [each for each in some if each.pair.kept == kept]
+        for group in dict.fromkeys(each.pair.group for each in some):
+            for kept in ("judge", "fit"):
+                own = [each for each in some if each.pair.group == group and each.pair.kept == kept]
+                seen = ", seen" if any(each.pair.seen for each in own) else ""
+                rows[f"{kind}, {group}, {kept}{seen}"] = own
+    own = [each for each in judged if not each.pair.kept]
+    rows |= {each.pair.name: [each] for each in own}
+    return {name: figures(some, model) for name, some in rows.items() if some}
+
+
+def figures(judged: Sequence[Judged], model: str) -> dict[str, Any]:
+    """Means over places of gain, correlation and energy, with the gain's interval, and how much there is."""
+
+    def mean(of: str) -> Interval:
+        return over_places((each.pair.place, getattr(each.scores[model], of)) for each in judged)
+
+    gain = mean("gain")
+    return {
+        "places": len({each.pair.place for each in judged}),
+        "pairs": len(judged),
+        "gain": gain.mean,
+        "low": gain.low,
+        "high": gain.high,
+        "correlation": mean("correlation").mean,
+        "energy": mean("energy").mean,
+        "worst": min(each.scores[model].gain for each in judged),
+    }
+
+
+def written(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], model: str) -> str:
+    """The table of a model, beside its opponents."""
+    head = ["pairs", "places", "n", "gain dB", "correlation", "energy", "worst dB"]
+    head += [f"{name}: gain / corr. / energy" for name in OPPONENTS if name != model]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for name, own in rows[model].items():
+        interval = "" if math.isnan(own["low"]) else f" [{own['low']:+.2f}, {own['high']:+.2f}]"
+        cells = [name, str(own["places"]), str(own["pairs"]), f"{own['gain']:+.2f}{interval}"]
+        cells += [f"{own['correlation']:.3f}", f"{own['energy']:.2f}", f"{own['worst']:+.2f}"]
+        others = [rows[other][name] for other in OPPONENTS if other != model]
+        cells += [f"{each['gain']:+.2f} / {each['correlation']:.3f} / {each['energy']:.2f}" for each in others]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _worst(judged: Sequence[Judged], model: str) -> str:
+    if not judged:
+        return "no pair"
+    worst = min(judged, key=lambda each: each.scores[model].gain)
+    below = [each for each in judged if each.scores[model].gain < 0]
+    kept = [each for each in judged if each.pair.kept != "fit"]
+    apart = f", {sum(each.pair.kept != 'fit' for each in below)} of {len(kept)} kept apart" if kept else ""
+    told = f"worst: {worst.scores[model].gain:+.2f} dB, {worst.pair.name} ({worst.pair.place})"
+    return f"{told}; below bicubic: {len(below)} of {len(judged)} pairs{apart}"
+
+
+def _water(flat: Sequence[tuple[Flat, str, float]], models: Sequence[str], model: str) -> str:
+    lines = []
+    for group, kept in dict.fromkeys((each.group, each.kept) for each, *_ in flat):
+        own = {
+            name: [ratio for each, who, ratio in flat if (each.group, each.kept, who) == (group, kept, name)]
+            for name in dict.fromkeys((model, *OPPONENTS))
+        }
+        told = ", ".join(f"{name} {np.nanmean(some):.2f} (most {np.nanmax(some):.2f})" for name, some in own.items())
+        lines.append(f"flat ground, {group}, {kept}: result over input {told}")
+    return "\n".join(lines)
+
+
+def _entry(each: Judged) -> dict[str, Any]:
+    pair = each.pair
+    about = {"name": pair.name, "place": pair.place, "set": pair.group, "bands": pair.bands, "kept": pair.kept}
+    scores = {model: {of: round(value, 4) for of, value in asdict(own).items()} for model, own in each.scores.items()}
+    return {**about, "seen": pair.seen, "scores": scores}
+
+
+if __name__ == "__main__":
+    main()
