@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
 import geosr
 from geosr.errors import InputError
@@ -95,16 +96,41 @@ def test_a_mask_is_warned_of_or_becomes_nan(tmp_path: Path) -> None:
         assert np.array_equal(np.nan_to_num(array.values), np.where(file.dataset_mask() > 0, file.read(), 0))
 
 
-@pytest.mark.parametrize(("make", "what"), [(scenes.make_gcps, "control points"), (scenes.make_rpcs, "RPCs")])
-def test_what_ties_a_scene_to_the_ground_otherwise_is_warned_of(
-    make: Callable[[Path], Path], what: str, tmp_path: Path
-) -> None:
-    path = make(tmp_path)
-    with pytest.warns(UserWarning, match=f"{what}, which a DataArray has no place for") as told:
+def test_rpcs_are_warned_of(tmp_path: Path) -> None:
+    path = scenes.make_rpcs(tmp_path)
+    with pytest.warns(UserWarning, match="RPCs, which a DataArray has no place for") as told:
         array = geosr.open_raster(path)
     assert len(told) == 1
     with scenes.quiet(), rasterio.open(path) as file:
         assert np.array_equal(array.values, file.read())
+
+
+def test_control_points_come_through_arrays_as_they_do_through_files(tmp_path: Path) -> None:
+    path = scenes.make_gcps(tmp_path)
+    geosr.upscale(path, tmp_path / "file.tif", model="nearest", scale=2)
+    with scenes.quiet(), rasterio.open(tmp_path / "file.tif") as file:
+        expected, crs = file.gcps
+    with rioxarray.open_rasterio(path) as theirs:
+        for number, array in enumerate((geosr.open_raster(path), theirs)):
+            fine = array.geosr.upscale("nearest", 2)
+            assert [(each.row, each.col) for each in fine.rio.get_gcps()] == [(each.row, each.col) for each in expected]
+            written = fine.geosr.to_geotiff(tmp_path / f"{number}.tif")
+            with scenes.quiet(), rasterio.open(written) as file:
+                assert file.gcps[1] == crs
+                assert file.transform.is_identity
+                for one, other in zip(file.gcps[0], expected, strict=True):
+                    assert (one.row, one.col, one.x, one.y, one.z) == (other.row, other.col, other.x, other.y, other.z)
+
+
+def test_grids_that_differ_by_a_millionth_of_a_pixel_are_one(tmp_path: Path) -> None:
+    step, left = 10 / 3, 500_000.0
+    paths = []
+    for number, (shift, size) in enumerate(((0, step), (1e-6, step * (1 + 1e-9)), (0.01, step))):
+        transform = Affine(size, 0, left + shift * step, 0, -size, 5_000_000)
+        paths.append(scenes.make_plain(tmp_path, f"S_2020010{number + 1}.tif", transform=transform))
+    assert geosr.open_raster(paths[:2]).geosr.geobox == geosr.open_raster(paths[0]).geosr.geobox
+    with pytest.raises(InputError, match="not on one grid"):
+        geosr.open_raster(paths[::2])
 
 
 def test_nodata_of_a_masked_array_goes_to_the_encoding(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
@@ -23,12 +24,19 @@ def metadata_of(
     offsets: Sequence[float],
     tags: Mapping[str, str],
     colors: Sequence[str] = (),
+    gcps: Sequence[GroundControlPoint] = (),
 ) -> Metadata:
-    """Metadata for `count` bands; names, units, scales, offsets and colours (rasterio's names) are one per band."""
+    """Metadata for `count` bands; names, units, scales, offsets and colours (rasterio's names) are one per band.
+
+    The CRS is that of the control points where there are any.
+    """
+    crs = None if wkt is None else CRS.from_wkt(wkt)
     grey = ("gray", *("undefined",) * (count - 1))
     return Metadata(
-        crs=None if wkt is None else CRS.from_wkt(wkt),
+        crs=None if gcps else crs,
         transform=transform or identity_transform(),
+        gcps=tuple(gcps),
+        gcp_crs=crs if gcps else None,
         descriptions=tuple(name or None for name in names),
         units=tuple(unit or None for unit in units),
         scales=tuple(scales),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
+from rasterio.control import GroundControlPoint
+
+Points = tuple[GroundControlPoint, ...]
+"""Control points."""
 
 
 def is_turned(transform: Affine) -> bool:
@@ -55,3 +61,30 @@ def grid_mapping(crs: CRS | None, transform: Affine | None) -> dict[str, Any]:
 def geo_transform(transform: Affine) -> str:
     """Six numbers in GDAL's order, with all their digits."""
     return " ".join(repr(float(value)) for value in transform.to_gdal())
+
+
+def control_points(attrs: Mapping[Any, Any]) -> Points:
+    """Control points of a grid mapping, from the GeoJSON that rioxarray and odc keep in it; none from a broken one."""
+    try:
+        told = attrs.get("gcps")
+        features = (json.loads(told) if isinstance(told, str) else told or {}).get("features", [])
+        return tuple(_point(each["properties"], each["geometry"]["coordinates"]) for each in features)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()
+
+
+def control_points_json(points: Sequence[GroundControlPoint], step: float = 1) -> str:
+    """Control points as `control_points` reads them; of pixels `step` times as large."""
+    return json.dumps({"type": "FeatureCollection", "features": [_feature(point, step) for point in points]})
+
+
+def _point(known: Mapping[str, Any], where: Sequence[float]) -> GroundControlPoint:
+    x, y, *z = map(float, where)
+    row, col = float(known["row"]), float(known["col"])
+    return GroundControlPoint(row, col, x, y, z[0] if z else None, known.get("id"), known.get("info"))
+
+
+def _feature(point: GroundControlPoint, step: float) -> dict[str, Any]:
+    where = [point.x, point.y] if point.z is None else [point.x, point.y, point.z]
+    known = {"id": point.id, "info": point.info, "row": point.row / step, "col": point.col / step}
+    return {"type": "Feature", "properties": known, "geometry": {"type": "Point", "coordinates": where}}

@@ -8,7 +8,6 @@ each way, again and again, each complete in itself. The root's attribute `multis
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.crs import CRS
-from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
-from geosr.io.cf import axis_attributes, centres, grid_mapping
+from geosr.io.cf import axis_attributes, centres, control_points_json, grid_mapping
 from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata, identity_transform
 
@@ -151,7 +149,7 @@ class Contents:
         if crs is not None and self.crs is None:
             attributes |= {"crs_wkt": crs.to_wkt(), "spatial_ref": crs.to_wkt()}
         if self.metadata.gcps:
-            attributes["gcps"] = json.dumps(_points(self.metadata.gcps, 2**level))
+            attributes["gcps"] = control_points_json(self.metadata.gcps, 2**level)
         return attributes
 
     def _place(self, layout: Layout, level: int) -> dict[str, Any]:
@@ -219,17 +217,6 @@ def _names(metadata: Metadata) -> dict[str, Any]:
         if any(texts):
             told[key] = texts[0] if len(set(texts)) == 1 else texts
     return told
-
-
-def _points(points: tuple[GroundControlPoint, ...], step: int) -> dict[str, Any]:
-    """Control points as GeoJSON, as rioxarray keeps them."""
-    return {"type": "FeatureCollection", "features": [_point(point, step) for point in points]}
-
-
-def _point(point: GroundControlPoint, step: int) -> dict[str, Any]:
-    where = [point.x, point.y] if point.z is None else [point.x, point.y, point.z]
-    known = {"id": point.id, "info": point.info, "row": point.row / step, "col": point.col / step}
-    return {"type": "Feature", "properties": known, "geometry": {"type": "Point", "coordinates": where}}
 
 
 def _convention(name: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 
@@ -66,6 +67,17 @@ def degrees(metadata: Metadata, window: Window) -> Bounds | None:
     except GdalError:
         return None
     return (west, south, east, north) if west <= east else None
+
+
+def same_grid(one: Affine, other: Affine, shape: tuple[int, int]) -> bool:
+    """Whether all corners of pixels lie on those of another grid of this shape, to what rounding moves."""
+    if one == other:
+        return True
+    if one.is_degenerate or other.is_degenerate:
+        return False
+    corners = [(col, row) for col in (0, shape[1]) for row in (0, shape[0])]
+    moved = [placed(~one, *placed(other, *corner)) for corner in corners]
+    return all(math.dist(here, there) < _SNAP for here, there in zip(corners, moved, strict=True))
 
 
 def listed(values: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ _DERIVED = re.compile(
 _OLD_GRID = re.compile(
     r"(.*#)?(GeoTransform|i2m|actual_range|multiscales|(proj|spatial):(transform|shape)|tile_matrix\w*|spatial_resolution"
     r"|geospatial_(lat|lon|x|y)_resolution)$|(min|max)_?zoom$|ZOOM_LEVEL$"
+    r"|GRIB_(N[xy]|numberOfPoints|[ij]DirectionIncrement|(lat|long)itudeOf(First|Last)|D[xy]In)"
 )
 """Names of tags that told of the old grid; GDAL puts the variable and "#" before those of netCDF."""
 
@@ -88,7 +89,7 @@ class Metadata:
         return cls(
             crs=crs,
             transform=_cut(dataset.transform, window),
-            gcps=tuple(_moved(point, window) for point in gcps),
+            gcps=carried_points(gcps, Affine.translation(-window.col, -window.row)),
             gcp_crs=gcp_crs,
             rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
             descriptions=tuple(dataset.descriptions[band - 1] for band in bands),
@@ -106,8 +107,9 @@ class Metadata:
     def zoom(self, scale: int, provenance: Mapping[str, str] | None = None) -> Metadata:
         """The same for a grid with `scale` times as many pixels each way on the same ground.
 
-        Transform terms are divided (see `finer_transform`), control points multiplied (their heights stay), RPC offsets
-        and scales follow, resolution tags are multiplied. `provenance` joins the default namespace.
+        Transform terms are divided (but for the identity: pixels without coordinates get none), control points
+        multiplied (their heights stay), RPC offsets and scales follow, resolution tags are multiplied. `provenance`
+        joins the default namespace.
         """
         tags = {space: dict(items) for space, items in (self.tags or {}).items()}
         default = {key: _finer(key, value, scale) for key, value in tags.get("", {}).items()}
@@ -118,8 +120,8 @@ class Metadata:
         tags[""] = default | {key: str(value) for key, value in (provenance or {}).items()}
         return replace(
             self,
-            transform=finer_transform(self.transform, scale),
-            gcps=tuple(_multiplied(point, scale) for point in self.gcps),
+            transform=self.transform if self.transform.is_identity else finer_transform(self.transform, scale),
+            gcps=carried_points(self.gcps, Affine.scale(scale)),
             rpcs=None if self.rpcs is None else _finer_rpcs(self.rpcs, scale),
             tags=tags,
             warnings=(*self.warnings, *trouble),
@@ -216,26 +218,17 @@ def placed(transform: Affine, x: float, y: float) -> tuple[float, float]:
 
 
 def finer_transform(transform: Affine, scale: int) -> Affine:
-    """The transform of pixels that are `scale` times smaller; terms are divided, so that outer edges stay.
-
-    The identity is what GDAL says of pixels without coordinates, and stays.
-    """
-    if transform.is_identity:
-        return transform
+    """The transform of pixels that are `scale` times smaller; terms are divided, so that outer edges stay."""
     a, b, c, d, e, f = transform[:6]
     return Affine(a / scale, b / scale, c, d / scale, e / scale, f)
 
 
-def _moved(point: GroundControlPoint, window: Window) -> GroundControlPoint:
-    return _point(point, point.row - window.row, point.col - window.col)
-
-
-def _multiplied(point: GroundControlPoint, scale: int) -> GroundControlPoint:
-    return _point(point, point.row * scale, point.col * scale)
-
-
-def _point(point: GroundControlPoint, row: float, col: float) -> GroundControlPoint:
-    return GroundControlPoint(row, col, point.x, point.y, point.z, point.id, point.info)
+def carried_points(points: Iterable[GroundControlPoint], transform: Affine) -> tuple[GroundControlPoint, ...]:
+    """Control points whose columns and rows are carried through a transform of pixels to pixels."""
+    found = ((point, placed(transform, point.col, point.row)) for point in points)
+    return tuple(
+        GroundControlPoint(row, col, point.x, point.y, point.z, point.id, point.info) for point, (col, row) in found
+    )
 
 
 def _cut_rpcs(rpcs: RPC, window: Window) -> RPC:

@@ -19,8 +19,9 @@ from geosr.models.registry import card
 from geosr.models.runtime import Precision
 from geosr.radiometry import widened
 from geosr.tiling import TilePlan
-from geosr.xarray.cf import grid_of, spatial_dims, with_grid
+from geosr.xarray.cf import grid_of, named, spatial_dims
 from geosr.xarray.export import Progress, to_geotiff
+from geosr.xarray.finer import with_grid
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
 from geosr.xarray.scenes import axes_of, recipe_of
 from geosr.xarray.zarr import to_zarr
@@ -39,7 +40,8 @@ class DataArrayGeosr:
     @property
     def geobox(self) -> GeoBox:
         """The pixel grid; with an identity transform where nothing says where the pixels lie."""
-        return grid_of(self._array).geobox
+        with named(self._array):
+            return grid_of(self._array).geobox
 
     @keywords()
     def upscale(
@@ -90,8 +92,9 @@ class DataArrayGeosr:
             Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. By
             default where a network's result has a known sensor behind it, by the table or by `mtf`.
         """
-        recipe = recipe_of(self._array, **handed_on(recipe_of, locals()))
-        array, grid = self._array, grid_of(self._array)
+        array, options = self._array, handed_on(recipe_of, locals())
+        with named(array):
+            recipe, grid = recipe_of(array, **options), grid_of(array)
         data = array.data.astype("uint8") if array.dtype == bool else array.data
         axes = axes_of(array, grid)
         lazy = isinstance(data, da.Array)
@@ -123,7 +126,9 @@ class DataArrayGeosr:
         project: bool | None = None,
     ) -> TilePlan:
         """The tiles that `upscale` with the same options works by; loads the network for its halo."""
-        return recipe_of(self._array, **handed_on(recipe_of, locals())).settle().plan
+        options = handed_on(recipe_of, locals())
+        with named(self._array):
+            return recipe_of(self._array, **options).settle().plan
 
     def to_geotiff(
         self,

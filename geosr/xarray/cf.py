@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +15,15 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from geosr.errors import InputError
-from geosr.io.cf import axis_attributes, centres, geo_transform, grid_mapping, is_turned
+from geosr.io.cf import Points, axis_attributes, centres, control_points, control_points_json, grid_mapping, is_turned
+from geosr.io.metadata import carried_points, finer_transform
+from geosr.xarray.axis import is_even, lies_on, line_of
+from geosr.xarray.place import absent_mapping, crs_of, is_whole, mapping_of, numbers_in, transform_of, units_of
 
-_PAIRS = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"), ("Y", "X"), ("northing", "easting"), ("row", "col"))
-_BANDS = ("band", "bands", "channel", "channels", "wavelength")
+_PAIRS = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"), ("northing", "easting"), ("row", "col"))
+_BANDS = ("band", "bands", "channel", "channels", "wavelength", "variable")
 _NEAR = 1e-4
 """Coordinates this close to a declared transform, in pixels, are taken to be on it."""
-
-_STORAGE = ("chunksizes", "preferred_chunks", "original_shape", "chunks", "shards", "contiguous", "source")
-"""Encodings that tell of the old pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,58 +39,95 @@ class Grid:
     crs: CRS | None
     mapping: str
     """Name of the coordinate that holds CRS and transform."""
+    units: tuple[float, float] = (1.0, 1.0)
+    """How many units of the CRS a unit of the coordinates of rows and of columns has; 1000 for km."""
+    gcps: Points = ()
+    """Control points, which take the place of a transform."""
 
     @property
     def geobox(self) -> GeoBox:
-        """The grid; with the identity for a transform where there is none."""
-        return GeoBox(self.shape, self.transform or Affine.identity(), self.crs)
+        """The grid; with the identity for a transform where there is none, and without CRS where points have it."""
+        return GeoBox(self.shape, self.transform or Affine.identity(), None if self.gcps else self.crs)
 
     def zoom(self, scale: int) -> Grid:
         """The same ground with `scale` times as many pixels each way; terms are divided, so outer edges stay."""
         shape = self.shape[0] * scale, self.shape[1] * scale
-        if self.transform is None:
-            return replace(self, shape=shape)
-        a, b, c, d, e, f = self.transform[:6]
-        return replace(self, shape=shape, transform=Affine(a / scale, b / scale, c, d / scale, e / scale, f))
+        transform = self.transform and finer_transform(self.transform, scale)
+        return replace(self, shape=shape, transform=transform, gcps=carried_points(self.gcps, Affine.scale(scale)))
 
     def coordinates(self) -> dict[Hashable, Any]:
         """Centres of rows and columns, see `geosr.io.cf.centres`; without a transform there are none."""
         if self.transform is None:
             return {}
-        pairs = zip(self.dims, "YX", centres(self.transform, self.shape), strict=True)
-        return {dim: (dim, values, axis_attributes(self.crs, axis)) for dim, axis, values in pairs}
+        found = zip(self.dims, "YX", centres(self.own_transform, self.shape), strict=True)
+        return {dim: (dim, values, axis_attributes(self.crs, axis)) for dim, axis, values in found}
+
+    @property
+    def own_transform(self) -> Affine:
+        """Pixel corners to coordinates in their own units."""
+        assert self.transform is not None
+        a, b, c, d, e, f = self.transform[:6]
+        y, x = self.units
+        return Affine(a / x, b / x, c / x, d / y, e / y, f / y)
 
     def spatial_ref(self) -> xr.Variable:
         """CRS and transform as CF, GDAL, rioxarray and odc write them."""
         attrs = grid_mapping(self.crs, self.transform)
+        if self.gcps:
+            attrs["gcps"] = control_points_json(self.gcps)
         return xr.Variable((), np.int32(self.crs.epsg or 0 if self.crs else 0), attrs)
+
+
+@contextmanager
+def named(array: xr.DataArray) -> Iterator[None]:
+    """What can't be done with an array that has a name says so by that name."""
+    try:
+        yield
+    except InputError as error:
+        if array.name is None:
+            raise
+        raise type(error)(f"{array.name}: {error}") from error
 
 
 def grid_of(array: xr.DataArray) -> Grid:
     """The grid of an array. Raises `InputError` where its coordinates are not evenly spaced, or no plane is found."""
     dims = spatial_dims(array)
     shape = array.sizes[dims[0]], array.sizes[dims[1]]
-    mapping = _mapping(array)
-    declared = None if mapping is None else _declared(array.coords[mapping].attrs)
-    transform = _transform(array, dims, declared)
-    return Grid(dims, shape, transform, _crs(array, mapping, dims), mapping or "spatial_ref")
+    mapping = mapping_of(array, dims)
+    attrs = {} if mapping is None else array.coords[mapping].attrs
+    crs = crs_of(array, mapping, dims)
+    units = units_of(array, dims[0], crs, mapping), units_of(array, dims[1], crs, mapping)
+    declared = transform_of(attrs, shape) or transform_of(array.attrs, shape)
+    transform = _transform(array, dims, declared, units)
+    points = control_points(attrs)
+    if points and transform is not None:  # that of an array with control points counts pixels
+        points = carried_points(points, ~transform)
+    if points or (transform is not None and _only_counts(array, dims, transform, declared)):
+        transform = None
+    return Grid(dims, shape, transform, crs, mapping or absent_mapping(array), units, points)
 
 
 def spatial_dims(array: xr.DataArray) -> tuple[str, str]:
     """Names of the row and the column dimension: by name, by CF attributes, or the only two."""
     names = [str(dim) for dim in array.dims]
-    for pair in _PAIRS:
-        if set(pair) <= set(names):
-            return pair
-    y, x = (_by_attribute(array, axis) for axis in ("Y", "X"))
-    if y and x:
-        return y, x
+    if found := known_dims(array):
+        return found
     if len(names) == 2:
         return names[0], names[1]
-    raise InputError(
-        f"{_called(array)} has dimensions {', '.join(names)}; geosr looks for y and x, lat and lon or latitude and "
-        "longitude: rename two of them"
-    )
+    raise InputError(f"there are dimensions {', '.join(names)}; {LOOKED_FOR}")
+
+
+LOOKED_FOR = "geosr looks for y and x, lat and lon or latitude and longitude: rename two of them"
+
+
+def known_dims(array: xr.DataArray) -> tuple[str, str] | None:
+    """Names of the row and the column dimension, where a name or a CF attribute says which they are."""
+    names = {str(dim).lower(): str(dim) for dim in array.dims}
+    for y, x in _PAIRS:
+        if y in names and x in names:
+            return names[y], names[x]
+    rows, cols = (_by_attribute(array, axis) for axis in ("Y", "X"))
+    return (rows, cols) if rows and cols else None
 
 
 def band_dim(array: xr.DataArray) -> str | None:
@@ -145,54 +181,11 @@ def by_band(array: xr.DataArray, key: str, usual: Any) -> list[Any]:
     return list(np.ravel(value).tolist()) * (count if np.size(value) == 1 else 1)
 
 
-def with_grid(array: xr.DataArray, data: Any, grid: Grid) -> xr.DataArray:
-    """An array of other pixels on a finer grid: same name, attributes, encoding and other coordinates.
-
-    Coordinates that have a value for each pixel of the old grid can't be carried, which is warned of.
-    """
-    kept: dict[Hashable, Any] = {}
-    for name, coord in array.coords.items():
-        if not set(grid.dims) & set(coord.dims):
-            kept[name] = coord.variable
-        elif name not in grid.dims and name not in ("xc", "yc"):
-            warnings.warn(f"coordinate {name} has a value for each old pixel and is left out", stacklevel=3)
-    fine = grid.coordinates()
-    for name in grid.dims:
-        if name in fine and name in array.coords:
-            dims, values, attrs = fine[name]
-            kept[name] = xr.Variable(dims, values, array.coords[name].attrs or attrs)
-    if not set(grid.dims) & set(array.coords) and grid.transform is not None and not is_turned(grid.transform):
-        kept |= fine
-    if grid.crs is not None or (grid.transform is not None and grid.mapping in array.coords):
-        kept[grid.mapping] = _renewed(array, grid)
-    result = xr.DataArray(data, dims=array.dims, coords=kept, attrs=dict(array.attrs))
-    result.name = array.name  # where that is None, xarray would take the graph's
-    result.encoding = {key: value for key, value in array.encoding.items() if key not in _STORAGE}
-    if grid.mapping in kept and "grid_mapping" not in result.attrs:
-        result.encoding["grid_mapping"] = grid.mapping
-    if "transform" in result.attrs and grid.transform is not None:  # rasterio's old way, and stackstac's
-        result.attrs["transform"] = tuple(grid.transform)[: len(tuple(result.attrs["transform"]))]
-        result.attrs.pop("spec", None)  # stackstac's, of the old grid
-        if isinstance(result.attrs.get("resolution"), int | float):
-            result.attrs["resolution"] *= array.sizes[grid.dims[1]] / grid.shape[1]
-    return result
-
-
-def _renewed(array: xr.DataArray, grid: Grid) -> xr.Variable:
-    if grid.mapping not in array.coords or not _declares(array.coords[grid.mapping].attrs):
-        return grid.spatial_ref()
-    old = array.coords[grid.mapping].variable.copy()
-    if grid.transform is not None:
-        old.attrs["GeoTransform"] = geo_transform(grid.transform)
-    return old  # type: ignore[no-any-return]
-
-
-def _called(array: xr.DataArray) -> str:
-    return f"array {array.name}" if array.name else "the array"
-
-
 def _by_attribute(array: xr.DataArray, axis: str) -> str | None:
-    words = {"Y": ("latitude", "projection_y_coordinate"), "X": ("longitude", "projection_x_coordinate")}[axis]
+    words = {
+        "Y": ("latitude", "grid_latitude", "projection_y_coordinate", "projection_y_angular_coordinate"),
+        "X": ("longitude", "grid_longitude", "projection_x_coordinate", "projection_x_angular_coordinate"),
+    }[axis]
     for dim in array.dims:
         attrs = array.coords[dim].attrs if dim in array.coords else {}
         if attrs.get("axis") == axis or attrs.get("standard_name") in words:
@@ -200,100 +193,59 @@ def _by_attribute(array: xr.DataArray, axis: str) -> str | None:
     return None
 
 
-def _declares(attrs: dict[Any, Any]) -> bool:
-    return bool({"crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name"} & set(attrs))
-
-
-def _mapping(array: xr.DataArray) -> str | None:
-    named = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
-    if named in array.coords:
-        return str(named)
-    scalars = [str(name) for name, coord in array.coords.items() if not coord.ndim and _declares(coord.attrs)]
-    return scalars[0] if scalars else None
-
-
-def _declared(attrs: dict[Any, Any]) -> Affine | None:
-    try:
-        numbers = [float(part) for part in str(attrs["GeoTransform"]).replace(",", " ").split()]
-        return Affine.from_gdal(*numbers) if len(numbers) == 6 and all(map(math.isfinite, numbers)) else None
-    except (KeyError, ValueError):
-        return None
-
-
-def _crs(array: xr.DataArray, mapping: str | None, dims: tuple[str, str]) -> CRS | None:
-    found: list[Any] = []
-    if mapping is not None:
-        attrs = array.coords[mapping].attrs
-        found += [attrs.get("crs_wkt"), attrs.get("spatial_ref")]
-        if "grid_mapping_name" in attrs and not any(found):
-            found.append(_from_cf(attrs))
-    found += [array.attrs.get("crs"), *(array.coords[dim].attrs.get("crs") for dim in dims if dim in array.coords)]
-    for name in ("epsg", "proj:epsg", "proj:code"):  # stackstac
-        if name in array.coords and not array.coords[name].ndim:
-            found.append(_code(array.coords[name].item()))
-    for text in found:
-        if text:
-            try:
-                return CRS(text)
-            except Exception:  # pyproj refuses some that GDAL carries; the next may do
-                continue
-    return None
-
-
-def _code(told: Any) -> Any:
-    """An EPSG number, also where it is told in floating point or as text; anything else as it is."""
-    try:
-        return int(told)
-    except (TypeError, ValueError):  # None, NaN, "EPSG:32631"
-        return told
-
-
-def _from_cf(attrs: dict[Any, Any]) -> Any:
-    from pyproj import CRS as PROJ
-
-    try:
-        return PROJ.from_cf(attrs)
-    except Exception:  # no complete grid mapping
-        return None
-
-
-def _transform(array: xr.DataArray, dims: tuple[str, str], declared: Affine | None) -> Affine | None:
+def _transform(
+    array: xr.DataArray, dims: tuple[str, str], declared: Affine | None, units: tuple[float, float]
+) -> Affine | None:
     """From the coordinates; exactly the declared transform, or that cut by whole pixels, where they lie on it."""
     if not all(dim in array.coords for dim in dims):
-        return declared or _attribute(array)
+        return declared if is_whole(array.attrs, (array.sizes[dims[0]], array.sizes[dims[1]])) else None
     y, x = (np.asarray(array.coords[dim].values) for dim in dims)
     if y.dtype.kind not in "fiu" or x.dtype.kind not in "fiu":
-        raise InputError(f"{_called(array)}: coordinates {dims[0]} and {dims[1]} are not numbers")
-    counting = declared is not None and is_turned(declared)
-    if declared is None and (corners := _on_corners(array, y, x)):
-        return corners
-    step = (1.0, 1.0) if counting else (None, None) if declared is None else (declared.e, declared.a)
-    found = [
-        _spaced(array, dim, values.astype(float), size) for dim, values, size in zip(dims, (y, x), step, strict=True)
-    ]
-    (f, e), (c, a) = found
-    if declared is not None and counting:
+        raise InputError(f"coordinates {dims[0]} and {dims[1]} are not numbers")
+    if declared is not None and is_turned(declared):  # coordinates count pixels
+        (f, _), (c, _) = (_line(array, dim, 1.0) for dim in dims)
         return _shifted(declared, c, f)
-    if declared is None:
-        return Affine(a, 0.0, c, 0.0, e, f)
-    rows, cols = (f - declared.f) / declared.e, (c - declared.c) / declared.a
-    sides = abs(e / declared.e - 1) * len(y), abs(a / declared.a - 1) * len(x)
-    blur = 8 * np.finfo(float).eps * max(abs(f / declared.e), abs(c / declared.a))  # what coordinates can't tell
-    if max(*sides, abs(rows - round(rows)), abs(cols - round(cols))) < _NEAR + blur:
-        return _shifted(declared, round(cols), round(rows))
-    return Affine(a, 0.0, c, 0.0, e, f)
+    if corners := _on_corners(array, y, x):
+        return corners
+    for per_row, per_col in dict.fromkeys((units, (1.0, 1.0))):  # declared in units of the CRS, or of the coordinates
+        if declared is not None and (found := _on(declared, y, x, per_row, per_col)) is not None:
+            return found if (per_row, per_col) == units else _in_units(found, units)
+    steps = (None, None) if declared is None else (declared.e / units[0], declared.a / units[1])
+    (f, e), (c, a) = (_line(array, dim, step) for dim, step in zip(dims, steps, strict=True))
+    return _in_units(Affine(a, 0.0, c, 0.0, e, f), units)
 
 
-def _attribute(array: xr.DataArray) -> Affine | None:
-    """The attribute `transform` of old rasterio readers and stackstac: six numbers or nine, or an Affine."""
-    old = array.attrs.get("transform")
-    numbers = tuple(old) if isinstance(old, (list, tuple, Affine)) else ()
-    return Affine(*map(float, numbers[:6])) if len(numbers) >= 6 else None
+def _on(declared: Affine, y: NDArray[Any], x: NDArray[Any], per_row: float, per_col: float) -> Affine | None:
+    """A declared transform, cut by whole pixels, where coordinates lie on it."""
+    if not (declared.a and declared.e):
+        return None
+    row = round((float(y[0]) * per_row - declared.f) / declared.e - 0.5)
+    col = round((float(x[0]) * per_col - declared.c) / declared.a - 0.5)
+    found = _shifted(declared, col, row)
+    there = lies_on(y, found.f / per_row, found.e / per_row, _NEAR) and lies_on(
+        x, found.c / per_col, found.a / per_col, _NEAR
+    )
+    return found if there else None
+
+
+def _in_units(transform: Affine, units: tuple[float, float]) -> Affine:
+    """The transform of coordinates, brought to the units of the CRS."""
+    a, b, c, d, e, f = transform[:6]
+    y, x = units
+    return Affine(a * x, b * x, c * x, d * y, e * y, f * y)
+
+
+def _only_counts(array: xr.DataArray, dims: tuple[str, str], transform: Affine, declared: Affine | None) -> bool:
+    """Whether coordinates count pixels and say nothing of a place: GDAL's identity stands for no transform."""
+    if declared is not None:
+        return declared.is_identity and (*transform[:2], *transform[3:5]) == (1.0, 0.0, 0.0, 1.0)
+    told = [key for dim in dims if dim in array.coords for key in array.coords[dim].attrs]
+    return transform.is_identity and not {"units", "standard_name"} & set(told)
 
 
 def _on_corners(array: xr.DataArray, y: NDArray[Any], x: NDArray[Any]) -> Affine | None:
     """The attribute `transform`, where coordinates lie on the corners of its pixels, as stackstac has them."""
-    transform = _attribute(array)
+    transform = transform_of({key: value for key, value in array.attrs.items() if key == "transform"}, (0, 0))
     if transform is None or is_turned(transform) or not (transform.a and transform.e):
         return None
     rows, cols = (y - transform.f) / transform.e, (x - transform.c) / transform.a
@@ -310,22 +262,29 @@ def _shifted(transform: Affine, cols: float, rows: float) -> Affine:
     return Affine(a, b, c + a * cols + b * rows, d, e, f + d * cols + e * rows)
 
 
-def _spaced(array: xr.DataArray, dim: str, values: NDArray[np.float64], step: float | None) -> tuple[float, float]:
-    """Outer edge of the first pixel and signed size of pixels, from their centres."""
+def _line(array: xr.DataArray, dim: str, step: float | None) -> tuple[float, float]:
+    """Outer edge of the first pixel and signed size of pixels along a dimension; `step` is for a single one."""
+    coordinate = array.coords[dim]
+    values = np.asarray(coordinate.values)
     if len(values) > 1:
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        line = values[0] + step * np.arange(len(values))
-        tolerance = (
-            0.02 * abs(step)
-            + np.finfo(array.coords[dim].dtype if array.coords[dim].dtype.kind == "f" else float).eps
-            * 4
-            * np.abs(values).max()
-        )
-        if not step or not np.isfinite(values).all() or np.abs(values - line).max() > tolerance:
-            raise InputError(f"{_called(array)}: coordinate {dim} is not evenly spaced; regrid it first")
-    elif step is None:
+        if not is_even(values):
+            raise InputError(f"coordinate {dim} is not evenly spaced{_jump(values)}")
+        return line_of(values)
+    told = numbers_in(coordinate.attrs.get("resolution"))  # odc's
+    if step is None and len(told) == 1:
+        step = told[0]
+    if step is None:
         raise InputError(
-            f"{_called(array)} has one pixel along {dim} and nothing says how large it is; write a spatial_ref with "
+            f"there is one pixel along {dim} and nothing says how large it is; write a spatial_ref with "
             "GeoTransform (rio.write_transform), or drop the coordinate"
         )
-    return float(values[0] - step / 2), float(step)
+    return float(values[0]) - step / 2, step
+
+
+def _jump(values: NDArray[Any]) -> str:
+    """What to do about uneven coordinates; of longitudes that start again behind 360 or 180 degrees, where."""
+    turned = values + 360.0 * np.cumsum(np.r_[0.0, np.diff(values.astype(float))] < -180)
+    if turned[-1] != values[-1] and is_even(turned):
+        at = int(np.argmax(turned != values))
+        return f": it jumps from {values[at - 1]:g} to {values[at]:g}; add 360 to what lies behind the jump"
+    return "; regrid it first"

@@ -27,7 +27,7 @@ from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import band_colors, band_names, by_band, grid_of
+from geosr.xarray.cf import band_colors, band_names, by_band, grid_of, named
 from geosr.xarray.lazy import UpscaleLayer
 from geosr.xarray.scenes import axes_of, categorical_bands, nodata_of
 
@@ -65,7 +65,8 @@ def to_geotiff(
     it is made again with the same array. Quickest where chunks are as `upscale` leaves them. Inside an active Dask
     client its workers compute. Raises `InputError` and `PlaceError`.
     """
-    grid = grid_of(array)
+    with named(array):
+        grid = grid_of(array)
     lead = [array.dims[axis] for axis in axes_of(array, grid).lead]
     if any(array.sizes[dim] != 1 for dim in lead):
         names = ", ".join(map(str, lead))
@@ -74,8 +75,9 @@ def to_geotiff(
     axes = axes_of(array, grid)
     target = Path(path)
     check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
-    layout, plan = layout_of(array, "COG" if cog else "GTiff", co or {})
-    metadata = metadata_from(array)
+    with named(array):
+        layout, plan = layout_of(array, "COG" if cog else "GTiff", co or {})
+        metadata = metadata_from(array)
     fingerprint = json.dumps({"array": tokenize(array.data.name if is_dask_collection(array.data) else array.data)})
     sink = TiffSink(
         target,
@@ -195,4 +197,5 @@ def metadata_from(array: xr.DataArray) -> Metadata:
         offsets=[float(value) for value in by_band(array, "add_offset", 0.0)],
         colors=band_colors(array),
         tags=tags,
+        gcps=grid.gcps,
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from odc.geo.crs import CRS
 
 from geosr.errors import InputError
+from geosr.io.grid import same_grid
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import FileSource
 from geosr.radiometry import Radiometry
@@ -45,7 +46,8 @@ def open_raster(
     `band_unit`, `band_color`. Where files of a list differ in them, or in `band_name`, these run along (time, band);
     attributes of a list are those that all its files have.
     Numbers stay as they are stored. `da.geosr.upscale()` and the file path give the same pixels, unless a mask says
-    more than nodata does: masks, palettes, control points and RPCs have no place in a DataArray, and a warning says so.
+    more than nodata does: masks, palettes and RPCs have no place in a DataArray, and a warning says so. Control points
+    stand in `spatial_ref` as GeoJSON, as rioxarray has them.
 
     Parameters
     ----------
@@ -124,9 +126,7 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
         data = da.from_array(
             source, sizes, name=name, asarray=False, fancy=False, inline_array=True, meta=np.empty((0,) * 3, dtype)
         )
-    georeferenced = not scene.metadata.gcps and not scene.transform.is_identity
-    crs = None if scene.geobox.crs is None else CRS(scene.crs.to_wkt() if scene.crs else scene.geobox.crs)
-    grid = Grid(("y", "x"), scene.shape, scene.transform if georeferenced else None, crs, "spatial_ref")
+    grid = _grid(scene)
     coords = {"band": ("band", np.array(scene.bands)), **grid.coordinates()}
     told = _told_of_bands(scene)
     wanted = {BY_BAND[key] for key, values in _by_band(scene).items() if len(set(values)) > 1}
@@ -137,7 +137,7 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     coords |= {name: ("band", values) for name, values in told.items() if name in wanted}
     if any(scene.categorical):
         coords["band_categorical"] = ("band", list(scene.categorical))
-    if crs is not None or georeferenced:
+    if grid.crs is not None or grid.transform is not None or grid.gcps:
         coords["spatial_ref"] = grid.spatial_ref()
     array = xr.DataArray(data, dims=("band", "y", "x"), coords=coords, attrs=_attributes(scene))
     array.name = None  # xarray takes the graph's
@@ -151,14 +151,22 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     return array
 
 
+def _grid(scene: Scene) -> Grid:
+    """The pixel grid of a scene; its CRS is the file's own where it is known to pyproj."""
+    points = scene.metadata.gcps
+    wkt = scene.metadata.gcp_crs if points else scene.crs
+    known = scene.geobox.crs is not None or points
+    crs = CRS(wkt.to_wkt()) if wkt is not None and known else scene.geobox.crs
+    placed = not points and not scene.transform.is_identity
+    return Grid(("y", "x"), scene.shape, scene.transform if placed else None, crs, "spatial_ref", gcps=points)
+
+
 def _losses(scene: Scene, masked: bool) -> Iterator[str]:
     """What the file has and a DataArray has no place for, one line each."""
     if scene.mask != "none" and not masked:
         yield "a mask, which a DataArray has no place for; masked=True puts NaN there"
     palettes = any(scene.metadata.colormaps)
-    for what, found in (
-        ("control points", scene.metadata.gcps), ("RPCs", scene.metadata.rpcs), ("a palette", palettes),
-    ):  # fmt: skip
+    for what, found in (("RPCs", scene.metadata.rpcs), ("a palette", palettes)):
         if found:
             yield f"{what}, which a DataArray has no place for; geosr.upscale(path) carries them into its result"
 
@@ -251,7 +259,8 @@ _SENSORS = (
 
 def _check_alike(scene: Scene, first: Scene) -> None:
     """Raise `InputError` where two files can't be one array."""
-    if (scene.shape, scene.transform, scene.crs) != (first.shape, first.transform, first.crs):
+    alike = scene.shape == first.shape and scene.crs == first.crs
+    if not (alike and same_grid(scene.transform, first.transform, scene.shape)):
         raise InputError(f"{scene.name} and {first.name} are not on one grid; bring them there first")
     for what, one, other in (
         ("number of bands", len(scene.bands), len(first.bands)),

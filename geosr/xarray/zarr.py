@@ -26,7 +26,7 @@ from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import Grid, band_dim, grid_of
+from geosr.xarray.cf import Grid, band_dim, grid_of, named
 from geosr.xarray.export import Progress, computed_where, layout_of, metadata_from, tags_of
 
 
@@ -55,8 +55,9 @@ def to_zarr(
     """
     check_name(path, [], "Zarr")
     target = check_result(path, "Zarr", overwrite)
-    grid = grid_of(array)
-    layout, plan = layout_of(array, "Zarr", co or {})
+    with named(array):
+        grid = grid_of(array)
+        layout, plan = layout_of(array, "Zarr", co or {})
     check_codec(layout.options.compress)
     band = band_dim(array)
     lead = [dim for dim in array.dims if dim not in (band, *grid.dims)]
