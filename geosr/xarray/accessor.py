@@ -12,14 +12,14 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geosr import __version__
-from geosr.errors import InputError
 from geosr.keywords import handed_on, keywords
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
 from geosr.models.runtime import Precision
 from geosr.radiometry import widened
 from geosr.tiling import TilePlan
-from geosr.xarray.cf import grid_of, named, spatial_dims
+from geosr.xarray.cf import grid_of, named
+from geosr.xarray.datasets import finer_dataset, planes_of, with_mappings
 from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.finer import with_grid
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
@@ -175,15 +175,16 @@ def _say_nodata(array: xr.DataArray, nodata: float) -> None:
 
 @xr.register_dataset_accessor("geosr")
 class DatasetGeosr:
-    """Super-resolution of every variable of a Dataset that has rows and columns."""
+    """Super-resolution of every variable of a Dataset that has rows and columns of numbers."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
-        self._dataset = _with_mappings(dataset)
+        self._dataset = with_mappings(dataset)
 
     @property
     def geobox(self) -> GeoBox:
-        """The pixel grid that the variables share."""
-        return grid_of(next(iter(self._planes().values()))).geobox
+        """The pixel grid that the variables share: that of the first with rows and columns."""
+        geobox: GeoBox = next(iter(planes_of(self._dataset).values())).geosr.geobox
+        return geobox
 
     @keywords(like=DataArrayGeosr.upscale)
     def upscale(
@@ -200,33 +201,14 @@ class DatasetGeosr:
         precision: Precision = "float32",
         project: bool | None = None,
     ) -> xr.Dataset:
-        """The dataset on a finer grid; see `DataArrayGeosr.upscale`. Variables without rows and columns stay."""
+        """The dataset on a finer grid; see `DataArrayGeosr.upscale`.
+
+        Variables of numbers on rows and columns are upscaled, CF bounds of rows and columns are cut for the new grid,
+        and what else a row, a column or a pixel has (numbers of a row, texts, times) is repeated. Variables without
+        rows and columns stay as they are. What has no value on the new grid, such as latitudes and areas of cells for
+        each pixel, is left out, with a warning.
+        """
         options = handed_on(DataArrayGeosr.upscale, locals())
-        planes = self._planes()
+        planes = planes_of(self._dataset)
         fine = {name: array.geosr.upscale(model, scale, **options) for name, array in planes.items()}
-        rest = {name: variable for name, variable in self._dataset.data_vars.items() if name not in planes}
-        coords = {name: coord for array in fine.values() for name, coord in array.coords.items()}
-        ordered = {name: fine.get(str(name), rest.get(name)) for name in self._dataset.data_vars}
-        result = xr.Dataset(ordered, coords=coords, attrs=dict(self._dataset.attrs))
-        result.encoding = dict(self._dataset.encoding)
-        return result
-
-    def _planes(self) -> dict[str, xr.DataArray]:
-        planes = {}
-        for name, array in self._dataset.data_vars.items():
-            try:
-                dims = spatial_dims(array) if array.ndim >= 2 else ()
-            except InputError:
-                continue
-            if dims and array.dtype.kind in "biuf":
-                planes[str(name)] = array
-        if not planes:
-            raise InputError("no variable of the dataset has rows and columns of numbers")
-        return planes
-
-
-def _with_mappings(dataset: xr.Dataset) -> xr.Dataset:
-    """Grid mappings that were read as variables, as files are without `decode_coords="all"`, made coordinates."""
-    arrays = dataset.data_vars.values()
-    named = {array.encoding.get("grid_mapping", array.attrs.get("grid_mapping")) for array in arrays}
-    return dataset.set_coords([name for name in dataset.data_vars if name in named])
+        return finer_dataset(self._dataset, fine)
