@@ -20,19 +20,13 @@ from rasterio.env import getenv, hasenv, set_gdal_config, setenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from geosr.io.formats import DRIVERS
+
 CACHE_BYTES = 48 * 2**20
 """GDAL's block cache at its least; its default, 5 % of the machine, is most of a streaming tool's footprint."""
 
 CACHE_BYTES_MOST = 96 * 2**20
 """And at its most, for files of which one row of blocks is that large: a Sentinel-2 JPEG2000 in four bands."""
-
-DRIVERS = (
-    "GTiff", "VRT", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JPEGXL", "PNG", "JPEG", "WEBP", "GIF", "BIGGIF",
-    "BMP", "PNM", "SENTINEL2", "HFA", "ENVI", "EHdr", "NITF", "netCDF", "HDF5", "HDF5Image", "HDF4", "HDF4Image",
-    "GRIB", "AAIGrid", "AIG", "GSAG", "GSBG", "GS7BG", "SRTMHGT", "USGSDEM", "DTED", "XYZ", "RST", "SAGA", "RMF",
-    "BAG", "GPKG", "MBTiles", "RRASTER", "DOQ1", "DOQ2", "SNAP_TIFF", "MEM",
-)  # fmt: skip
-"""GDAL drivers for files that hold their own pixels; not those whose small text names a server or any other file."""
 
 _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "ftp": "/vsicurl/ftp://"}
 _STORES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "oss": "/vsioss/"}

@@ -12,6 +12,7 @@ import numpy as np
 
 from geosr.errors import InputError
 from geosr.io.environment import gdal_path, is_remote, quietly
+from geosr.io.formats import check_files, check_named
 from geosr.radiometry import DTYPES
 
 LARGEST_BLOCK = 512 * 2**20
@@ -40,6 +41,7 @@ def checked_path(path: str | Path) -> tuple[str, tuple[Path, ...]]:
     if not inner:
         return real, ()
     _must_be_file(Path(inner))
+    check_named(inner, Path(inner).name)
     named = _checked_vrt(Path(inner)) if _is_vrt(Path(inner)) else ()
     return (str(Path(inner).absolute()) if inner == real else real), named
 
@@ -50,6 +52,7 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise InputError(_no_bands(dataset, name))
     if dataset.driver == "VRT":
         _check_open_vrt(dataset, name)
+    check_files(dataset, name)
     _check_end(Path(local_file(dataset.name) or dataset.name), name)
     largest = max(_block_bytes(dataset, band) for band in range(dataset.count))
     if largest > LARGEST_BLOCK:

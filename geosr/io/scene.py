@@ -17,6 +17,7 @@ from geosr.io import safety
 from geosr.io.aoi import Area, read_area
 from geosr.io.bands import chosen_bands, is_categorical, mask_kind, possible_nodata, tells_of_all_bands
 from geosr.io.environment import GdalError, current_options, is_remote, open_dataset, reading, reason
+from geosr.io.formats import stranger
 from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
@@ -160,9 +161,16 @@ def open_scene(
         except GdalError as error:
             if is_remote(real):
                 raise PlaceError(f"{path}: can't be opened: {reason(error, complaints)}") from error
-            raise InputError(f"{path}: is not a raster that geosr reads, or is damaged: {reason(error)}") from error
+            raise InputError(f"{path}: is not a raster that geosr reads{_why(real, error)}") from error
     scene = replace(scene, source=replace(scene.source, options=options))
     return _with_options(scene, nodata, scale_offset)
+
+
+def _why(real: str, error: BaseException) -> str:
+    left_out = stranger(safety.local_file(real))
+    if left_out:
+        return f": {left_out}; make a GeoTIFF of it first, with gdal_translate"
+    return f", or is damaged: {reason(error)}"
 
 
 def _scene(
