@@ -43,8 +43,8 @@ _HEAD = 65536
 _SIGNS = {
     "WMS": rb"<GDAL_WMS|<GDAL_TWMS", "WMTS": rb"<GDAL_WMTS|<Capabilities[^>]*opengis\.net/wmts", "WCS": rb"<WCS_GDAL",
     "STACTA": rb'"stac_extensions"', "GTI": rb"<GDALTileIndexDataset", "MRF": rb"<MRF_META",
-    "DIMAP": rb"<Dimap_Document",    "TIL": rb"BEGIN_GROUP\s*=\s*TILE_", "TSX": rb"<level1Product", "RS2": rb"<product[^>]*rs2prod",
-    "SAFE": rb"<xfdu:XFDU", "MAP": rb"^OziExplorer Map Data",
+    "DIMAP": rb"<Dimap_Document", "TIL": rb"BEGIN_GROUP\s*=\s*TILE_", "TSX": rb"<level1Product",
+    "RS2": rb"<product[^>]*rs2prod", "SAFE": rb"<xfdu:XFDU", "MAP": rb"^OziExplorer Map Data",
     "RPFTOC": rb"A\.TOC", "PDF": rb"^%PDF", "KMLSUPEROVERLAY": rb"<kml", "Zarr": rb'"zarr_format"',
     "FITS": rb"^SIMPLE  =", "HDF4": rb"^\x0e\x03\x13\x01", "MrSID": rb"^msid", "ECW": rb"^e\x02\x00",
     "JPEGXL": rb"^\xff\x0a|^\x00\x00\x00\x0cJXL ", "JPEGLS": rb"^\xff\xd8\xff\xf7",
