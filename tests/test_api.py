@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import geosr
 from geosr.errors import InputError
 from geosr.io.scene import open_scene
+from geosr.models.registry import WEIGHTS
 from tests import scenes
 
 
@@ -115,6 +116,27 @@ def test_tiles_and_workers_change_no_pixel(model: str, dtype: str, tmp_path: Pat
     assert (results[0] != 0).mean() > 0.8
     for other in results[1:]:
         assert np.array_equal(results[0], other)
+
+
+SHIPPED = [
+    pytest.param(name, int(scale), marks=pytest.mark.slow if name in ("best", "esrgan", "swin", "vdsr") else ())
+    for name, scale in (path.stem.rsplit("_x", 1) for path in sorted(WEIGHTS.glob("*.safetensors")))
+]
+
+
+@pytest.mark.parametrize(("model", "scale"), SHIPPED)
+def test_two_tilings_give_the_numbers_of_one_tile_with_every_model_that_is_shipped(
+    model: str, scale: int, tmp_path: Path
+) -> None:
+    src = scenes.write(tmp_path / "s.tif", scenes.pixels((1, 40, 56), "float32"))
+    results = []
+    for tile in (64, 48, 32):
+        dst = tmp_path / f"{tile}.tif"
+        with upscale(src, dst, scale=scale, model=model, tile=tile, mtf=0.25, snr=100, project=True) as result:
+            results.append(result.read())
+    assert np.ptp(results[0]) > 1000
+    for other in results[1:]:
+        assert np.array_equal(other, results[0])
 
 
 def test_in_bfloat16_tiles_change_at_most_one_count_in_a_hundred_pixels(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +17,8 @@ LOW_PASS_RADIUS = 6
 """Taps on each side of the low-pass's centre, source pixels."""
 MTF_RANGE = (0.05, 0.60)
 """MTF at Nyquist that the conditioning tells apart; values outside are moved to the nearer end."""
+IN_ONE_SUM = 64
+"""Inputs that oneDNN sums in one piece under a 1 x 1 kernel, whatever the size of the block; of 96 it doesn't."""
 
 
 class BandNetwork(nn.Module):
@@ -91,14 +96,18 @@ class BlurGains(nn.Module):
 class Conv(nn.Conv2d):
     """A convolution whose result at a pixel has the same bits whatever the size of the block, where none is trained.
 
-    torch takes another kernel, which rounds differently, for small inputs; oneDNN is therefore asked for by name.
+    torch takes another kernel, which rounds differently, for small inputs; oneDNN is therefore asked for by name. The
+    size of a block decides where it cuts the sum of a 1 x 1 kernel over many inputs, which is therefore cut here.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, outputs, h, w) of (n, inputs, h, w)."""
         if torch.is_grad_enabled() or not is_exact(x):
             return super().forward(x)
-        return torch.mkldnn_convolution(x, self.weight, None, self.padding, self.stride, self.dilation, 1)  # type: ignore[arg-type]
+        size = IN_ONE_SUM if self.kernel_size == (1, 1) else self.in_channels
+        parts = zip(x.split(size, 1), self.weight.split(size, 1), strict=True)  # type: ignore[no-untyped-call]
+        placed = self.padding, self.stride, self.dilation, 1
+        return reduce(add, (torch.mkldnn_convolution(part, weight, None, *placed) for part, weight in parts))  # type: ignore[arg-type]
 
 
 def is_exact(x: Tensor) -> bool:
