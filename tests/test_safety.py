@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from scipy.io import netcdf_file
 
 from geosr.api import upscale
 from geosr.errors import GeosrError, InputError
+from geosr.io import environment
 from geosr.io.scene import open_scene
 from geosr.window import Window
 from tests import scenes
@@ -243,7 +247,6 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
     assert "can't be opened" in refusal(path)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rasterio stumbles over such messages
 def test_any_bytes_in_a_header_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     content = scenes.make_rich(tmp_path).read_bytes()
     rng, refusals = np.random.default_rng(1), []
@@ -259,3 +262,72 @@ def test_any_bytes_in_a_header_are_read_or_refused_in_one_line(tmp_path: Path) -
             refusals.append(str(error))
     assert refusals
     assert not any("\n" in line for line in refusals)
+
+
+FUZZ = """
+import os, sys
+from pathlib import Path
+from unittest.mock import Mock
+import numpy as np
+import geosr.api, geosr.cli.upscale
+from geosr.cli import main
+
+def upscaled(path):
+    pid = os.fork()
+    if pid == 0:
+        told = os.open(path.with_suffix(".told"), os.O_WRONLY | os.O_CREAT)
+        os.dup2(told, 2)
+        sys.stderr = open(2, "w", closefd=False)
+        options = ["--model", "nearest", "--scale", "2", "--tile", "32", "--workers", "1", "--quiet"]
+        sys.argv = ["geosr", "upscale", str(path), str(path.with_suffix("")) + "_out.tif", *options]
+        try:
+            main()
+        except SystemExit as stop:
+            sys.stderr.flush()
+            os._exit(stop.code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+folder = Path(sys.argv[1])
+for source in sorted(folder.glob("whole*")):
+    whole = source.read_bytes()
+    for trial in range(20):
+        rng, content = np.random.default_rng(trial), bytearray(whole)
+        if trial % 4 == 0:
+            content = content[: rng.integers(8, len(content))]
+        else:
+            for place in rng.integers(0, min(len(content), 3000 if trial % 2 else 10**9), rng.integers(1, 30)):
+                content[place] = rng.integers(256)
+        path = folder / f"{source.stem}-{trial}{source.suffix}"
+        path.write_bytes(content)
+        print(path.stem, upscaled(path), flush=True)
+"""
+"""Damages every whole file of a folder in twenty ways, and upscales each as the command line does."""
+
+
+def test_a_damaged_file_is_upscaled_in_silence_or_refused_in_one_line_with_nothing_left(tmp_path: Path) -> None:
+    profile = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
+    stored = scenes.pixels((2, 96, 80))
+    scenes.write(tmp_path / "whole1.tif", stored, **profile)
+    scenes.write(tmp_path / "whole2.img", stored, driver="HFA", COMPRESSED="YES")
+    scenes.write(tmp_path / "whole3.img", stored, driver="HFA")
+    done = subprocess.run([sys.executable, "-c", FUZZ, str(tmp_path)], capture_output=True, text=True, check=True)
+    codes = {name: int(code) for name, code in (line.split() for line in done.stdout.splitlines())}
+    assert len(codes) == 60
+    assert set(codes.values()) == {0, 2}
+    for name, code in codes.items():
+        told = (tmp_path / f"{name}.told").read_text().splitlines()
+        assert len(told) == (code == 2), told
+        assert (tmp_path / f"{name}_out.tif").exists() == (code == 0)
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert left == []
+
+
+def test_a_message_of_gdal_that_is_no_text_is_heard_and_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    before = sys.excepthook, sys.unraisablehook
+    with environment._listening(remote=False) as complaints:
+        error = UnicodeDecodeError("utf-8", b"block 3 is corrupt: \xe8", 20, 21, "invalid")
+        sys.excepthook(UnicodeDecodeError, error, None)
+        sys.unraisablehook(Mock(exc_value=error, object="rasterio._env.log_error"))
+        assert complaints == ["block 3 is corrupt: \ufffd"]
+        assert capfd.readouterr().err == ""
+    assert (sys.excepthook, sys.unraisablehook) == before

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import sys
 import threading
 import time
 import warnings
@@ -183,6 +184,12 @@ _quiet = 0
 """Threads that are in `quietly`."""
 _filters = warnings.catch_warnings()
 """What the filters were before the first of them."""
+_LOGGER = "rasterio._env"
+_listeners = 0
+"""Threads that are in `_garbled_too`."""
+_hooks: tuple[Any, Any] = (None, None)
+_hooks_before: tuple[Any, Any] = (None, None)
+"""What was called, before the first of them, for exceptions that nobody catches."""
 _heard = threading.local()
 
 
@@ -199,16 +206,56 @@ class _Ear(logging.Handler):
 
 @contextmanager
 def _listening(remote: bool) -> Iterator[Complaints]:
-    logger = logging.getLogger("rasterio._env")
+    logger = logging.getLogger(_LOGGER)
     if not any(isinstance(handler, _Ear) for handler in logger.handlers):
         logger.addHandler(_Ear())
     stack = _heard.__dict__.setdefault("stack", [])
     complaints = Complaints(remote)
     stack.append(complaints)
     try:
-        yield complaints
+        with _garbled_too():
+            yield complaints
     finally:
         stack.pop()
+
+
+@contextmanager
+def _garbled_too() -> Iterator[None]:
+    """While it lasts in any thread, messages that are no UTF-8 are logged; rasterio would print a traceback of each.
+
+    They quote the bytes of damaged files. Hooks belong to the process: the first thread sets them, the last one takes
+    them away. rasterio's Cython prints such an exception by the one, without a trace, and drops it by the other.
+    """
+    global _listeners, _hooks, _hooks_before
+    with _LOCK:
+        if _listeners == 0:
+            shown, lost = _hooks_before = sys.excepthook, sys.unraisablehook
+            _hooks = (
+                lambda kind, error, trace: None if _is_garbled(error, trace) else shown(kind, error, trace),
+                lambda unraisable: None if _was_garbled(unraisable) else lost(unraisable),
+            )
+            sys.excepthook, sys.unraisablehook = _hooks
+        _listeners += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _listeners -= 1
+            if _listeners == 0 and (sys.excepthook, sys.unraisablehook) == _hooks:
+                sys.excepthook, sys.unraisablehook = _hooks_before
+
+
+def _is_garbled(error: BaseException | None, trace: Any) -> bool:
+    return isinstance(error, UnicodeDecodeError) and trace is None
+
+
+def _was_garbled(lost: Any) -> bool:
+    """Log what rasterio couldn't decode; False for anything else that went wrong where nobody can catch it."""
+    error = lost.exc_value
+    if not (isinstance(error, UnicodeDecodeError) and str(lost.object).startswith("rasterio.")):
+        return False
+    logging.getLogger(_LOGGER).warning("%s", error.object.decode("utf-8", "replace"))
+    return True
 
 
 def _patience() -> float:
