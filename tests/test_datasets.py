@@ -200,3 +200,26 @@ def test_a_lazy_dataset_stays_lazy() -> None:
     assert fine.tas.chunks is not None
     assert np.array_equal(fine.tas, climate().tas.geosr.upscale("bicubic", 2))
     assert np.array_equal(fine.gain, dataset.gain.values.repeat(2))
+
+
+def test_a_stackstac_cube_lies_in_one_place_as_an_array_and_as_a_dataset() -> None:
+    """Its coordinates are those of the corners, and the transform is an attribute of the whole."""
+    transform = Affine(10, 0, 600_000, 0, -10, 5_100_000)
+    coords = {"band": ["red", "nir"], "x": 600_000 + 10.0 * np.arange(60), "y": 5_100_000 - 10.0 * np.arange(50)}
+    stac = {
+        "epsg": 32632,
+        "proj:shape": ("band", [1, 2]),
+        "proj:transform": ("band", [1, 2]),
+        "gsd": ("band", [10, 10]),
+    }
+    attrs = {"crs": "epsg:32632", "transform": transform, "resolution": 10.0}
+    cube = xr.DataArray(scenes.pixels((2, 50, 60)), dims=("band", "y", "x"), coords=coords | stac, attrs=attrs)
+    fine, split = cube.geosr.upscale("nearest", 2), cube.to_dataset("band").geosr.upscale("nearest", 2)
+    expected = GeoBox((100, 120), Affine(5, 0, 600_000, 0, -5, 5_100_000), "EPSG:32632")
+    assert fine.geosr.geobox == split.geosr.geobox == split.red.odc.geobox == expected
+    assert np.array_equal(split.x, fine.x)
+    assert split.attrs["transform"] == expected.transform
+    assert split.attrs["resolution"] == 5
+    for each in (fine, split):
+        assert not {"proj:shape", "proj:transform"} & set(each.coords)
+        assert each.gsd.values.tolist() == [10, 10]

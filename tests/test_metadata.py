@@ -231,6 +231,7 @@ def test_words_of_the_old_grid_and_the_old_file_are_gone(tmp_path: Path) -> None
     stale = {
         "crs#GeoTransform": "1 2 0 3 0 -2",
         "lat#actual_range": "{45,46}",
+        "x#scale_factor": "5.6e-05",
         "ZOOM_LEVEL": "9",
         "proj:transform": "x",
     }

@@ -28,7 +28,7 @@ _DERIVED = re.compile(
 
 _OLD_GRID = re.compile(
     r"(.*#)?(GeoTransform|i2m|actual_range|multiscales|(proj|spatial):(transform|shape)|tile_matrix\w*|spatial_resolution"
-    r"|geospatial_(lat|lon|x|y)_resolution)$|(min|max)_?zoom$|ZOOM_LEVEL$"
+    r"|geospatial_(lat|lon|x|y)_resolution)$|(x|y|lat|lon|latitude|longitude)#(scale_factor|add_offset|valid_\w+)$|(min|max)_?zoom$|ZOOM_LEVEL$"
     r"|GRIB_(N[xy]|numberOfPoints|[ij]DirectionIncrement|(lat|long)itudeOf(First|Last)|D[xy]In)"
 )
 """Names of tags that told of the old grid; GDAL puts the variable and "#" before those of netCDF."""

@@ -10,7 +10,7 @@ import xarray as xr
 from geosr.errors import InputError
 from geosr.xarray.cf import LOOKED_FOR, grid_of, known_dims
 from geosr.xarray.finer import Scales, finer_attributes, finer_bounds, finer_encoding, finer_variable
-from geosr.xarray.place import PLACE_WORDS, declares, is_position, mappings_of
+from geosr.xarray.place import PLACE_WORDS, SHAPES, TRANSFORMS, declares, is_position, mappings_of
 
 _BOUNDS = ("bnds", "bounds")
 
@@ -103,8 +103,12 @@ def _placed(dataset: xr.Dataset, array: xr.DataArray, dims: tuple[str, str]) -> 
     if not words:
         return array
     plain, told = grid_of(array), grid_of(array.assign_attrs(words))
-    same = (plain.crs, plain.transform) == (told.crs, told.transform)
-    return array if same else array.assign_coords({told.mapping: told.spatial_ref()})
+    if (plain.crs, plain.transform) == (told.crs, told.transform):
+        return array
+    if told.transform != plain.transform:  # the coordinates are those of corners, as stackstac has them
+        centres = {name: values for name, (_, values, _) in told.coordinates().items() if name in array.coords}
+        array = array.assign_coords({name: array.coords[name].copy(data=values) for name, values in centres.items()})
+    return array.assign_coords({told.mapping: told.spatial_ref()})
 
 
 def _beside_planes(
@@ -113,7 +117,7 @@ def _beside_planes(
     """All variables that are no planes on finer rows and columns; None for what is left out."""
     beside = set(_beside(dataset))
     for name, variable in dataset.variables.items():
-        if name in fine:
+        if name in fine or name in (*TRANSFORMS, *SHAPES):  # see `with_grid`
             continue
         if name in coords and variable.dims != coords[name].dims:  # a grid mapping with a dimension of its own
             yield name, xr.Variable(variable.dims, variable.data, coords[name].attrs, variable.encoding)
