@@ -1,13 +1,317 @@
-"""How noisy a scene is, told from a few windows of it."""
+"""How noisy a scene is, told from a few windows of it, or from what is published of its sensor.
+
+A detector adds noise whose variance grows with the light that it gets, a^2 + b x, the same at every frequency. Then a
+product is interpolated onto the map's grid, which takes high frequencies away from the noise as from the image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.sensor_table import Band
+
 Floats = NDArray[np.float64]
+
+_SIDE = 8
+"""Side of a block, pixels: small, since fields are."""
+_STEP = 4
+_FEWEST = 100
+"""Blocks, overlapping by half, that an answer needs: those of a square of 44 pixels."""
+_CLASS, _MOST_CLASSES = 400, 6
+"""Blocks that make a class of brightness, and how many classes there are at most."""
+_FLATTEST, _AT_LEAST = 0.02, 24
+"""Share of a class, and number of blocks, that its flattest group has; each further group has as many as all before."""
+_PLATEAU = 1.25
+"""Groups whose power is at most this times the flattest group's are as flat."""
+_PHASE, _STRAIGHT = 3.0, 2.5
+"""So are those up to this power that bend no more: noise varies as the map's grid drifts over the sensor's."""
+_BENT = 4.0
+"""Power of the lowest frequencies, over the mean of the others, that noise alone doesn't have."""
+_SHARE = 0.5
+"""Share of detail in a floor that it is worth nothing with."""
+_DOUBT = 1.1
+"""How much bend and share together, each by its limit, may amount to."""
+_MISFIT, _NEAR, _SURE, _SPREAD = 0.25, 0.01, 0.004, 3.0
+"""Itakura-Saito distances: of no known shape, of shapes as good as the best, of shapes that are clearly worse; and the
+ratio within which all good ones have to agree on the variance."""
+_DARKER = 2.0
+"""Noise is at most this times what the floors of darker classes allow."""
+_SHOT, _SHOT_ERROR = 0.7, 0.35
+"""Share of shot noise in the variance where a scene has too few levels to tell it, and the error of that."""
+_READ = 0.05
+"""Share of the variance at the reference radiance that doesn't come from light; it isn't published. What water in chips
+of Sentinel-2 varies by comes to 6 to 20 squared numbers without light, against 170 to 320 at the reference."""
+_UNLIKELY = 1.5
+"""An estimate above this times the published noise is detail; what is published is what a sensor has to keep to."""
+_DEFAULT_SNR = 150.0
+"""At the scene's mean, where nothing is known: about what Sentinel-2 is required to have. A network that is told too
+much noise blurs, one that is told none draws noise as detail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Noise of a band: its variance, in stored numbers squared, is `constant + slope * stored number`, never below 0.
+
+    It is the variance of a pixel of the product, interpolated as it is.
+    """
+
+    constant: float
+    slope: float
+
+    @overload
+    def sigma(self, level: float) -> float: ...
+    @overload
+    def sigma(self, level: Floats) -> Floats: ...
+    def sigma(self, level: float | Floats) -> float | Floats:
+        """The standard deviation at a stored number, or at each of an array of them."""
+        found = np.sqrt(np.maximum(self.constant + self.slope * np.asarray(level, np.float64), 0.0))
+        return found if isinstance(level, np.ndarray) else float(found)
+
+    def moved(self, gain: float, offset: float) -> Noise:
+        """The noise of `gain` times the band plus `offset`."""
+        slope = gain * self.slope
+        return Noise(gain * gain * self.constant - slope * offset, slope)
+
+
+def noise_of(
+    patches: Iterable[NDArray[np.floating]], *, published: Noise | None = None, zero: float = 0.0
+) -> tuple[Noise, str]:
+    """The noise of a band from windows (height, width) of it, and where it comes from: scene, published or default.
+
+    The scene decides where it can. It can't where what it shows is more than the sensor's published noise can be:
+    then that is detail everywhere, as of a forest. `zero` is the stored number for no light.
+    """
+    windows = list(patches)
+    values = [window[np.isfinite(window)] for window in windows]
+    level = float(np.mean(np.concatenate(values))) if any(part.size for part in values) else zero
+    found = fit_noise(windows, zero=zero)
+    if found is not None and (published is None or found.sigma(level) <= _UNLIKELY * published.sigma(level)):
+        return found, "scene"
+    return (published, "published") if published is not None else (default_noise(level, zero=zero), "default")
+
+
+def published_noise(band: Band, *, scale: float, zero: float = 0.0) -> Noise | None:
+    """The noise of a band as published, in stored numbers of `scale` reflectance each; None where nothing is published.
+
+    The published ratio holds at a reference radiance L. Its reflectance is pi L / E, with the sun's irradiance E at one
+    astronomical unit, for a sun in the zenith: lower, fewer photons make the same reflectance, and noise is larger by
+    up to 1 / sqrt(cos of the sun's zenith angle). What interpolation takes away, a third or less, is left in.
+    """
+    if band.snr is None or band.radiance is None or band.irradiance is None:
+        return None
+    light = np.pi * band.radiance / band.irradiance / scale
+    return _shot_noise((light / band.snr) ** 2, light, zero)
+
+
+def default_noise(level: float, *, zero: float = 0.0) -> Noise:
+    """The noise assumed where neither the scene nor a table tells: a ratio of 150 at the scene's mean level."""
+    light = abs(level - zero)
+    return _shot_noise((light / _DEFAULT_SNR) ** 2, light, zero)
+
+
+def _shot_noise(variance: float, light: float, zero: float) -> Noise:
+    """The noise that has a variance at a level above `zero`, which is mostly that of photons."""
+    slope = (1 - _READ) * variance / light if light else 0.0
+    return Noise(float(_READ * variance - slope * zero), float(slope))
+
+
+def fit_noise(patches: Iterable[NDArray[np.floating]], *, zero: float = 0.0) -> Noise | None:
+    """The noise of a band from windows (height, width) of it in stored numbers; None where they don't tell.
+
+    In each class of brightness the flattest blocks are found. What they vary by, less a quadratic surface, is noise and
+    some detail, whose spectrum falls more steeply than that of noise, however that was interpolated: so their spectrum
+    is split into both. A class counts where little of it is detail. The answer is a line through those that count, no
+    lower than 0 at `zero`, the stored number for no light. Detail only adds: classes that lie high count less.
+    NaN, constant and clipped blocks are left out; rounding counts as the noise that it is.
+    """
+    windows = [np.asarray(patch, np.float64) for patch in patches]
+    windows = [window for window in windows if min(window.shape) >= _SIDE and np.isfinite(window).any()]
+    levels, powers = _blocks(windows) if windows else (np.zeros(0), np.zeros((0, 0)))
+    if len(levels) < _FEWEST:
+        return None
+    count = int(np.clip(len(levels) // _CLASS, 1, _MOST_CLASSES))
+    classes = np.array_split(np.argsort(levels, kind="stable"), count)
+    light = np.array([np.median(levels[chosen]) for chosen in classes]) - zero
+    told = _told(np.array([_floor(powers[chosen]) for chosen in classes]), light)
+    if told is None:
+        return None
+    constant, slope = _line(*told)
+    return Noise(float(constant - slope * zero), float(slope))
+
+
+@dataclass(frozen=True, slots=True)
+class _Measures:
+    """Orthonormal functions on a block, (count, pixels), that its power is measured with."""
+
+    smooth: Floats
+    """Quadratic surfaces."""
+    waves: Floats
+    """Cosines less what they share with those."""
+    even: NDArray[np.bool_]
+    """Which of the waves are on the white fields of a chessboard of frequencies."""
+    bends: Floats
+    """The quadratic surfaces without level and tilt."""
+
+
+@cache
+def _measures() -> _Measures:
+    i = np.arange(_SIDE)
+    cosines = np.cos(np.pi * i[:, None] * (2 * i + 1) / (2 * _SIDE))
+    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
+    powers = np.linalg.qr(np.vander(np.linspace(-1, 1, _SIDE), 3, increasing=True))[0].T
+    smooth = np.einsum("ai,bj->abij", powers, powers).reshape(9, -1)
+    waves = np.einsum("ai,bj->abij", cosines, cosines).reshape(_SIDE**2, -1)
+    waves = waves - waves @ smooth.T @ smooth
+    left = (waves**2).sum(1)
+    used = left > 0.5
+    even = (np.add.outer(i, i) % 2 == 0).ravel()[used]
+    return _Measures(smooth, waves[used] / np.sqrt(left[used, None]), even, smooth[[2, 6, 4, 5, 7, 8]])
+
+
+_TWISTS = 4
+"""The last of the bends are no cylinders, as slopes of water or haze are."""
+
+
+@cache
+def _shapes() -> tuple[Floats, Floats]:
+    """What is measured of noise of variance 1, (colours, measures), and of detail, (shapes, colours, measures).
+
+    Colours are those of kernels at phases along each axis: 0 where pixels coincide, 1 half way between. Detail falls
+    with a power of frequency, behind a sensor's blur, and is interpolated like the noise.
+    """
+    frequency = (np.arange(-32, 32) + 0.5) / 64
+    half = np.pi * frequency
+    cubic = (9 * np.cos(half) - np.cos(3 * half)) / 8
+    spline = (23 * np.cos(half) + np.cos(3 * half)) / (16 + 8 * np.cos(2 * half))
+    losses = [1 - response**2 for response in (np.cos(half), cubic, spline)]
+    phases = [(row, col) for row in (0, 0.25, 0.5, 0.75, 0.95) for col in (0, 0.25, 0.5, 0.75, 0.95)]
+    colours = np.array([np.outer(1 - row * loss, 1 - col * loss).ravel() for loss in losses for row, col in phases])
+    colours /= colours.mean(1, keepdims=True)
+    radius = np.hypot.outer(frequency, frequency).ravel()
+    details = np.array([radius**-fall * mtf ** (8 * radius**2) for fall in (2, 3) for mtf in (0.12, 0.3)])
+    measures = _measures()
+    waves = np.exp(-2j * np.pi * np.outer(frequency, np.arange(_SIDE)))
+    blocks = np.concatenate([measures.waves, measures.bends]).reshape(-1, _SIDE, _SIDE)
+    answers = (np.abs(waves @ blocks @ waves.T) ** 2).reshape(len(blocks), -1).T / len(radius)
+    detail = (details[:, None] * colours) @ answers
+    return colours @ answers, detail / detail[..., : len(measures.waves)].mean(-1, keepdims=True)
+
+
+def _blocks(windows: list[Floats]) -> tuple[Floats, Floats]:
+    """Mean levels of usable blocks, and the power of each by waves and bends."""
+    measures = _measures()
+    both = np.concatenate([measures.waves, measures.bends]).T
+    ends = min(np.nanmin(window) for window in windows), max(np.nanmax(window) for window in windows)
+    levels, powers = [], []
+    for window in windows:
+        cut = np.lib.stride_tricks.sliding_window_view(window, (_SIDE, _SIDE))[::_STEP, ::_STEP].reshape(-1, _SIDE**2)
+        cut = cut[np.isfinite(cut).all(1)]
+        cut = cut[((cut == ends[0]) | (cut == ends[1])).mean(1) <= _CLIPPED]
+        level = cut.mean(1)
+        levels.append(level)
+        powers.append(((cut - level[:, None]) @ both) ** 2)
+    found, power = np.concatenate(levels), np.concatenate(powers)
+    varied = power.sum(1) > 1e-16 * (ends[1] - ends[0]) ** 2
+    return found[varied], power[varied]
+
+
+def _floor(powers: Floats) -> Floats:
+    """The mean power of the flattest blocks by waves and bends.
+
+    Blocks are chosen by some measures and measured by the others: what chooses blocks is lower in them by chance.
+    """
+    even = _measures().even
+    waves, bends = powers[:, : len(even)], powers[:, len(even) :]
+    first = max(_FLATTEST * len(powers), _AT_LEAST)
+    edges = np.unique(np.minimum(np.round(first * np.array([0, 1, 2, 4, 8, 16, 32])), len(powers)).astype(int))
+    means = np.zeros((len(edges) - 1, powers.shape[1]))
+    for part in (even, ~even):
+        flat = waves[:, part].sum(1)
+        by_waves, by_both = np.argsort(flat, kind="stable"), np.argsort(flat + bends.sum(1), kind="stable")
+        for group, (start, stop) in enumerate(pairwise(edges)):
+            means[group, : len(even)][~part] = waves[by_both[start:stop]][:, ~part].mean(0)
+            means[group, len(even) :] += bends[by_waves[start:stop]].mean(0) / 2
+    mean = means[:, : len(even)].mean(1)
+    bent = means[:, -_TWISTS:].mean(1) / mean
+    drifting = (mean < _PHASE * mean[0]) & (bent < _STRAIGHT)
+    count = int(np.argmin(np.append((mean <= _PLATEAU * mean[0]) | drifting, False)))
+    floor: Floats = np.average(means[:count], axis=0, weights=np.diff(edges)[:count])
+    return floor
+
+
+def _told(floors: Floats, light: Floats) -> tuple[Floats, Floats, Floats] | None:
+    """Light, variance and relative error of the variance of classes that tell; None if none does."""
+    mean = floors[:, : len(_measures().waves)].mean(1)
+    bent = floors[:, -_TWISTS:].mean(1) / mean
+    split = [_split(floor) for floor in floors]
+    straight = [misfit.min(0) for (_, _, misfit), bend in zip(split, bent, strict=True) if bend < _BENT]
+    common = np.mean(straight, axis=0) if straight else np.zeros(len(_shapes()[0]))
+    variance, share, spread, worst = np.array([_weighed(*one, common - common.min()) for one in split]).T
+    share /= mean
+    lit = np.where(light > 0, light, np.nan)
+    brighter = np.nan_to_num(np.maximum(light[:, None] / lit, 1), nan=np.inf)
+    good = (bent < _BENT) & (bent / _BENT + share / _SHARE < _DOUBT) & (spread < _SPREAD) & (worst < _MISFIT)
+    good &= (variance > 0) & (variance < _DARKER * (brighter * mean).min(1))
+    return (light[good], variance[good], 0.1 + 0.6 * share[good]) if good.any() else None
+
+
+def _split(floor: Floats) -> tuple[Floats, Floats, Floats]:
+    """Variance of the noise, power of the detail and misfit for every shape of detail and colour: least squares, with
+    weights that follow the fit, since powers scatter in proportion to their mean (a gamma law)."""
+    noise, detail = _shapes()
+    unit = floor.mean()
+    seen = floor / unit
+    weight = np.broadcast_to((seen + 0.1) ** -2, detail.shape)
+    for _ in range(4):
+        nn, nd, dd = ((weight * product).sum(-1) for product in (noise**2, noise * detail, detail**2))
+        ns, ds = (weight * noise * seen).sum(-1), (weight * detail * seen).sum(-1)
+        size = np.maximum(nn * dd - nd**2, 1e-12)
+        white, steep = (ns * dd - nd * ds) / size, (nn * ds - nd * ns) / size
+        white, steep = np.where(steep < 0, ns / nn, white), np.maximum(steep, 0)
+        white, steep = np.maximum(white, 0), np.where(white < 0, ds / dd, steep)
+        fitted = white[..., None] * noise + steep[..., None] * detail
+        weight = fitted**-2
+    return white * unit, steep * unit, (seen / fitted - np.log(seen / fitted) - 1).mean(-1)
+
+
+def _weighed(white: Floats, steep: Floats, misfit: Floats, common: Floats) -> tuple[float, float, float, float]:
+    """Mean variance and detail of the shapes that fit, the ratio that their variances span, and the least misfit.
+
+    `common` is what a colour is worse by than the best for all classes.
+    """
+    worse = misfit + common
+    likely = np.exp((worse.min() - worse) / _SURE)
+    likely /= likely.sum()
+    near = white[worse < worse.min() + _NEAR]
+    spread = near.max() / near.min() if near.min() > 0 else np.inf
+    return float((likely * white).sum()), float((likely * steep).sum()), float(spread), float(misfit.min())
+
+
+def _line(light: Floats, variances: Floats, errors: Floats) -> tuple[float, float]:
+    """Constant and slope over light, neither below 0, through variances; those that lie above it count less."""
+    from scipy.optimize import nnls  # slow to import, and most models don't ask for the noise
+
+    weights = sure = 1 / (errors * variances)
+    unit = max(float(np.abs(light).max()), 1e-300)
+    constant = slope = 0.0
+    for _ in range(6):
+        mean, centre = (np.average(values, weights=weights**2) for values in (variances, light / unit))
+        rows, values = np.stack([weights, weights * light / unit], 1) * mean, weights * variances
+        if centre > 0:
+            rows = np.vstack([rows, [0, centre / _SHOT_ERROR]])
+            values = np.append(values, _SHOT / _SHOT_ERROR)
+        constant, slope = nnls(rows, values)[0] * mean
+        above = variances / np.maximum(constant + slope * light / unit, 1e-12 * mean) - 1
+        weights = sure / np.sqrt(1 + (np.maximum(above, 0) / 0.25) ** 2)
+    return float(constant), float(slope / unit)
+
 
 _SHARP = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / np.sqrt(70.0)
 _SOFT = np.array([1.0, 2.0, 1.0]) / np.sqrt(6.0)
@@ -46,8 +350,8 @@ def _powers(window: Floats, ends: tuple[float, float]) -> tuple[Floats, Floats]:
     """Per usable block, the power in the corner of the spectrum and along its axes; both 1 for noise of power 1."""
     corner = _filtered(window, _SHARP, _SHARP) ** 2
     axes = (_filtered(window, _SHARP, _SOFT) ** 2 + _filtered(window, _SOFT, _SHARP) ** 2) / 2
-    clipped = _blocks(((window == ends[0]) | (window == ends[1])).astype(np.float64))
-    first, second = _blocks(corner), _blocks(axes)
+    clipped = _block_means(((window == ends[0]) | (window == ends[1])).astype(np.float64))
+    first, second = _block_means(corner), _block_means(axes)
     usable = np.isfinite(first) & np.isfinite(second) & (first > 0) & (second > 0) & (clipped <= _CLIPPED)
     return first[usable], second[usable]
 
@@ -60,7 +364,7 @@ def _filtered(window: Floats, vertical: Floats, horizontal: Floats) -> Floats:
     return result
 
 
-def _blocks(values: Floats) -> Floats:
+def _block_means(values: Floats) -> Floats:
     """Means of whole blocks, flat; a margin that the filters' borders touch is cut off."""
     inner = values[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     rows, cols = (side // _BLOCK for side in inner.shape)

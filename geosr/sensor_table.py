@@ -1,7 +1,7 @@
-"""The table of sensors: their bands, and what is published of their modulation transfer function (MTF).
+"""The table of sensors: their bands, and what is published of their modulation transfer function (MTF) and noise.
 
-It is quoted at the Nyquist frequency of the band's native pixels. Each sensor says where its values come from, or why
-it has none.
+The MTF is quoted at the Nyquist frequency of the band's native pixels, the ratio of signal to noise at a reference
+radiance. Each sensor says where its values come from, or why it has none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ class Band:
     """Native pixel on the ground."""
     mtf: float | None = None
     """At Nyquist; None where no published value is known."""
+    snr: float | None = None
+    """Ratio of signal to noise at the reference radiance; None where no published value is known."""
+    radiance: float | None = None
+    """That reference, W / (m2 sr um)."""
+    irradiance: float | None = None
+    """Of the sun in this band at one astronomical unit, W / (m2 um)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class Sensor:
     bands: tuple[Band, ...]
     source: str
     """Where the MTF values come from; where there are none, what is known instead."""
+    noise: str = "No ratio of signal to noise is known"
+    """Where those values come from."""
 
     def band(self, name: str) -> Band | None:
         """The band of that name or colour, however it is zero-padded; None where there is none."""
@@ -41,46 +49,53 @@ class Sensor:
         return next((band for band in self.bands if wanted in (bare(band.name), band.color)), None)
 
 
-def _bands(*rows: tuple[str, str, float, float, float | None]) -> tuple[Band, ...]:
+def _bands(*rows: tuple[str, str, float, float, *tuple[float | None, ...]]) -> tuple[Band, ...]:
     return tuple(Band(*row) for row in rows)
 
 
 SENTINEL_2 = Sensor(
     "Sentinel-2 MSI",
     _bands(
-        ("B01", "coastal", 443, 60, 0.3175),
-        ("B02", "blue", 490, 10, 0.275),
-        ("B03", "green", 560, 10, 0.28),
-        ("B04", "red", 665, 10, 0.25),
-        ("B05", "rededge1", 705, 20, 0.365),
-        ("B06", "rededge2", 740, 20, 0.33),
-        ("B07", "rededge3", 783, 20, 0.34),
-        ("B08", "nir", 842, 10, 0.24),
-        ("B8A", "nir08", 865, 20, 0.32),
-        ("B09", "watervapour", 945, 60, 0.295),
-        ("B10", "cirrus", 1375, 60, None),
-        ("B11", "swir16", 1610, 20, 0.205),
-        ("B12", "swir22", 2190, 20, 0.235),
+        ("B01", "coastal", 443, 60, 0.3175, 129, 129.11, 1884.69),
+        ("B02", "blue", 490, 10, 0.275, 154, 128, 1959.66),
+        ("B03", "green", 560, 10, 0.28, 168, 128, 1823.24),
+        ("B04", "red", 665, 10, 0.25, 142, 108, 1512.06),
+        ("B05", "rededge1", 705, 20, 0.365, 117, 74.6, 1424.64),
+        ("B06", "rededge2", 740, 20, 0.33, 89, 68.23, 1287.61),
+        ("B07", "rededge3", 783, 20, 0.34, 105, 66.7, 1162.08),
+        ("B08", "nir", 842, 10, 0.24, 174, 103, 1041.63),
+        ("B8A", "nir08", 865, 20, 0.32, 72, 52.39, 955.32),
+        ("B09", "watervapour", 945, 60, 0.295, 114, 8.77, 812.92),
+        ("B10", "cirrus", 1375, 60, None, 50, 6, 367.15),
+        ("B11", "swir16", 1610, 20, 0.205, 100, 4, 245.59),
+        ("B12", "swir22", 2190, 20, 0.235, 100, 1.7, 85.25),
     ),
     "Ciotola, Guarino, Mazza, Poggi, Scarpa: A Comprehensive Benchmarking Framework for Sentinel-2 Sharpening, Remote "
     "Sensing 17(12), 2025, doi 10.3390/rs17121983: the filters of its toolbox. One table for 2A, 2B and 2C, of which "
     "no separate values were found; none for B10, which holds no image of the ground",
+    "What the mission requires, at its reference radiances, second-hand: Copernicus SentiWiki, S2 Mission, table 3, as "
+    "others quote it. In orbit it is higher, in B01 and B10 by far. Irradiance: SOLAR_IRRADIANCE in the metadata of "
+    "Sentinel-2A's products",
 )
 LANDSAT_8 = Sensor(
     "Landsat 8/9 OLI",
     _bands(
-        ("B1", "coastal", 443, 30, None),
-        ("B2", "blue", 482, 30, None),
-        ("B3", "green", 561, 30, None),
-        ("B4", "red", 655, 30, None),
-        ("B5", "nir", 865, 30, None),
-        ("B6", "swir16", 1609, 30, None),
-        ("B7", "swir22", 2201, 30, None),
-        ("B8", "pan", 590, 15, None),
-        ("B9", "cirrus", 1373, 30, None),
+        ("B1", "coastal", 443, 30, None, 130, 40, 1972.3),
+        ("B2", "blue", 482, 30, None, 130, 40, 2019.6),
+        ("B3", "green", 561, 30, None, 100, 30, 1861.1),
+        ("B4", "red", 655, 30, None, 90, 22, 1569.3),
+        ("B5", "nir", 865, 30, None, 90, 14, 960.4),
+        ("B6", "swir16", 1609, 30, None, 100, 4, 238.8),
+        ("B7", "swir22", 2201, 30, None, 100, 1.7, 80.5),
+        ("B8", "pan", 590, 15, None, 80, 23, 1776.1),
+        ("B9", "cirrus", 1373, 30, None, 50, 6, 375.3),
     ),
     "No MTF per band was found. What to look at: Knight and Kvaran, Landsat-8 Operational Land Imager Design, "
     "Characterization and Performance, Remote Sensing 6, 2014, doi 10.3390/rs61110286",
+    "What the mission requires, at its typical radiances, taken second-hand: Irons, Dwyer, Barsi, Remote Sensing of "
+    "Environment 122, 2012, doi 10.1016/j.rse.2011.08.026, as others quote it. In orbit it is higher: Morfitt et al., "
+    "Remote Sensing 7, 2015, doi 10.3390/rs70202208. Irradiance: pi d2 RADIANCE_MAXIMUM / REFLECTANCE_MAXIMUM of its "
+    "products",
 )
 LANDSAT_7 = Sensor(
     "Landsat 7 ETM+",

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geosr.noise import estimate_noise
+from geosr.noise import Noise, default_noise, estimate_noise, fit_noise, noise_of, published_noise
+from geosr.sensor_table import LANDSAT_8, SENSORS, SENTINEL_2
+from tests.products import INTERPOLATIONS, Product, product
 
 Floats = NDArray[np.float64]
 
@@ -84,3 +86,166 @@ def test_noise_added_to_real_imagery_is_found(shared_data: Path, snr: int) -> No
     noisy = coarse + sigma * np.random.default_rng(0).standard_normal(coarse.shape)
     assert estimate_noise([coarse]) < 0.35 * sigma
     assert 0.6 * sigma < estimate_noise([noisy]) < 1.25 * sigma
+
+
+@lru_cache
+def ground(kind: str, seed: int, side: int = 800) -> Floats:
+    """Sharp ground: fields with edges and roughness of their own, some of it smooth; water; or rough everywhere."""
+    rng = np.random.default_rng(seed)
+
+    def smooth(width: float) -> Floats:
+        field = ndimage.gaussian_filter(rng.standard_normal((side, side)), width)
+        return np.asarray(field / field.std())
+
+    if kind == "flat":
+        return 900 + 60 * smooth(120) + 400 * (smooth(100) > 0.8)
+    fields = 1200 + 250 * np.digitize(smooth(25), [-1.0, -0.4, 0.0, 0.4, 1.0])
+    rough = 0.05 * fields * (smooth(1.5) + smooth(5))
+    if kind == "rough":
+        return fields + 2 * rough
+    fields = fields + np.where(smooth(60) > 0, rough, 0)
+    return np.where(smooth(80) > 0.5, 600.0, fields) if kind == "water" else fields
+
+
+@lru_cache
+def seen(kind: str, interpolation: str, snr: float, seed: int = 1) -> Product:
+    """A band of that ground; a third of the variance at its mean is there without light."""
+    fine = ground(kind, seed)
+    mean = float(fine.mean())
+    variance = (mean / snr) ** 2
+    return product(
+        fine, constant=variance / 3, slope=variance / 1.5 / mean, interpolation=interpolation, seed=seed + int(snr)
+    )
+
+
+def ratios(found: Noise, band: Product) -> Floats:
+    """What was found over what there is, for dark, middle and bright pixels."""
+    return np.array([found.sigma(float(x)) / band.sigma(float(x)) for x in np.quantile(band.clean, [0.1, 0.5, 0.9])])
+
+
+_LOWEST = {"bilinear": 0.65}
+"""Bilinear interpolation leaves half the noise where grids are half a pixel apart; quiet blocks are found first."""
+
+
+@pytest.mark.parametrize("snr", [30, 100, 300])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("kind", ["flat", "water"])
+def test_noise_that_grows_with_light_is_found_however_the_product_was_interpolated(
+    kind: str, interpolation: str, snr: int
+) -> None:
+    band = seen(kind, interpolation, snr)
+    found = fit_noise([band.pixels])
+    assert found is not None
+    assert _LOWEST.get(interpolation, 0.8) < ratios(found, band).min()
+    assert ratios(found, band).max() < 1.2
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_smooth_fields_between_rough_ones_tell_the_noise(interpolation: str) -> None:
+    band = seen("fields", interpolation, 100)
+    found = fit_noise([band.pixels])
+    assert found is not None
+    assert _LOWEST.get(interpolation, 0.8) < ratios(found, band).min()
+    assert ratios(found, band).max() < 1.2
+
+
+@pytest.mark.parametrize("snr", [30, 300])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_where_all_is_rough_no_noise_is_found_or_no_more_than_there_is(interpolation: str, snr: int) -> None:
+    band = seen("rough", interpolation, snr)
+    found = fit_noise([band.pixels])
+    assert found is None or ratios(found, band).max() < 1.2
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1e-4, 0.0), (1e-4, -0.1), (3.0, 1000.0)])
+def test_what_is_found_goes_with_gain_and_offset(gain: float, offset: float) -> None:
+    pixels = seen("water", "spline", 100).pixels
+    found, moved = fit_noise([pixels]), fit_noise([gain * pixels + offset], zero=offset)
+    assert found is not None
+    assert moved is not None
+    levels = np.array([600.0, 1500.0, 2500.0])
+    assert moved.sigma(gain * levels + offset) == pytest.approx(gain * found.sigma(levels), rel=0.02)
+    assert found.moved(gain, offset).sigma(gain * levels + offset) == pytest.approx(gain * found.sigma(levels))
+
+
+def test_gaps_and_clipped_pixels_hardly_change_what_is_found() -> None:
+    band = seen("water", "cubic", 100)
+    holed = band.pixels.copy()
+    holed[40:90, 30:200] = np.nan
+    holed[:, 220:] = holed[np.isfinite(holed)].max()
+    found = fit_noise([holed, np.full((64, 64), np.nan)])
+    assert found is not None
+    assert ratios(found, band) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "patches", [[], [np.zeros((300, 300))], [np.full((50, 50), np.nan)], [np.ones((1, 5000))], [np.eye(30)]]
+)
+def test_where_there_is_nothing_to_tell_noise_from_there_is_no_answer(patches: list[Floats]) -> None:
+    assert fit_noise(patches) is None
+
+
+def test_one_level_leaves_the_slope_to_photons() -> None:
+    band = product(np.full((500, 500), 1000.0), constant=100.0, seed=4)
+    found = fit_noise([band.pixels])
+    assert found is not None
+    assert found.sigma(1000.0) == pytest.approx(10, rel=0.1)
+    assert 1.1 < found.sigma(2000.0) / found.sigma(1000.0) < np.sqrt(2)
+
+
+def test_the_deviation_is_never_below_zero() -> None:
+    assert Noise(-400.0, 0.5).sigma(100.0) == 0.0
+    assert Noise(-400.0, 0.5).sigma(np.array([100.0, 1000.0])).tolist() == [0.0, 10.0]
+
+
+def test_published_noise_has_the_published_ratio_at_the_reference_radiance() -> None:
+    blue = SENTINEL_2.band("blue")
+    assert blue is not None
+    light = np.pi * 128 / 1959.66 * 10_000
+    found, offset = published_noise(blue, scale=1e-4), published_noise(blue, scale=1e-4, zero=1000)
+    assert found is not None
+    assert offset is not None
+    assert light / found.sigma(light) == pytest.approx(154)
+    assert offset.sigma(light + 1000) == pytest.approx(found.sigma(light))
+    assert found.sigma(light / 3) < found.sigma(light) / 1.6
+
+
+def test_every_published_ratio_has_its_reference_and_source() -> None:
+    for sensor in SENSORS:
+        for band in sensor.bands:
+            assert (band.snr is None) == (band.radiance is None) == (band.irradiance is None)
+            assert band.snr is None or "2012" in sensor.noise or "SentiWiki" in sensor.noise
+    nir = LANDSAT_8.band("nir")
+    assert nir is not None
+    assert published_noise(nir, scale=2e-5, zero=5000) is not None
+    assert published_noise(SENSORS[-1].bands[0], scale=1) is None
+
+
+def test_the_scene_decides_then_the_published_then_a_default() -> None:
+    band, rough = seen("water", "cubic", 100), seen("rough", "cubic", 300)
+    published = Noise(0.0, 0.2)
+    found, why = noise_of([band.pixels], published=published)
+    assert (found, why) == (fit_noise([band.pixels]), "scene")
+    assert noise_of([rough.pixels], published=published) == (published, "published")
+    level = float(rough.pixels.mean())
+    assert noise_of([rough.pixels]) == (default_noise(level), "default")
+    assert level / default_noise(level).sigma(level) == pytest.approx(150)
+
+
+def test_what_varies_more_than_the_sensor_can_is_taken_for_detail() -> None:
+    band = seen("flat", "none", 30)
+    published = Noise(0.0, 0.01)
+    assert noise_of([band.pixels], published=published) == (published, "published")
+
+
+@pytest.mark.parametrize(("band", "low", "high"), [(2, 7.0, 8.0), (3, 5.0, 6.0), (4, 4.5, 5.5)])
+def test_open_water_of_sentinel_2_shows_its_noise(shared_data: Path, band: int, low: float, high: float) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    found = []
+    for number in (1, 12, 9):
+        with rasterio.open(shared_data / "sentinel2" / "eurosat-ms" / "SeaLake" / f"SeaLake_{number}.tif") as source:
+            pixels = source.read(band).astype(np.float64)
+        fitted = fit_noise([pixels])
+        assert fitted is not None
+        found.append(fitted.sigma(float(np.median(pixels))))
+    assert low <= float(np.median(found)) <= high

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
 
 ROOMS = [
-    "errors", "keywords", "window", "tiling", "radiometry", "sensor_table", "sensors", "noise", "mtf", "upscaler",
+    "errors", "keywords", "window", "tiling", "radiometry", "sensor_table", "noise", "sensors", "mtf", "upscaler",
     "pipeline", "io", "models", "evaluation", "observing", "training", "dispatch", "xarray", "cluster", "provenance",
     "run", "api", "archive", "cli",
 ]  # fmt: skip
