@@ -39,6 +39,7 @@ def upscale(
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
+    categorical: Sequence[int | str] | Literal["none"] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
     mtf: float | Sequence[float] | Literal["scene"] | None = None,
@@ -78,6 +79,9 @@ def upscale(
         Output pixels per source pixel each way.
     bands
         Numbers counted from 1, or names; all by default.
+    categorical
+        Bands that hold classes or flags, and are repeated instead of mixed, as numbers or names; "none" for none of
+        them. By default those of which the file says so, by a palette, names of classes, CF's flags or their own name.
     bounds
         Left, bottom, right, top in the scene's CRS, snapped outwards to whole pixels.
     aoi
@@ -136,6 +140,7 @@ def prepare(
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
+    categorical: Sequence[int | str] | Literal["none"] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
     mtf: float | Sequence[float] | Literal["scene"] | None = None,
@@ -156,7 +161,9 @@ def prepare(
     _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     settled = find_model(model)
     card = find_card(settled, scale)
-    scene = open_scene(src, bands=bands, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
+    scene = open_scene(
+        src, bands=bands, categorical=categorical, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset
+    )
     scene = scene.stored_as(dtype)
     if not isinstance(settled, str):
         settled.check_bands(scene.categorical)

@@ -44,6 +44,7 @@ def upscale_many(
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
+    categorical: Sequence[int | str] | Literal["none"] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
     mtf: float | Sequence[float] | Literal["scene"] | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from geosr import __version__
+from geosr.io import categorical
 from geosr.io.layout import Layout
 from geosr.io.scene import Scene
 from geosr.models.registry import Card
@@ -27,6 +28,8 @@ def provenance(
     }
     if network.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
+    if classes := categorical.listed(scene.names, scene.repeated):
+        tags["GEOSR_CATEGORICAL"] = classes
     seen = network.seen
     if network.project:
         tags["GEOSR_PROJECTED"] = seen.projection(scene.categorical)
@@ -40,7 +43,18 @@ def _run_name(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layou
     known = sorted((key, value) for key, value in scene.identity.items() if key != "path")
     metadata = scene.scales, scene.offsets
     model = replace(network, device="cpu", notes=())
-    decided = known, scene.bands, scene.window, scene.area, metadata, radiometry, model, layout.format, layout.options
+    decided = (
+        known,
+        scene.bands,
+        scene.categorical,
+        scene.window,
+        scene.area,
+        metadata,
+        radiometry,
+        model,
+        layout.format,
+        layout.options,
+    )
     return hashlib.sha256(str((__version__, *decided)).encode()).hexdigest()[:32]
 
 

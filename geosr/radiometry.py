@@ -7,7 +7,8 @@ offset stay metadata, and nothing is divided, shifted or clipped on the way in.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class Radiometry:
     """The result's; holds every number of `dtype` exactly."""
     nodata: tuple[float | None, ...]
     """The number that stands for 'no data', one per band, None where there is none."""
+    others: tuple[tuple[float, ...], ...] = ()
+    """Further such numbers per band; empty where there are none."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -74,9 +77,9 @@ class Radiometry:
         valid = np.ones(pixels.stored.shape, bool) if pixels.mask is None else _per_band(pixels.mask, pixels.stored)
         if np.dtype(self.dtype).kind == "f":
             valid &= np.isfinite(pixels.stored)
-        for band, stored, value in zip(valid, pixels.stored, self.nodata, strict=True):
-            if value is not None and (number := as_stored(value, self.dtype)) is not None:
-                band &= stored != number
+        for band, (valid_band, stored) in enumerate(zip(valid, pixels.stored, strict=True)):
+            for number in self._numbers(band, self.dtype):
+                valid_band &= stored != number
         if np.dtype(self.dtype).kind == "f":
             _check_size(pixels.stored, valid)
         return None if valid.all() else valid
@@ -92,8 +95,19 @@ class Radiometry:
             strip = values[start : start + _ROWS]
             target = out[start : start + _ROWS]
             self._encode_strip(strip, target)
-            if (nodata := self.nodata[band]) is not None:
-                step_off(target, as_stored(nodata, self.out_dtype))
+            numbers = self._numbers(band, self.out_dtype)
+            for number in numbers:
+                step_off(target, number, taken=numbers)
+
+    def bands(self, indices: Sequence[int]) -> Radiometry:
+        """The same for some bands, counted from 0."""
+        others = tuple(self.others[i] for i in indices) if self.others else ()
+        return replace(self, nodata=tuple(self.nodata[i] for i in indices), others=others)
+
+    def _numbers(self, band: int, dtype: str) -> list[Any]:
+        """All numbers for 'no data' in a band that pixels of a type can hold."""
+        told = (self.nodata[band], *(self.others[band] if self.others else ()))
+        return [number for value in told if (number := as_stored(value, dtype)) is not None]
 
     def _encode_strip(self, values: NDArray[np.floating], out: NDArray[np.generic]) -> None:
         low, high = values.min(), values.max()
@@ -177,12 +191,17 @@ def same_number(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
 
 
-def step_off(out: NDArray[Any], nodata: Any, where: NDArray[np.bool_] | None = None) -> None:
-    """Move what would read as nodata by one count, in place; only `where` that is given."""
+def step_off(out: NDArray[Any], nodata: Any, where: NDArray[np.bool_] | None = None, taken: Sequence[Any] = ()) -> None:
+    """Move what would read as nodata by one count, in place; only `where` that is given.
+
+    Where the next number stands for no data too (`taken`), to the nearest above that doesn't, or else below.
+    """
     hit = out == nodata if where is None else (out == nodata) & where
     if not np.any(hit):
         return
     if out.dtype.kind == "f":
         out[hit] = np.nextafter(nodata, out.dtype.type(0 if nodata else 1))
-    else:
-        out[hit] = nodata - 1 if int(nodata) == _limits(out.dtype)[1] else nodata + 1
+        return
+    most, void = _limits(out.dtype)[1], {int(nodata), *map(int, taken)}
+    above = next((number for number in range(int(nodata) + 1, most + 1) if number not in void), None)
+    out[hit] = above if above is not None else next(n for n in range(int(nodata), -most - 2, -1) if n not in void)

@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp
 
 from geosr.api import upscale
 from geosr.errors import InputError
-from geosr.io.bands import names_classes
+from geosr.io.categorical import names_classes
 from geosr.io.destination import default_name
 from geosr.io.metadata import placed
 from tests import scenes

@@ -94,6 +94,10 @@ USES: dict[str, tuple[list[str], Callable[[Shell], Any]]] = {
     "bounds": (["--bounds", "{bounds}"], lambda it: it.result.shape == (HEIGHT * 2, WIDTH)),
     "nodata": (["--nodata", "7"], lambda it: it.result.nodata == 7),
     "scale_offset": (["--scale-offset", "0.5,-2"], lambda it: (it.result.scales[0], it.result.offsets[0]) == (0.5, -2)),
+    "categorical": (
+        ["--categorical", "2"],
+        lambda it: np.array_equal(it.result.read(2), it.pixels[1].repeat(2, axis=0).repeat(2, axis=1)),
+    ),
     "format": (["--format", "gtiff"], lambda it: it.result.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") != "COG"),
     "dtype": (["--dtype", "int32"], lambda it: set(it.result.dtypes) == {"int32"}),
     "co": (["--co", "COMPRESS=ZSTD"], lambda it: it.result.profile["compress"] == "zstd"),

@@ -44,6 +44,10 @@ def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     return bands
 
 
+def _classes(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | str | None:
+    return "none" if value is not None and value.lower() == "none" else _bands(ctx, param, value)
+
+
 def _range(first: int, last: int) -> range:
     return range(first, last + 1) if first <= last else range(first, last - 1, -1)
 
@@ -123,6 +127,12 @@ HEADINGS = {
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
     "--bands", callback=_bands, help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,B03. [default: all]"
+)
+@click.option(
+    "--categorical",
+    callback=_classes,
+    metavar="BANDS|none",
+    help="Bands of classes, which are repeated, as for --bands. [default: as the file tells]",
 )
 @click.option("--bounds", callback=_bounds, help="left,bottom,right,top in the scene's CRS. [default: all of it]")
 @click.option("--aoi", type=click.Path(), help="GeoJSON polygon in any CRS; nothing outside it is computed.")

@@ -3,57 +3,88 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from geosr.errors import InputError
+from geosr.io.categorical import ALPHA, Told
+from geosr.io.categories import Categories
 from geosr.io.environment import GdalError
+from geosr.io.metadata import Metadata
+from geosr.io.safety import subdataset
 from geosr.io.source import MaskKind
 
-_CLASSES = re.compile(
-    r"(^|[_\W])(scl|b?qa\d*(_\w+)?|fmask|cfmask|s?cloud_?mask|class(es|ification)?|labels?|(bit)?mask|flags?"
-    r"|land[_ ]?cover|lulc|msk_classi\w*)(_\d+m)?$",
-    re.IGNORECASE,
-)
 
-
-def chosen_bands(dataset: DatasetReader, name: str, wanted: Sequence[int | str] | None) -> tuple[int, ...]:
+def chosen_bands(texts: Sequence[str | None], name: str, wanted: Sequence[int | str] | None) -> tuple[int, ...]:
     """Bands counted from 1, from numbers and names; all of them for None. Raises `InputError` for others.
 
-    A text is a name where a band is called so, and else a number.
+    `texts` are what the bands of `name` are called. A text is a name where a band is called so, or is called so up to a
+    comma, and else a number.
     """
     if wanted is None:
-        return tuple(range(1, dataset.count + 1))
+        return tuple(range(1, len(texts) + 1))
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         raise InputError(f"bands {wanted!r}: expected a list of numbers and names, such as [4, 3] or ['B04', 'B03']")
-    bands = [_band(dataset, name, band) for band in wanted]
+    bands = [_band(texts, name, band) for band in _rejoined(texts, list(wanted))]
     if not bands:
-        raise InputError(f"{name}: no band is chosen; name at least one of 1 to {dataset.count}")
+        raise InputError(f"{name}: no band is chosen; name at least one of 1 to {len(texts)}")
     if len(set(bands)) < len(bands):
         raise InputError(f"{name}: a band is chosen twice in {', '.join(map(str, wanted))}")
     return tuple(bands)
 
 
-def _band(dataset: DatasetReader, name: str, wanted: int | str) -> int:
-    names = {(text or "").lower(): number for number, text in enumerate(dataset.descriptions, start=1)}
-    if isinstance(wanted, str) and wanted and (number := names.get(wanted.lower())):
+def asked_bands(
+    texts: Sequence[str | None], name: str, wanted: Sequence[int | str] | str | None
+) -> tuple[int, ...] | None:
+    """The bands that a user has called categorical, counted from 1, none for "none"; None where nothing was said."""
+    if wanted is None:
+        return None
+    if isinstance(wanted, str) and wanted.lower() != "none":
+        raise InputError(f"categorical {wanted!r}: expected a list of numbers and names, such as ['SCL'], or 'none'")
+    return () if isinstance(wanted, str) or not wanted else chosen_bands(texts, name, wanted)
+
+
+def _rejoined(texts: Sequence[str | None], wanted: list[int | str]) -> Iterator[int | str]:
+    """What is wanted, where names with commas, such as "B4, central wavelength 665 nm", may have been split at them."""
+    known = {_even(text) for text in texts if text and "," in text}
+    while wanted:
+        ends = (end for end in range(len(wanted), 1, -1) if _even(",".join(map(str, wanted[:end]))) in known)
+        end = next(ends, 1)
+        yield ", ".join(map(str, wanted[:end])) if end > 1 else wanted[0]
+        wanted = wanted[end:]
+
+
+def _even(text: str) -> str:
+    """A name in small letters, with one space after each comma."""
+    return re.sub(r"\s*,\s*", ", ", text).strip().lower()
+
+
+def _band(texts: Sequence[str | None], name: str, wanted: int | str) -> int:
+    names = _by_name(texts)
+    if isinstance(wanted, str) and wanted and (number := names.get(_even(wanted))):
         return number
     if str(wanted).lstrip("+-").isdecimal():
-        if 1 <= int(wanted) <= dataset.count:
+        if 1 <= int(wanted) <= len(texts):
             return int(wanted)
-        raise InputError(f"{name}: there is no band {wanted}; it has bands 1 to {dataset.count}")
+        raise InputError(f"{name}: there is no band {wanted}; it has bands 1 to {len(texts)}")
     if (number := names.get(_zeroed(str(wanted)).lower()) or names.get(_unzeroed(str(wanted)).lower())) and str(wanted):
         return number
-    known = [text for text in dataset.descriptions if text]
+    known = [text for text in texts if text]
     close = difflib.get_close_matches(str(wanted), known, 3) or known[:12]
-    hint = f"names are {', '.join(close)}" if close else f"its bands have no names; use numbers, 1 to {dataset.count}"
+    hint = f"names are {'; '.join(close)}" if close else f"its bands have no names; use numbers, 1 to {len(texts)}"
     raise InputError(f"{name}: there is no band {wanted!r}; {hint}")
+
+
+def _by_name(texts: Sequence[str | None]) -> dict[str, int]:
+    """Numbers of bands by their names, and by what stands before a comma where no other band begins so."""
+    names = {_even(text or ""): number for number, text in enumerate(texts, start=1)}
+    starts = [each.partition(",")[0] for each in names if "," in each]
+    alone = {each.partition(",")[0]: number for each, number in names.items() if "," in each}
+    return {start: number for start, number in alone.items() if starts.count(start) == 1} | names
 
 
 def _zeroed(name: str) -> str:
@@ -64,22 +95,39 @@ def _unzeroed(name: str) -> str:
     return re.sub(r"^([A-Za-z]+)0+(\d)", r"\1\2", name)
 
 
-def is_categorical(dataset: DatasetReader, band: int, color: ColorInterp) -> bool:
-    """Whether numbers of a band are names of things (classes, palettes, alpha), which must not be mixed."""
-    if color in (ColorInterp.palette, ColorInterp.alpha):
-        return True
-    if dataset.dtypes[band - 1].startswith("float"):
-        return False
-    alone = Path(dataset.name).stem if dataset.count == 1 else ""
-    if names_classes(dataset.descriptions[band - 1] or alone):
-        return True
-    thematic = dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic"
-    return bool(thematic or dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
+def told_of_bands(dataset: DatasetReader, metadata: Metadata, bands: tuple[int, ...]) -> list[Told]:
+    """What the dataset tells of each band that may say that it is categorical."""
+    file, variable = subdataset(dataset.name) or (dataset.name, "")
+    variable = re.split(r"[/\\:]", variable)[-1].strip('"')
+    # Of a variable among others its own attributes: drivers put its name before each.
+    own = f"^(?:.*[/_#])?{re.escape(variable)}[#_]" if variable else "^$"
+    shared = {re.sub(own, "", key): value for key, value in dataset.tags().items()}
+    told = [shared | dataset.tags(band) for band in bands]
+    return [
+        Told(
+            names=(dataset.descriptions[band - 1] or "",),
+            whole=(variable, *(tags.get(key, "") for key in ("NETCDF_VARNAME", "long_name", "standard_name"))),
+            file=Path(file).stem if dataset.count == 1 and not variable else "",
+            attributes=tags.keys(),
+            marks=tuple(_marks(dataset, band, color, classes)),
+            dtype=dataset.dtypes[band - 1],
+        )
+        for band, tags, color, classes in zip(bands, told, metadata.colors, metadata.categories, strict=True)
+    ]
 
 
-def names_classes(text: str) -> bool:
-    """Whether a band of this name holds classes or flags, such as SCL, QA_PIXEL or cloud_mask."""
-    return bool(_CLASSES.search(text))
+def _marks(dataset: DatasetReader, band: int, color: ColorInterp, classes: Categories | None) -> Iterator[str]:
+    """What the format says of classes."""
+    if color is ColorInterp.alpha:
+        yield ALPHA
+    if color is ColorInterp.palette:
+        yield "a palette"
+    if classes is not None:
+        yield "class names" if classes.names else "a table of classes"
+    if dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic":
+        yield "a thematic layer"
+    if dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1":
+        yield "one bit a pixel"
 
 
 def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind, int]:
@@ -98,18 +146,3 @@ def mask_kind(dataset: DatasetReader, bands: tuple[int, ...]) -> tuple[MaskKind,
     if any(MaskFlags.per_dataset in flag for flag in flags):
         return "numbers", 0
     return ("bands", 0) if any(not flag for flag in flags) else ("none", 0)
-
-
-def tells_of_all_bands(dataset: DatasetReader, band: int) -> bool:
-    """Whether a band's nodata is a part of one for all bands: pixels are void where every band has its number."""
-    flags = dataset.mask_flag_enums[band - 1]
-    return MaskFlags.per_dataset in flags and MaskFlags.nodata in flags
-
-
-def possible_nodata(nodata: float | None, dtype: str) -> float | None:
-    """A nodata number that pixels of this type can hold; None where none of them can equal it."""
-    if nodata is None or np.dtype(dtype).kind == "f":
-        beyond = nodata is not None and math.isfinite(nodata) and abs(nodata) > float(np.finfo(dtype).max)
-        return None if beyond else nodata
-    info = np.iinfo(dtype)
-    return nodata if math.isfinite(nodata) and nodata == int(nodata) and info.min <= nodata <= info.max else None

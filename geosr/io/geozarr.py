@@ -110,7 +110,7 @@ class Contents:
         tags = (self.metadata.tags or {}).get("", {})
         attributes: dict[str, Any] = {key: value for key, value in tags.items() if key not in _RESERVED}
         attributes |= self.attributes or {}
-        attributes |= _radiometry(self.metadata) | _names(self.metadata)
+        attributes |= _radiometry(self.metadata) | _names(self.metadata) | self.metadata.flags
         beside = [variable.name for variable in self.coordinates if variable.name not in self.dims]
         if self._mapping(0):
             attributes["grid_mapping"] = MAPPING
@@ -181,6 +181,10 @@ def losses(metadata: Metadata) -> Iterator[str]:
         yield "a Zarr store has no place for RPCs: they are lost"
     if any(metadata.colormaps):
         yield "a Zarr store has no place for a colour table: it is left out"
+    if len(metadata.categories) > 1 and any(metadata.categories):
+        yield "a Zarr store has a place for names of classes only where there is a single band: they are left out"
+    elif any(classes.more_than_names for classes in metadata.categories if classes):
+        yield "a Zarr store has no place for a table of classes: their names stay, as flag_meanings"
     if set(metadata.colors) - {ColorInterp.gray, ColorInterp.undefined}:
         yield "a Zarr store has no place for colour interpretation: names of bands stay"
     for name, values in (("scale", metadata.scales), ("offset", metadata.offsets)):

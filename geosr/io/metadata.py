@@ -14,6 +14,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.rpc import RPC
 
+from geosr.io.categories import Categories, categories_of, flags_of
 from geosr.io.environment import GdalError
 from geosr.window import Window
 
@@ -66,6 +67,7 @@ class Metadata:
     offsets: tuple[float, ...] = ()
     colors: tuple[ColorInterp, ...] = ()
     colormaps: tuple[dict[int, tuple[int, int, int, int]] | None, ...] = ()
+    categories: tuple[Categories | None, ...] = ()
     nodata: float | None = None
     """The number for 'no data' of the whole file: GeoTIFF holds one."""
     tags: Tags | None = None
@@ -86,6 +88,7 @@ class Metadata:
         rpcs = pick("RPCs", lambda: dataset.rpcs, None)
         colors = _colors(pick, bands)
         crs = pick("CRS", lambda: dataset.crs, None) or None
+        categories = categories_of(dataset)
         return cls(
             crs=crs,
             transform=_cut(dataset.transform, window),
@@ -98,6 +101,7 @@ class Metadata:
             offsets=tuple(dataset.offsets[band - 1] for band in bands),
             colors=colors,
             colormaps=tuple(_colormap(dataset, band, color) for band, color in zip(bands, colors, strict=True)),
+            categories=tuple(categories[band - 1] for band in bands),
             nodata=dataset.nodatavals[bands[0] - 1],
             tags=_tags(pick, 0, trouble),
             band_tags=tuple(_tags(pick, band, trouble) for band in bands),
@@ -132,6 +136,14 @@ class Metadata:
         tags = self.tags or {}
         default = {key: value for key, value in tags.get("", {}).items() if key != tag}
         return replace(self, tags={**tags, "": default})
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """What the classes of a single band are called, as attributes of CF, which speak of all bands at once."""
+        if len(self.colors) != 1:
+            return {}
+        tags = (self.tags or {}).get("", {}) | (self.band_tags[0].get("", {}) if self.band_tags else {})
+        return flags_of(tags) or next((classes.flags for classes in self.categories if classes), {})
 
     @property
     def creation_options(self) -> dict[str, str]:

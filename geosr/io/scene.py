@@ -13,14 +13,15 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from geosr.errors import InputError, PlaceError
-from geosr.io import safety
+from geosr.io import categorical, safety
 from geosr.io.aoi import Area, read_area
-from geosr.io.bands import chosen_bands, is_categorical, mask_kind, possible_nodata, tells_of_all_bands
+from geosr.io.bands import asked_bands, chosen_bands, mask_kind, told_of_bands
 from geosr.io.environment import GdalError, current_options, is_remote, open_dataset, reading, reason
 from geosr.io.formats import stranger
 from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
+from geosr.io.nodata import numbers_of, possible_nodata
 from geosr.io.source import FileSource, MaskKind
 from geosr.radiometry import Radiometry, same_number, widened
 from geosr.sensors import SensorGuess, identify
@@ -56,8 +57,8 @@ class Scene:
     """The number for 'no data' per band, as the source reads it."""
     mask: MaskKind
     """Where validity comes from beside nodata."""
-    categorical: tuple[bool, ...]
-    """Per band: stored numbers are repeated and never mixed (classes, palettes, alpha)."""
+    repeated: tuple[str, ...]
+    """Per band: why stored numbers are repeated and never mixed (classes, palettes, alpha); "" where they aren't."""
     block: tuple[int, int]
     """Height and width of the blocks that the file is made of."""
     interleave: str
@@ -84,6 +85,11 @@ class Scene:
     def transform(self) -> Affine:
         """Pixel corners of the scene to coordinates."""
         return self.metadata.transform
+
+    @property
+    def categorical(self) -> tuple[bool, ...]:
+        """Per band: stored numbers are repeated and never mixed."""
+        return tuple(map(bool, self.repeated))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -128,6 +134,7 @@ def open_scene(
     path: str | Path,
     *,
     bands: Sequence[int | str] | None = None,
+    categorical: Sequence[int | str] | str | None = None,
     bounds: Bounds | None = None,
     aoi: str | Path | None = None,
     nodata: float | str | None = None,
@@ -141,6 +148,8 @@ def open_scene(
     ----------
     bands
         Numbers counted from 1, or names (descriptions); all of them by default.
+    categorical
+        Bands whose numbers are repeated, as those of `bands`, or "none"; what the file tells by default.
     bounds
         Left, bottom, right, top in the scene's CRS; snapped outwards to whole pixels.
     aoi
@@ -156,7 +165,7 @@ def open_scene(
         try:
             with open_dataset(real) as dataset:
                 safety.check_dataset(dataset, name)
-                scene = _scene(dataset, real, named, name, bands)
+                scene = _scene(dataset, real, named, name, bands, categorical)
                 scene = _cropped(scene, dataset, bounds, aoi)
         except GdalError as error:
             if is_remote(real):
@@ -174,17 +183,26 @@ def _why(real: str, error: BaseException) -> str:
 
 
 def _scene(
-    dataset: DatasetReader, real: str, named: tuple[Path, ...], name: str, wanted: Sequence[int | str] | None
+    dataset: DatasetReader,
+    real: str,
+    named: tuple[Path, ...],
+    name: str,
+    wanted: Sequence[int | str] | None,
+    classes: Sequence[int | str] | str | None,
 ) -> Scene:
-    bands = chosen_bands(dataset, name, wanted)
+    bands = chosen_bands(dataset.descriptions, name, wanted)
     files = tuple(sorted({*dataset.files, *map(str, named)})) or (real,)
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
     names = tuple(dataset.descriptions[band - 1] or f"band {band}" for band in bands)
-    categorical = tuple(is_categorical(dataset, band, metadata.colors[i]) for i, band in enumerate(bands))
+    asked = asked_bands(dataset.descriptions, name, classes)
+    why = categorical.settled_by_hand(
+        categorical.reasons(told_of_bands(dataset, metadata, bands)),
+        None if asked is None else [place for place, band in enumerate(bands) if band in asked],
+    )
     mask, alpha = mask_kind(dataset, bands)
-    nodata = tuple(_nodata(dataset, band, dtype) for band in bands)
+    numbers = [numbers_of(dataset, band, dtype) for band in bands]
     scene = Scene(
         path=real,
         name=name,
@@ -195,9 +213,9 @@ def _scene(
         dtype=dtype,
         bands=bands,
         names=names,
-        nodata=nodata,
+        nodata=tuple(next(iter(each), None) for each in numbers),
         mask=mask,
-        categorical=categorical,
+        repeated=why,
         block=dataset.block_shapes[0],
         interleave=str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         metadata=metadata,
@@ -207,15 +225,7 @@ def _scene(
         sensor=_sensor(metadata, real),
     )
     scene = replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *_remarks(dataset, scene)))
-    return _one_nodata(scene)
-
-
-def _nodata(dataset: DatasetReader, band: int, dtype: str) -> float | None:
-    """The number for 'no data' in a band as it reads once it is widened to `dtype`; None where a mask says it all."""
-    if tells_of_all_bands(dataset, band):
-        return None
-    value, kind = possible_nodata(dataset.nodatavals[band - 1], dtype), dataset.dtypes[band - 1]
-    return value if value is None or kind == dtype else widened(value, kind)
+    return _one_nodata(scene, numbers)
 
 
 def _sensor(metadata: Metadata, real: str) -> SensorGuess:
@@ -239,17 +249,16 @@ def _pixel_size(metadata: Metadata) -> float | None:
     return math.sqrt(abs(metadata.transform.determinant)) * factor
 
 
-def _one_nodata(scene: Scene) -> Scene:
-    """A GeoTIFF holds one nodata number: where bands differ, the source brings them to one while reading."""
-    known = [value for value in scene.nodata if value is not None]
-    if not known or all(same_number(value, known[0]) for value in scene.nodata):
-        return replace(scene, metadata=replace(scene.metadata, nodata=scene.nodata[0]))
+def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
+    """A GeoTIFF holds one nodata number: where there are more, the source brings them to one while reading."""
+    known = [value for each in numbers for value in each]
+    first = known[0] if known else None
+    if all(len(each) < 2 and same_number(next(iter(each), None), first) for each in numbers):
+        return replace(scene, nodata=(first,) * len(numbers), metadata=replace(scene.metadata, nodata=first))
     common = next((value for value in known if not math.isnan(value)), known[0])
     # Classes and alpha are carried bit for bit, whatever number they meet.
-    own = tuple(
-        common if categorical else value for value, categorical in zip(scene.nodata, scene.categorical, strict=True)
-    )
-    shown = ", ".join("none" if value is None else f"{value:g}" for value in dict.fromkeys(scene.nodata))
+    own = tuple((common,) if same else each for each, same in zip(numbers, scene.categorical, strict=True))
+    shown = ", ".join(dict.fromkeys(f"{value:.9g}" for value in known)) + ("" if all(numbers) else ", none")
     return replace(
         scene,
         nodata=(common,) * len(scene.bands),
@@ -257,7 +266,7 @@ def _one_nodata(scene: Scene) -> Scene:
         source=replace(scene.source, nodata=own, common=common),
         warnings=(
             *scene.warnings,
-            f"bands differ in nodata ({shown}) and a GeoTIFF holds one number: the result uses {common:g} in all bands",
+            f"more than one nodata is told ({shown}) and a GeoTIFF holds one: the result uses {common:.9g}",
         ),
     )
 
@@ -291,14 +300,8 @@ def _remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
     kinds = sorted({dataset.dtypes[band - 1] for band in scene.bands})
     if len(kinds) > 1:
         lines.append(f"bands are of {', '.join(kinds)}; all are widened to {scene.dtype}")
-    alpha = scene.source.alpha
-    categorical = [
-        name
-        for name, band, same in zip(scene.names, scene.bands, scene.categorical, strict=True)
-        if same and band != alpha
-    ]
-    if categorical:
-        lines.append(f"{', '.join(categorical)}: holds classes or palette entries, which are repeated and never mixed")
+    if classes := categorical.listed(scene.names, scene.repeated):
+        lines.append(f"holds classes, which are repeated and never mixed: {classes}; --categorical says otherwise")
     if scene.mask == "bands":
         lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")
     if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
@@ -351,8 +354,8 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
         value = None if str(nodata).lower() == "none" else float(nodata)
     except ValueError as error:
         raise InputError(f"--nodata {nodata}: expected a number, nan or none") from error
-    if value is not None and possible_nodata(value, scene.dtype) is None:
-        raise InputError(f"--nodata {value:g} can't occur in {scene.dtype} pixels of {scene.name}")
+    if value is not None and (value := possible_nodata(told := value, scene.dtype)) is None:
+        raise InputError(f"--nodata {told:g} can't occur in {scene.dtype} pixels of {scene.name}")
     mask, metadata = scene.mask, replace(scene.metadata, nodata=value)
     if mask == "numbers":
         mask, metadata = "none", metadata.without(_NODATA_VALUES)

@@ -34,6 +34,7 @@ def open_sink(
         layout,
         profile=metadata.creation_options,
         template=metadata.apply,
+        categories=metadata.categories,
         fingerprint=fingerprint,
         overwrite=overwrite,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,10 +46,10 @@ class FileSource:
     mask: MaskKind = "none"
     alpha: int = 0
     """The alpha band, counted from 1, where `mask` is "alpha"."""
-    nodata: tuple[float | None, ...] = ()
-    """Per band, where bands differ and have to be brought to `common`; else empty."""
+    nodata: tuple[tuple[float, ...], ...] = ()
+    """Per band, the numbers for 'no data' that have to be brought to `common`; empty where there is one for all."""
     common: float | None = None
-    """The one number that stands for 'no data' in what comes back, where bands of the file differ."""
+    """The one number that stands for 'no data' in what comes back, where the file has several."""
     mask_bands: tuple[int, ...] = ()
     """Bands whose masks are read, where they are others than `bands`."""
     area: Area | None = None
@@ -88,8 +88,8 @@ class FileSource:
             stored = dataset.read(list(self.bands), window=there)
         else:
             stored = np.stack([dataset.read(band, window=there).astype(self.dtype) for band in self.bands])
-        for band, nodata in zip(stored, self.nodata, strict=False):
-            _to_common(band, nodata, self.common)
+        for band, numbers in zip(stored, self.nodata, strict=False):
+            to_common(band, numbers, self.common)
         return stored  # type: ignore[no-any-return]
 
     def _mask(self, dataset: DatasetReader, there: RasterioWindow) -> NDArray[np.bool_] | None:
@@ -152,13 +152,15 @@ def _opened(path: str) -> DatasetReader:
     return held[path]
 
 
-def _to_common(band: NDArray[np.generic], nodata: float | None, common: float | None) -> None:
-    """Bring one band's nodata to the common number, in place; data that equals it moves by one count."""
-    if common is None or nodata == common:
+def to_common(band: NDArray[np.generic], numbers: Sequence[float], common: float | None) -> None:
+    """Bring one band's numbers for 'no data' to the common one, in place; data that equals it moves by one count."""
+    if common is None or tuple(numbers) == (common,):
         return
     target = np.array(common, band.dtype)
-    gap = np.zeros(band.shape, bool) if nodata is None else _equal(band, np.array(nodata, band.dtype))
-    band[(band == target) & ~gap] = _beside(common, band.dtype)
+    gap = np.zeros(band.shape, bool)
+    for number in numbers:
+        gap |= _equal(band, np.array(number, band.dtype))
+    band[(band == target) & ~gap] = beside(common, band.dtype)
     band[gap] = target
 
 
@@ -167,7 +169,7 @@ def _equal(band: NDArray[np.generic], number: NDArray[np.generic]) -> NDArray[np
     return np.asarray(np.isnan(band) if number != number else band == number)
 
 
-def _beside(value: float, dtype: np.dtype[np.generic]) -> float:
+def beside(value: float, dtype: np.dtype[np.generic]) -> float:
     """A number of this type next to another."""
     if dtype.kind == "f":
         return float(np.nextafter(np.array(value, dtype), np.array(np.inf, dtype)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ import rasterio
 from rasterio.io import DatasetWriter
 
 from geosr.io import tiff
+from geosr.io.categories import Categories, with_categories
 from geosr.io.codec import creation_profile
 from geosr.io.environment import quietly
 from geosr.io.layout import Layout
@@ -28,8 +29,13 @@ class Template:
     """The `.aux.xml` with what GeoTIFF can't hold, such as an odd CRS; None where it holds all."""
 
     @staticmethod
-    def make(layout: Layout, profile: Mapping[str, Any], apply: Callable[[DatasetWriter], None]) -> Template:
-        """The template for a layout; `apply` fills in metadata on a dataset of one block."""
+    def make(
+        layout: Layout,
+        profile: Mapping[str, Any],
+        apply: Callable[[DatasetWriter], None],
+        categories: Sequence[Categories | None] = (),
+    ) -> Template:
+        """The template for a layout; `apply` fills in metadata on a dataset of one block, `categories` go beside it."""
         fixed = {"driver": "GTiff", "width": _SIDE, "height": _SIDE, "count": layout.count, "dtype": layout.dtype}
         fixed |= {"tiled": True, "blockxsize": _SIDE, "blockysize": _SIDE, "interleave": layout.interleave}
         fixed |= {"bigtiff": "NO", "sparse_ok": True} | creation_profile(layout)
@@ -41,7 +47,7 @@ class Template:
             sidecar = path.with_name(path.name + ".aux.xml")
             directory = tiff.read_directory(path.read_bytes())
             _check_nodata(directory, layout)
-            return Template(directory, sidecar.read_bytes() if sidecar.exists() else None)
+            return Template(directory, with_categories(sidecar.read_bytes() if sidecar.exists() else None, categories))
 
     def directories(self, layout: Layout) -> list[dict[int, tiff.Tag]]:
         """One directory for each of the layout's parts, without the arrays of blocks."""

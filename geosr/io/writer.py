@@ -9,7 +9,7 @@ in the order that a COG asks. Either takes its name when it is whole.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from rasterio.io import DatasetWriter
 
 from geosr.errors import DamageError, InputError
 from geosr.io.assemble import Blocks, write_cog, write_gtiff
+from geosr.io.categories import Categories
 from geosr.io.codec import crc32
 from geosr.io.encoder import CODED_BLOCK, EncodedTile, Encoder, encode_image, unpack_image
 from geosr.io.files import BEHIND, let_go, lock, open_data, read_at, sync, unlock, write_at
@@ -53,6 +54,8 @@ class TiffSink:
         What else GDAL is told on creation: `crs`, `transform`, `nodata` and such.
     template
         Writes all other metadata to a small dataset of the same bands and dtype that is given to it.
+    categories
+        What the classes of each band are called; they go into a file beside it, as GDAL has it.
     fingerprint
         JSON object that says what determines the pixels: input, model, options. A run is only resumed with the same.
     overwrite
@@ -69,6 +72,7 @@ class TiffSink:
         *,
         profile: Mapping[str, Any],
         template: Callable[[DatasetWriter], None],
+        categories: Sequence[Categories | None] = (),
         fingerprint: str,
         overwrite: bool = False,
     ) -> None:
@@ -78,7 +82,7 @@ class TiffSink:
         """How it began: with nothing, with tiles of an earlier run, or instead of one that had other settings."""
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._whole = self.path.with_name(f".{self.path.name}.whole")
-        self._template = Template.make(layout, profile, template)
+        self._template = Template.make(layout, profile, template, categories)
         self._blocks = Blocks.none(layout)
         self._done: dict[int, tuple[int, int]] = {}
         self._rests: dict[tuple[int, int], tuple[int, int]] = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import dask.array as da
 import numpy as np
@@ -12,18 +12,20 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geosr import __version__
+from geosr.errors import InputError
+from geosr.io.categorical import listed
 from geosr.keywords import handed_on, keywords
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
 from geosr.models.runtime import Precision
 from geosr.radiometry import widened
 from geosr.tiling import TilePlan
-from geosr.xarray.cf import grid_of, named
+from geosr.xarray.cf import band_dim, band_names, grid_of, named
 from geosr.xarray.datasets import finer_dataset, planes_of, with_mappings
 from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.finer import with_grid
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
-from geosr.xarray.scenes import axes_of, recipe_of
+from geosr.xarray.scenes import NODATA, axes_of, recipe_of, settled_reasons
 from geosr.xarray.zarr import to_zarr
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class DataArrayGeosr:
         model: str | TorchNetwork = "fast",
         scale: int = 4,
         *,
+        categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,
         snr: float | Sequence[float] | None = None,
         nodata: float | None = None,
@@ -73,6 +76,10 @@ class DataArrayGeosr:
             A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`.
         scale
             Output pixels per source pixel each way.
+        categorical
+            Bands that hold classes or flags, and are repeated instead of mixed: their names or numbers, or the name of
+            the array; "none" for none of them. By default those of which the array says so, by CF's flags or a name.
+            GEOSR_CATEGORICAL among the result's attributes says which bands are repeated and why.
         mtf
             The sensor's modulation transfer at the source's Nyquist frequency, in (0, 1), one or one per band; from
             the sensor table, else a safe default, if None.
@@ -95,7 +102,7 @@ class DataArrayGeosr:
         array, options = self._array, handed_on(recipe_of, locals())
         with named(array):
             recipe, grid = recipe_of(array, **options), grid_of(array)
-        data = array.data.astype("uint8") if array.dtype == bool else array.data
+        data = array.data.astype("uint8" if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
         axes = axes_of(array, grid)
         lazy = isinstance(data, da.Array)
         fine = upscale_dask(data, axes, recipe) if lazy else upscale_numpy(np.asarray(data), axes, recipe)
@@ -105,6 +112,12 @@ class DataArrayGeosr:
         if nodata is not None:
             _say_nodata(result, widened(nodata, str(self._array.dtype)))
         title = card(model, scale).title
+        why = settled_reasons(array, categorical)
+        if categorical is not None:
+            result.coords["band_categorical"] = _along_bands(result, list(map(bool, why)))
+        names = (name or f"band {number}" for number, name in enumerate(band_names(array), start=1))
+        if classes := listed(list(names), why):
+            result.attrs["GEOSR_CATEGORICAL"] = classes
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
         if recipe.projected:
             result.attrs["GEOSR_PROJECTED"] = recipe.blur.projection(recipe.categorical)
@@ -116,6 +129,7 @@ class DataArrayGeosr:
         model: str | TorchNetwork = "fast",
         scale: int = 4,
         *,
+        categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,
         snr: float | Sequence[float] | None = None,
         nodata: float | None = None,
@@ -166,8 +180,14 @@ class DataArrayGeosr:
         return compare(self._array, other, bands)
 
 
+def _along_bands(array: xr.DataArray, values: list[Any]) -> Any:
+    """Values of bands as a coordinate is assigned."""
+    dim = band_dim(array)
+    return values[0] if dim is None else (dim, values)
+
+
 def _say_nodata(array: xr.DataArray, nodata: float) -> None:
-    for key in ("_FillValue", "missing_value", "nodata"):
+    for key in NODATA:
         array.attrs.pop(key, None)
         array.encoding.pop(key, None)
     array.attrs["_FillValue"] = array.dtype.type(nodata)
@@ -192,6 +212,7 @@ class DatasetGeosr:
         model: str | TorchNetwork = "fast",
         scale: int = 4,
         *,
+        categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,
         snr: float | Sequence[float] | None = None,
         nodata: float | None = None,
@@ -210,5 +231,30 @@ class DatasetGeosr:
         """
         options = handed_on(DataArrayGeosr.upscale, locals())
         planes = planes_of(self._dataset)
-        fine = {name: array.geosr.upscale(model, scale, **options) for name, array in planes.items()}
+        classes = _by_variable(categorical, planes)
+        fine = {
+            name: array.geosr.upscale(model, scale, **options | {"categorical": classes.get(name, categorical)})
+            for name, array in planes.items()
+        }
         return finer_dataset(self._dataset, fine)
+
+
+def _by_variable(
+    wanted: Sequence[int | str] | str | None, planes: Mapping[Hashable, xr.DataArray]
+) -> dict[Hashable, Any]:
+    """Which bands of each variable are categorical, where a user has named variables or bands of them.
+
+    Raises `InputError` for a name that none of them has.
+    """
+    if wanted is None or isinstance(wanted, str):
+        return {}
+    known = {name: {name, *band_names(array)} for name, array in planes.items()}
+    for each in wanted:
+        if isinstance(each, str) and not any(each in names for names in known.values()):
+            raise InputError(
+                f"categorical: there is no variable or band {each!r}; variables are {', '.join(map(str, planes))}"
+            )
+    own = {
+        name: [each for each in wanted if each in names or not isinstance(each, str)] for name, names in known.items()
+    }
+    return {name: bands or "none" for name, bands in own.items()}

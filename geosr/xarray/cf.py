@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -135,15 +135,40 @@ def band_dim(array: xr.DataArray) -> str | None:
     return next((name for name in _BANDS if name in array.dims), None)
 
 
+def band_count(array: xr.DataArray) -> int:
+    """How many bands it has."""
+    dim = band_dim(array)
+    return 1 if dim is None else int(array.sizes[dim])
+
+
+def band_numbers(array: xr.DataArray) -> list[int] | None:
+    """Numbers of the bands in the file that they come from, counted from 1, as rioxarray and geosr write them."""
+    dim = band_dim(array) or "band"
+    if dim not in array.coords or array.coords[dim].dtype.kind not in "iu":
+        return None
+    numbers = [int(number) for number in np.atleast_1d(array.coords[dim].values)]
+    return numbers if min(numbers, default=0) > 0 and len(set(numbers)) == len(numbers) else None
+
+
+def each_band(array: xr.DataArray, values: Sequence[Any]) -> list[Any] | None:
+    """The values of a list with one for each band of a file, for the bands of the array, also selected or reordered.
+
+    By the bands' numbers; by position where they have none. None where the list is of another length.
+    """
+    numbers = band_numbers(array)
+    if numbers and max(numbers) <= len(values):
+        return [values[number - 1] for number in numbers]
+    return list(values) if len(values) == band_count(array) else None
+
+
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
     """What each band is called, empty where that isn't said."""
-    dim = band_dim(array)
-    count = 1 if dim is None else array.sizes[dim]
+    dim, count = band_dim(array), band_count(array)
     if dim is not None and "band_name" in array.coords and array.coords["band_name"].dims == (dim,):
         return tuple(str(each) for each in array.coords["band_name"].values)
     told = array.attrs.get("long_name")
-    if isinstance(told, (list, tuple)) and len(told) == count:
-        return tuple(str(name or "") for name in told)
+    if isinstance(told, (list, tuple)) and (names := each_band(array, told)):
+        return tuple(str(name or "") for name in names)
     if dim is None:
         scalars = [array.coords[name].item() for name in ("band_name", *_BANDS) if name in array.coords]
         said = [each for each in (*scalars, told, array.name) if isinstance(each, str)]
@@ -165,20 +190,29 @@ BY_BAND = {"scale_factor": "band_scale", "add_offset": "band_offset", "units": "
 """Attributes that a file may have band by band, and the coordinates along the bands that hold them then."""
 
 
+_LISTS = {"scale_factor": ("scale_factors", "scales"), "add_offset": ("add_offsets", "offsets")}
+"""Names of lists of the same in our Zarr stores and in rioxarray."""
+_OF_THE_FILE = ("scales", "offsets", "units")
+
+
 def by_band(array: xr.DataArray, key: str, usual: Any) -> list[Any]:
     """What a key of `BY_BAND` says of each band: its coordinate, else the attribute, one for all or one for each.
 
+    Lists that rioxarray makes (`scales`, `offsets`, `units`) are of the bands of the file, as `each_band` has them.
+
     Raises `InputError` for an attribute of another length: after a selection of bands nobody knows which are meant.
     """
-    dim, count = band_dim(array), len(band_names(array))
+    dim, count = band_dim(array), band_count(array)
     if (name := BY_BAND[key]) in array.coords and array.coords[name].dims == (() if dim is None else (dim,)):
         return list(np.atleast_1d(array.coords[name].values).tolist())
-    value = array.attrs.get(key, array.attrs.get(f"{key}s", usual))  # "scale_factors": of our Zarr stores
-    if not isinstance(value, list | tuple | np.ndarray):
-        return [value] * count
-    if np.size(value) not in (1, count):
-        raise InputError(f"the attribute {key} has {len(value)} values for {count} bands; set or delete it")
-    return list(np.ravel(value).tolist()) * (count if np.size(value) == 1 else 1)
+    name = next((name for name in (key, *_LISTS.get(key, ())) if name in array.attrs), key)
+    value = array.attrs.get(name, usual)
+    if not isinstance(value, list | tuple | np.ndarray) or np.size(value) == 1:
+        return [np.ravel(value)[0] if isinstance(value, list | tuple | np.ndarray) else value] * count
+    values = each_band(array, list(value)) if name in _OF_THE_FILE else list(value)
+    if values is None or len(values) != count:
+        raise InputError(f"the attribute {name} has {len(value)} values for {count} bands; set or delete it")
+    return values
 
 
 def _by_attribute(array: xr.DataArray, axis: str) -> str | None:

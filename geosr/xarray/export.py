@@ -22,23 +22,26 @@ from geosr.io.destination import check_name
 from geosr.io.encoder import EncodedTile, Encoder
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.metadata import Metadata, tells_of_old_pixels
+from geosr.io.source import beside
 from geosr.io.writer import TiffSink
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import band_colors, band_names, by_band, grid_of, named
+from geosr.xarray.cf import band_colors, band_dim, band_names, by_band, grid_of, named
 from geosr.xarray.lazy import UpscaleLayer
-from geosr.xarray.scenes import axes_of, categorical_bands, nodata_of
+from geosr.xarray.scenes import NODATA, all_nodata, axes_of, categorical_bands, nodata_of
 
 Progress = Callable[[int, int], None]
 _LARGEST = 2048
 _NOT_TAGS = {
-    "_FillValue",
-    "missing_value",
-    "nodata",
+    *NODATA,
     "scale_factor",
+    "scale_factors",
+    "scales",
     "add_offset",
+    "add_offsets",
+    "offsets",
     "long_name",
     "units",
     "grid_mapping",
@@ -71,7 +74,7 @@ def to_geotiff(
     if any(array.sizes[dim] != 1 for dim in lead):
         names = ", ".join(map(str, lead))
         raise InputError(f"a GeoTIFF holds bands, rows and columns; select one position along {names}")
-    array = array.squeeze(lead)
+    array = with_one_nodata(array.squeeze(lead))
     axes = axes_of(array, grid)
     target = Path(path)
     check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
@@ -170,6 +173,24 @@ def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tup
     return layout, TilePlan(*grid.shape, tile, 1)
 
 
+def with_one_nodata(array: xr.DataArray) -> xr.DataArray:
+    """The array with one number for 'no data', as files have it, in place of several; of classes it keeps every number.
+
+    Pixels that hold that number where it is data move by one count.
+    """
+    numbers, common, dim = all_nodata(array), nodata_of(array), band_dim(array)
+    if common is None or all(each == (common,) for each in numbers):
+        return array
+    kind, measured = array.dtype.type, [not each for each in categorical_bands(array)]
+    gap: Any = False
+    for number in {number for each in numbers for number in each}:
+        told = [number in each and mixed for each, mixed in zip(numbers, measured, strict=True)]
+        gap = gap | ((array == kind(number)) & (told[0] if dim is None else xr.DataArray(told, dims=dim)))
+    free = np.bool_(measured[0]) if dim is None else xr.DataArray(measured, dims=dim)
+    moved = array.where((array != kind(common)) | gap | ~free, kind(beside(common, array.dtype)))
+    return array.copy(data=moved.where(~gap, kind(common)).transpose(*array.dims).data)
+
+
 def _stored_nodata(array: xr.DataArray) -> float | None:
     masked = array.dtype.kind == "f" and array.encoding.get("_FillValue") is not None
     return float("nan") if masked and nodata_of(array) is None else nodata_of(array)
@@ -181,11 +202,17 @@ def tags_of(array: xr.DataArray) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if key not in _NOT_TAGS and not tells_of_old_pixels(key)}
 
 
+def _as_text(value: Any) -> str | None:
+    """A value as a tag holds it, a list of numbers as GDAL writes one, {1,2}; None where it is none of these."""
+    if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1 and np.asarray(value).dtype.kind in "iuf":
+        return "{" + ",".join(map(str, np.asarray(value).tolist())) + "}"
+    return str(value) if isinstance(value, str | int | float | np.number | np.bool_) else None
+
+
 def metadata_from(array: xr.DataArray) -> Metadata:
     """What an array says of itself, for files. Raises `InputError` where it can't be said which band is meant."""
     grid, names = grid_of(array), band_names(array)
-    single = (str, int, float, np.number, np.bool_)
-    tags = {key: str(value) for key, value in tags_of(array).items() if isinstance(value, single)}
+    tags = {key: text for key, value in tags_of(array).items() if (text := _as_text(value)) is not None}
     return metadata_of(
         len(names),
         wkt=None if grid.crs is None else grid.crs.to_wkt(),

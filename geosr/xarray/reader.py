@@ -96,7 +96,7 @@ class FileArray:
         if self.gaps is None:
             return pixels.stored
         values = pixels.stored.astype(self.dtype)
-        valid = replace(self.gaps, nodata=self.gaps.nodata[b0:b1]).valid(pixels)
+        valid = self.gaps.bands(bands).valid(pixels)
         if valid is not None:
             values[~valid] = np.nan
         return values
@@ -165,14 +165,21 @@ def _losses(scene: Scene, masked: bool) -> Iterator[str]:
     """What the file has and a DataArray has no place for, one line each."""
     if scene.mask != "none" and not masked:
         yield "a mask, which a DataArray has no place for; masked=True puts NaN there"
-    palettes = any(scene.metadata.colormaps)
-    for what, found in (("RPCs", scene.metadata.rpcs), ("a palette", palettes)):
+    palettes, classes = any(scene.metadata.colormaps), scene.metadata.categories
+    for what, found in (
+        ("RPCs", scene.metadata.rpcs),
+        ("a palette", palettes),
+        ("names of classes in one of its bands", len(classes) > 1 and any(classes)),
+        ("a table of classes", any(each and each.more_than_names for each in classes)),
+    ):
         if found:
             yield f"{what}, which a DataArray has no place for; geosr.upscale(path) carries them into its result"
 
 
 def _attributes(scene: Scene) -> dict[str, Any]:
     attrs: dict[str, Any] = dict((scene.metadata.tags or {}).get("", {}))
+    flags = scene.metadata.flags
+    attrs |= {key: told if isinstance(told, str) else np.array(told, scene.dtype) for key, told in flags.items()}
     nodata = scene.metadata.nodata
     if nodata is not None:
         attrs["_FillValue"] = np.dtype(scene.dtype).type(nodata)

@@ -81,7 +81,7 @@ class Recipe:
         names = self.sensor.bands
         some = replace(self.sensor, bands=tuple(names[band] for band in bands))
         levels = [None if level is None else _of(level, bands, len(names)) for level in (self.mtf, self.snr)]
-        seen, _ = observe_pixels(map(Pixels, pieces), _some(self.radiometry, bands), some, *levels)
+        seen, _ = observe_pixels(map(Pixels, pieces), self.radiometry.bands(bands), some, *levels)
         mtf, noise = (list(values) for values in (self.blur.mtf, self.blur.noise))
         for band, one, other in zip(bands, seen.mtf, seen.noise, strict=True):
             mtf[band], noise[band] = one, other
@@ -89,7 +89,7 @@ class Recipe:
 
     def _with_levels(self, seen: Observation, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
         levels = list(seen.levels)
-        for band, ends in zip(bands, levels_of(map(Pixels, pieces), _some(self.radiometry, bands)), strict=True):
+        for band, ends in zip(bands, levels_of(map(Pixels, pieces), self.radiometry.bands(bands)), strict=True):
             levels[band] = ends
         return replace(seen, levels=tuple(levels))
 
@@ -131,7 +131,7 @@ class Settled:
             for scene, observed, result in zip(values, seen, out, strict=True):
                 network = replace(self.network, observation=observed.bands(bands))
                 categorical = tuple(self.recipe.categorical[band] for band in bands)
-                upscaler = Upscaler(network, _some(self.recipe.radiometry, bands), categorical)
+                upscaler = Upscaler(network, self.recipe.radiometry.bands(bands), categorical)
                 result[...] = Job(self.plan, _Given(scene), upscaler, _stored)(tile)
         return out
 
@@ -166,10 +166,6 @@ def _settle(recipe: Recipe) -> Settled:
     )
     gaps = recipe.radiometry.may_have_gaps
     return Settled(recipe, plan_tiles(recipe.shape, recipe.core, network, gaps=gaps), network)
-
-
-def _some(radiometry: Radiometry, bands: Sequence[int]) -> Radiometry:
-    return replace(radiometry, nodata=tuple(radiometry.nodata[band] for band in bands))
 
 
 def _of(level: float | tuple[float, ...], bands: Sequence[int], count: int) -> float | tuple[float, ...]:

@@ -11,20 +11,29 @@ import numpy as np
 import xarray as xr
 
 from geosr.errors import InputError
-from geosr.io.bands import names_classes, possible_nodata
+from geosr.io.bands import asked_bands
+from geosr.io.categorical import ALPHA, ASKED, Told, reasons, settled_by_hand
 from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
+from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.foreign import Foreign
 from geosr.models.foreign.bands import check_chunks
 from geosr.models.registry import Model, card, digest, settled
 from geosr.models.runtime import Precision
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
-from geosr.xarray.cf import Grid, band_colors, band_dim, band_names, grid_of
+from geosr.xarray.cf import (
+    Grid,
+    band_colors,
+    band_count,
+    band_dim,
+    band_names,
+    band_numbers,
+    each_band,
+    grid_of,
+)
 from geosr.xarray.lazy import Axes
 from geosr.xarray.recipe import Level, Recipe
-
-_FLAGS = ("flag_values", "flag_masks", "flag_meanings")
 
 
 def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
@@ -47,6 +56,7 @@ def recipe_of(
     device: str,
     precision: Precision,
     project: bool | None,
+    categorical: Sequence[int | str] | str | None,
 ) -> Recipe:
     """The recipe for an array, checked: no pixel is read and no network loaded; of weights there is only a digest.
 
@@ -57,15 +67,12 @@ def recipe_of(
     grid = grid_of(array)
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
-    stored = "uint8" if array.dtype == bool else str(array.dtype)
-    categorical = categorical_bands(array)
+    stored = "uint8" if array.dtype == bool else array.dtype.name  # whatever the order of bytes
+    repeated = tuple(map(bool, settled_reasons(array, categorical)))
     sensor = sensor_of(array, grid)
-    names = colors(sensor, band_names(array), categorical, band_colors(array))
-    _check_chunks(model, categorical, names, array, axes_of(array, grid).band)
-    count = len(categorical)
-    if nodata is not None and possible_nodata(nodata, stored) is None:
-        raise InputError(f"nodata {nodata:g} can't occur in {stored} pixels")
-    radiometry = Radiometry(stored, dtype or stored, (nodata_of(array) if nodata is None else nodata,) * count)
+    names = colors(sensor, band_names(array), repeated, band_colors(array))
+    _check_chunks(model, repeated, names, array, axes_of(array, grid).band)
+    radiometry = _radiometry(array, stored, dtype or stored, nodata)
     others = array.size // math.prod(grid.shape)
     recipe = Recipe(
         model=model,
@@ -74,7 +81,7 @@ def recipe_of(
         shape=grid.shape,
         core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
         radiometry=radiometry,
-        categorical=categorical,
+        categorical=repeated,
         sensor=sensor,
         colors=names if isinstance(model, Foreign) and model.bands > 1 else (),
         mtf=_level(mtf),
@@ -85,6 +92,16 @@ def recipe_of(
     )
     assert recipe.blur  # checks mtf and snr
     return recipe
+
+
+def _radiometry(array: xr.DataArray, stored: str, dtype: str, nodata: float | None) -> Radiometry:
+    numbers = all_nodata(array)
+    if nodata is not None:
+        if (value := possible_nodata(nodata, stored)) is None:
+            raise InputError(f"nodata {nodata:g} can't occur in {stored} pixels")
+        numbers = ((value,),) * len(numbers)
+    others = tuple(each[1:] for each in numbers)
+    return Radiometry(stored, dtype, tuple(next(iter(each), None) for each in numbers), others if any(others) else ())
 
 
 def _check_chunks(
@@ -112,30 +129,97 @@ def _chunked(categorical: tuple[bool, ...], array: xr.DataArray, band: int | Non
 
 
 def nodata_of(array: xr.DataArray) -> float | None:
-    """The number that stands for 'no data'; None where there is none, or NaN stands for it already."""
-    told = [array.attrs.get(key) for key in ("_FillValue", "missing_value", "nodata")]
+    """The number that stands for 'no data', the first of several; None where there is none, or NaN stands for it."""
+    return next((number for numbers in all_nodata(array) for number in numbers), None)
+
+
+def all_nodata(array: xr.DataArray) -> tuple[tuple[float, ...], ...]:
+    """Per band all numbers that stand for 'no data', in the order in which they are told.
+
+    Every number of a list counts, or where there is one for each band that band's own; but `missing_value` may hold
+    several for all. Of an array that was decoded, `fill_value` and `nodatavals` are left out: they tell numbers as they
+    were stored.
+    """
+    if array.dtype == bool:
+        return ((),) * band_count(array)
+    decoded = array.dtype.kind == "f" and bool({"_FillValue", "scale_factor", "dtype"} & set(array.encoding))
+    told = [(key, array.attrs.get(key)) for key in (NODATA if not decoded else NODATA[:3])]
     if array.dtype.kind in "iu":
-        told.append(array.encoding.get("_FillValue"))
-    numbers = [number for each in told if (number := _number(each)) is not None]
-    return possible_nodata(numbers[0], str(array.dtype)) if numbers and array.dtype != bool else None
+        told += [(key, array.encoding.get(key)) for key in ("_FillValue", "missing_value")]
+    lists = [_for_bands(array, key, numbers) for key, numbers in told]
+    kind = array.dtype.name
+    return tuple(tuple(dict.fromkeys(told_numbers(numbers, kind))) for numbers in zip(*lists, strict=True))
 
 
-def _number(told: Any) -> float | None:
-    """The number that an attribute holds, the first of several; None where it holds none, such as "none" or ""."""
-    try:
-        return float(np.ravel(told)[0])
-    except (TypeError, ValueError, IndexError):
-        return None
+NODATA = ("_FillValue", "missing_value", "nodata", "fill_value", "nodatavals")
+"""Attributes by which arrays tell numbers for 'no data'; the last two are not CF's."""
+
+
+def _for_bands(array: xr.DataArray, key: str, told: Any) -> list[Any]:
+    """What an attribute tells of each band."""
+    count = band_count(array)
+    several = isinstance(told, list | tuple | np.ndarray) and np.size(told) > 1
+    by_band = key == "nodatavals" or (key != "missing_value" and count > 1)
+    return (each_band(array, list(told)) if several and by_band else None) or [told] * count
+
+
+def reasons_of(array: xr.DataArray) -> tuple[str, ...]:
+    """Per band: why its numbers are names of things, which must not be mixed; "" where they are none."""
+    told, settled = _told_of_bands(array), array.coords.get("band_categorical")
+    if settled is not None and array.dtype != bool:
+        whether = np.broadcast_to(np.ravel(settled.values), (len(told),))
+        known = reasons(told)
+        return tuple((why or ASKED) if yes else "" for yes, why in zip(whether, known, strict=True))
+    return reasons(told)
 
 
 def categorical_bands(array: xr.DataArray) -> tuple[bool, ...]:
     """Per band: whether its numbers are names of things, which must not be mixed."""
-    names = band_names(array)
-    if array.dtype == bool or (array.dtype.kind in "iu" and set(_FLAGS) & set(array.attrs)):
-        return (True,) * len(names)
-    if "band_categorical" in array.coords:
-        return tuple(bool(each) for each in np.ravel(array.coords["band_categorical"].values))
-    return tuple(array.dtype.kind in "iu" and names_classes(name) for name in names)
+    return tuple(map(bool, reasons_of(array)))
+
+
+def settled_reasons(array: xr.DataArray, wanted: Sequence[int | str] | str | None) -> tuple[str, ...]:
+    """The same where a user may have named the bands. Raises `InputError` for others than the array has."""
+    names, numbers = band_names(array), band_numbers(array) or list(range(1, band_count(array) + 1))
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        if array.name in wanted and array.name not in names:
+            return settled_by_hand(reasons_of(array), range(len(names)))
+        wanted = [numbers.index(each) + 1 if each in numbers else each for each in wanted]
+    asked = asked_bands(names, "categorical", wanted)
+    return settled_by_hand(reasons_of(array), None if asked is None else [band - 1 for band in asked])
+
+
+_OF_BANDS = ("band_name", "band", "bands", "channel", "variable", "common_name", "title")
+"""Coordinates along the bands that may name them."""
+_STAC = ("classification:classes", "classification:bitfields")
+
+
+def _told_of_bands(array: xr.DataArray) -> list[Told]:
+    """What the array tells of each band that may say that it is categorical."""
+    dim, count = band_dim(array), band_count(array)
+    own = () if dim is None else (dim,)
+    along = {str(name): list(np.atleast_1d(coord.values)) for name, coord in array.coords.items() if coord.dims == own}
+    texts: list[Sequence[Any]] = [band_names(array)]
+    texts += [along[name] for name in _OF_BANDS if name in along]
+    colors = band_colors(array) or [""] * count
+    titles = (array.attrs.get(key) for key in ("long_name", "standard_name"))
+    whole = [text for text in (array.name, *titles) if isinstance(text, str)]
+    return [
+        Told(
+            names=[text[band] for text in texts if isinstance(text[band], str) and text[band] not in whole],
+            whole=whole,
+            attributes=set(map(str, array.attrs)),
+            marks=[
+                *([_MARKS[colors[band]]] if colors[band] in _MARKS else []),
+                *(name for name in _STAC if name in array.attrs or (name in along and along[name][band])),
+            ],
+            dtype=str(np.dtype(array.encoding.get("dtype") or array.dtype)) if array.dtype != bool else "bool",
+        )
+        for band in range(count)
+    ]
+
+
+_MARKS = {"alpha": ALPHA, "palette": "a palette"}
 
 
 def sensor_of(array: xr.DataArray, grid: Grid) -> SensorGuess:

@@ -1,0 +1,76 @@
+"""Numbers that stand for 'no data': where files and arrays tell them, and which of them pixels can hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from rasterio.enums import MaskFlags
+from rasterio.io import DatasetReader
+
+from geosr.radiometry import widened
+
+_MISSING = ("_FillValue", "missing_value")
+"""Attributes by which CF tells such numbers; the second may tell several."""
+
+
+def numbers_of(dataset: DatasetReader, band: int, dtype: str) -> tuple[float, ...]:
+    """All numbers for 'no data' in a band as they read once it is widened to `dtype`: the file's own, then those of CF.
+
+    None where a mask says it all.
+    """
+    if tells_of_all_bands(dataset, band):
+        return ()
+    own, kind = possible_nodata(dataset.nodatavals[band - 1], dtype), dataset.dtypes[band - 1]
+    told = dict.fromkeys(told_numbers([dataset.tags(band).get(key) for key in _MISSING], kind))
+    if own is None:
+        return tuple(told)
+    own = own if kind == dtype else widened(own, kind)
+    return own, *(number for number in told if number != widened(own, kind) and not math.isnan(number))
+
+
+def tells_of_all_bands(dataset: DatasetReader, band: int) -> bool:
+    """Whether a band's nodata is a part of one for all bands: pixels are void where every band has its number."""
+    flags = dataset.mask_flag_enums[band - 1]
+    return MaskFlags.per_dataset in flags and MaskFlags.nodata in flags
+
+
+def told_numbers(told: Iterable[Any], dtype: str) -> list[float]:
+    """Numbers that texts, numbers and lists of either tell and pixels of this type can hold, as such pixels read."""
+    texts = [text for each in told if each is not None for text in _texts(each)]
+    numbers = [possible_nodata(number, dtype) for text in texts if (number := _number(text)) is not None]
+    return [widened(number, dtype) for number in numbers if number is not None]
+
+
+def _texts(told: Any) -> list[str]:
+    """Numbers apart, also of a text that GDAL writes for a list: {-999,-888}."""
+    flat = [str(each) for each in np.ravel(told)]
+    return [part for text in flat for part in re.split(r"[,\s]+", text.strip("{} "))]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # "none", ""
+        return None
+
+
+def possible_nodata(nodata: float | None, dtype: str) -> float | None:
+    """A nodata number that pixels of this type can hold; None where none of them can equal it.
+
+    What rounds to the type's largest number is that: float32's is often told with seven digits, -3.4028235e+38.
+    """
+    if nodata is None:
+        return None
+    if np.dtype(dtype).kind == "f":
+        most = float(np.finfo(dtype).max)
+        if not math.isfinite(nodata) or abs(nodata) <= most:
+            return nodata
+        with np.errstate(over="ignore"):
+            rounded = float(np.dtype(dtype).type(nodata))
+        return rounded if math.isfinite(rounded) else None
+    info = np.iinfo(dtype)
+    return nodata if math.isfinite(nodata) and nodata == int(nodata) and info.min <= nodata <= info.max else None
