@@ -109,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sets", nargs="+", default=[], metavar="SET", help="names in recipes/natural.toml; all if none"
     )
+    parser.add_argument("--kept", choices=("fit", "judge"), help="only places that are for fitting, or kept apart")
+    parser.add_argument("--most", type=int, default=4, help="products of a place that are judged, such as dates")
     parser.add_argument("--mtf", type=float)
     parser.add_argument("--snr", type=float)
     parser.add_argument("--json", type=Path, help="write the figures of every pair too")
@@ -122,9 +124,27 @@ def _material(options: argparse.Namespace) -> tuple[list[Pair], list[Flat]]:
         raise InputError("give the root of the data, or two files of your own with --pair")
     pairs = natural_pairs(options.root, RECIPE, options.sets)
     flats = flat_ground(options.root, RECIPE, options.sets)
+    if options.kept:
+        pairs, flats = ([each for each in some if each.kept == options.kept] for some in (pairs, flats))
+    pairs = thinned(pairs, options.most)
     if not pairs and not flats:
         raise InputError(f"{options.root}: none of the files that {RECIPE.name} lists is there")
     return pairs, flats
+
+
+def thinned(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """The pairs of at most so many products of each place and pixel size, spread evenly over them."""
+    products: dict[tuple[str, float], list[Product]] = {}
+    for pair in pairs:
+        own = products.setdefault((pair.place, pair.product.gsd), [])
+        if not any(pair.product is other for other in own):
+            own.append(pair.product)
+    wanted = {
+        id(own[index])
+        for own in products.values()
+        for index in np.linspace(0, len(own) - 1, min(most, len(own)), dtype=int)
+    }
+    return [pair for pair in pairs if id(pair.product) in wanted]
 
 
 def own_pairs(coarse: Path, fine: Path, bands: Sequence[str] | None = None) -> list[Pair]:

@@ -161,6 +161,14 @@ def test_a_product_is_upscaled_as_what_it_is(product: Path) -> None:
     np.testing.assert_array_equal(scene.source.pixels(scene.window).stored, pair.product.pixels)
 
 
+def test_of_many_dates_of_a_place_some_are_judged_spread_evenly(tmp_path: Path) -> None:
+    for day in range(9):
+        write(tmp_path / f"scene_{day}_10m.tif", {"B08": ground(24)}, 10)
+        write(tmp_path / f"scene_{day}_20m.tif", {"B8A": ground(12)}, 20)
+    pairs = native()["thinned"](natural_pairs(tmp_path, listed(tmp_path, TWO)), 3)
+    assert [pair.name for pair in pairs] == [f"scene_{day} B8A to B08" for day in (0, 4, 8)]
+
+
 def test_no_data_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"none of the files that natural\.toml lists is there"):
         native()["main"]([str(tmp_path)])
