@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sets", nargs="+", default=[], metavar="SET", help="names in recipes/natural.toml; all if none"
     )
     parser.add_argument("--kept", choices=("fit", "judge"), help="only places that are for fitting, or kept apart")
-    parser.add_argument("--most", type=int, default=4, help="products of a place that are judged, such as dates")
+    parser.add_argument("--most", type=int, default=8, help="products of a place that are judged, such as dates")
     parser.add_argument("--mtf", type=float)
     parser.add_argument("--snr", type=float)
     parser.add_argument("--json", type=Path, help="write the figures of every pair too")
@@ -233,7 +233,8 @@ def table(judged: Sequence[Judged], model: str) -> dict[str, dict[str, Any]]:
         some = [each for each in judged if each.pair.bands in bands]
         for kept in ("judge", "fit"):
             rows[f"{kind}, {kept}"] = [each for each in some if each.pair.kept == kept]
-        for group in dict.fromkeys(each.pair.group for each in some):
+        groups = list(dict.fromkeys(each.pair.group for each in some))
+        for group in groups if len(groups) > 1 else ():
             for kept in ("judge", "fit"):
                 own = [each for each in some if each.pair.group == group and each.pair.kept == kept]
                 seen = ", seen" if any(each.pair.seen for each in own) else ""
