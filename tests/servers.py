@@ -107,11 +107,11 @@ def serving(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty bucket of an S3 server on this machine; skips where there is none to run."""
-    server = pytest.importorskip("moto.server", reason="a local S3 server needs moto[server]").ThreadedMotoServer(
-        port=0
-    )
-    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
+    """The address of an empty bucket of an S3 server on this machine."""
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0)
     server.start()
     try:
         host, port = server.get_host_and_port()

@@ -59,10 +59,14 @@ def test_a_card_that_is_shipped_tells_all_that_a_user_asks(card: Card) -> None:
     assert {"hardware", "mpx_per_s", "bicubic_mpx_per_s"} <= card.speed[0].keys()
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: f"{card.name}_x{card.scales[0]}")
+@pytest.mark.parametrize(
+    "card",
+    [
+        pytest.param(card, id=f"{card.name}_x{card.scales[0]}", marks=pytest.mark.slow if card.halo > 40 else ())
+        for card in CARDS
+    ],
+)
 def test_the_halo_that_a_card_tells_is_that_of_the_network(card: Card) -> None:
-    if card.parameters > 2e6 or card.multiple > 1:
-        pytest.skip("measuring it takes a minute, and was done when it was published")
     path = registry.WEIGHTS / f"{card.name}_x{card.scales[0]}.safetensors"
     network = network_for(str(path), card.scales[0], Observation((0.25,), (0.0,)), device="cpu")
     assert card.halo == network.halo

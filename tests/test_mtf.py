@@ -45,18 +45,18 @@ def seen(mtf: float, seed: int = 0) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("mtf", [0.10, 0.20, 0.30, 0.40])
-@pytest.mark.parametrize("snr", [None, 100])
-def test_the_blur_that_a_scene_was_given_is_found_or_nothing_is_told(mtf: float, snr: float | None) -> None:
-    noise = 0.0 if snr is None else 2000 / snr
-    patches = [seen(mtf, s) + noise * np.random.default_rng(s).standard_normal((200, 200)) for s in (0, 1)]
-    found = estimate_mtf(patches)
-    if mtf <= 0.20 and snr is None:
-        assert found.mtf is not None, found.why
-    if found.mtf is None:
-        assert "too uncertain" in found.why
-    else:
-        assert found.mtf == pytest.approx(mtf, abs=0.05)
-        assert 0 < found.error < 0.1
+def test_the_blur_that_a_scene_was_given_is_found(mtf: float) -> None:
+    found = estimate_mtf([seen(mtf, 0), seen(mtf, 1)])
+    assert found.mtf == pytest.approx(mtf, abs=0.05), found.why
+    assert 0 < found.error < 0.1
+
+
+@pytest.mark.parametrize("mtf", [0.10, 0.40])
+def test_nothing_is_told_of_a_blur_that_noise_hides(mtf: float) -> None:
+    noise = 20 * np.random.default_rng(0).standard_normal((200, 200))
+    found = estimate_mtf([seen(mtf, 0) + noise, seen(mtf, 1) + noise])
+    assert found.mtf is None
+    assert "too uncertain" in found.why
 
 
 @given(gain=st.floats(1e-3, 1e3), offset=st.floats(-1e4, 1e4))
@@ -105,13 +105,12 @@ def test_smooth_ground_tells_nothing() -> None:
 
 
 def test_real_imagery_blurred_by_a_known_amount(shared_data: Path) -> None:
-    """A place that the fit has not seen; nine in ten answers are right to .05, so one may be further off."""
+    """A place that the fit has not seen."""
     with rasterio.open(shared_data / "sentinel2" / "arosics" / "ref_S2A_20160608T153121_T33UUU_sub.jp2") as source:
-        native = source.read(1, window=((1500, 2140), (1400, 2040))).astype(np.float32)
-    for mtf in (0.15, 0.25, 0.35):
+        native = source.read(1, window=((0, 1024), (0, 1024))).astype(np.float32)
+    for mtf in (0.15, 0.25):
         found = estimate_mtf([observe(native[None], mtf, 2)[0]])
-        if found.mtf is not None:
-            assert found.mtf == pytest.approx(mtf * 0.25**0.25, abs=0.08)  # with the blur that the scene had
+        assert found.mtf == pytest.approx(mtf * 0.25**0.25, abs=0.05), found.why  # with the blur that the scene had
 
 
 def test_the_command_line_and_the_file_agree_with_the_pixels(tmp_path: Path) -> None:

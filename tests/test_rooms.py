@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,8 +81,6 @@ def test_help_neither_imports_torch_nor_opens_gdal() -> None:
         "import sys; from geosr.cli import cli; cli(['--help'], standalone_mode=False); "
         "sys.exit(bool({'torch', 'rasterio', 'scipy', 'xarray', 'dask'} & set(sys.modules)))"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "upscale" in done.stdout
-    assert time.perf_counter() - start < 10  # a loaded machine; the figure of .3 s is in BENCHMARKS.md

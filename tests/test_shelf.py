@@ -129,8 +129,6 @@ def test_the_command_lists_and_fetches(
             cli(["models", "fetch", *wrong], standalone_mode=False)
 
 
-def test_the_index_of_this_release_can_be_read() -> None:
-    for entry in shelf.index():
-        assert len(entry.sha256) == 64
-        assert entry.urls
-        assert entry.size > 0
+def test_all_weights_of_this_release_are_in_the_package_and_none_are_left_to_fetch() -> None:
+    assert shelf.index() == ()
+    assert {entry.name for entry in shelf.PACKAGED.glob("*.safetensors")} >= {"fast_x4.safetensors"}

@@ -325,9 +325,11 @@ def test_the_documents_are_strict_json(tmp_path: Path, version: dict[str, str]) 
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    for key, data in contents(tmp_path / "o.zarr").items():
-        if Path(key).name in (".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"):
-            json.loads(data, parse_constant=refuse)
+    names = (".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json")
+    documents = [data for key, data in contents(tmp_path / "o.zarr").items() if Path(key).name in names]
+    assert any(b"NaN" in data for data in documents)
+    for data in documents:
+        json.loads(data, parse_constant=refuse)
 
 
 @pytest.fixture
