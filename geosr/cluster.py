@@ -158,7 +158,7 @@ def look(job: Job) -> str | None:
     except GeosrError as error:
         return f"it can't read the input: {error}"
     try:
-        assert job.upscaler.network.halo >= 0  # loads it
+        _ = job.upscaler.network.halo  # loads it
     except GeosrError as error:
         return f"it can't load the model: {error}"
     return job.encoder.check() if isinstance(job.encoder, ZarrEncoder) else None

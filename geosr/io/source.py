@@ -66,7 +66,7 @@ class FileSource:
         try:
             stored, mask = self._attempt(window)
         except GeosrError as error:
-            if not is_remote(self.path) or "stalled" in str(error):
+            if not is_remote(self.path) or isinstance(error, _StalledError):
                 raise
             close(self.path)
             stored, mask = self._attempt(window)
@@ -105,6 +105,11 @@ class FileSource:
     def _there(self, window: Window) -> RasterioWindow:
         return RasterioWindow(window.col + self.window.col, window.row + self.window.row, window.width, window.height)
 
+    def _kind(self, complaints: Complaints) -> type[GeosrError]:
+        if is_remote(self.path):
+            return _StalledError if complaints.stalled else PlaceError
+        return InputError if _is_gone(self.path) else DamageError
+
     @contextmanager
     def _errors(self, window: Window) -> Iterator[Complaints]:
         with reading(self.path, self.options) as complaints:
@@ -113,9 +118,13 @@ class FileSource:
             except GdalError as error:
                 rows = f"rows {window.row + self.window.row}-{window.stop[0] + self.window.row - 1}"
                 columns = f"columns {window.col + self.window.col}-{window.stop[1] + self.window.col - 1}"
-                kind = PlaceError if is_remote(self.path) else InputError if _is_gone(self.path) else DamageError
                 why = reason(error, complaints)
-                raise kind(f"{self.path.removeprefix('/vsicurl/')}: {rows}, {columns} can't be read: {why}") from error
+                name = self.path.removeprefix("/vsicurl/")
+                raise self._kind(complaints)(f"{name}: {rows}, {columns} can't be read: {why}") from error
+
+
+class _StalledError(PlaceError):
+    """A server left GDAL waiting; asking again would only wait as long."""
 
 
 def _is_gone(path: str) -> bool:
