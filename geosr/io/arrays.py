@@ -24,9 +24,10 @@ def metadata_of(
     offsets: Sequence[float],
     tags: Mapping[str, str],
     colors: Sequence[str] = (),
+    band_tags: Sequence[Mapping[str, str]] = (),
     gcps: Sequence[GroundControlPoint] = (),
 ) -> Metadata:
-    """Metadata for `count` bands; names, units, scales, offsets and colours (rasterio's names) are one per band.
+    """Metadata for `count` bands; names, units, scales, offsets, colours (rasterio's names) and tags are one per band.
 
     The CRS is that of the control points where there are any.
     """
@@ -45,5 +46,5 @@ def metadata_of(
         colormaps=(None,) * count,
         nodata=nodata,
         tags={"": dict(tags)},
-        band_tags=({},) * count,
+        band_tags=tuple({"": dict(each)} if each else {} for each in band_tags or ({},) * count),
     )

@@ -301,7 +301,7 @@ def _remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
     if len(kinds) > 1:
         lines.append(f"bands are of {', '.join(kinds)}; all are widened to {scene.dtype}")
     if classes := categorical.listed(scene.names, scene.repeated):
-        lines.append(f"holds classes, which are repeated and never mixed: {classes}; --categorical says otherwise")
+        lines.append(f"holds classes, which are repeated and never mixed: {classes}; --categorical can say otherwise")
     if scene.mask == "bands":
         lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")
     if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":

@@ -28,7 +28,7 @@ from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
-from geosr.xarray.cf import band_colors, band_dim, band_names, by_band, grid_of, named
+from geosr.xarray.cf import BY_BAND, band_colors, band_count, band_dim, band_names, by_band, grid_of, named
 from geosr.xarray.lazy import UpscaleLayer
 from geosr.xarray.scenes import NODATA, all_nodata, axes_of, categorical_bands, nodata_of
 
@@ -225,4 +225,26 @@ def metadata_from(array: xr.DataArray) -> Metadata:
         colors=band_colors(array),
         tags=tags,
         gcps=grid.gcps,
+        band_tags=_band_tags(array),
     )
+
+
+_TOLD = {"band_name", "band_color", "band_categorical", *BY_BAND.values()}
+"""Coordinates along the bands that are written in another way."""
+
+
+def _band_tags(array: xr.DataArray) -> list[dict[str, str]]:
+    """What coordinates tell of each band, such as `wavelength`, as ENVI's tags have it: with a unit beside a number."""
+    dim = band_dim(array)
+    tags: list[dict[str, str]] = [{} for _ in range(band_count(array))]
+    for name, coordinate in array.coords.items():
+        if dim is None or coordinate.dims != (dim,) or name in _TOLD or coordinate.dtype.kind not in "iufUO":
+            continue
+        if name == dim and coordinate.dtype.kind != "f":  # names and numbers of the bands
+            continue
+        unit = coordinate.attrs.get("units")
+        for told, value in zip(tags, coordinate.values.tolist(), strict=True):
+            if isinstance(value, str | int | float) and value == value and value != "":
+                told[str(name)] = str(value)
+                told |= {f"{name}_units": str(unit)} if unit else {}
+    return tags
