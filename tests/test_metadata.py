@@ -11,10 +11,12 @@ import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
+import geosr
 from geosr.errors import InputError
 from geosr.io.metadata import Metadata, placed
 from geosr.io.rehearsal import losses
@@ -250,3 +252,18 @@ def test_words_of_the_old_grid_and_the_old_file_are_gone(tmp_path: Path) -> None
     assert {"time_resolution", "crs#grid_mapping_name"} <= set(tags[""])
     assert "TILING_SCHEME" not in tags
     assert tags["ENVI"] == {"sensor_type": "AVIRIS"}
+
+
+def test_control_points_without_a_crs_are_carried_as_they_are(tmp_path: Path) -> None:
+    src = scenes.make_gcps(tmp_path)
+    with rasterio.open(src, "r+") as dataset:
+        points, _ = dataset.gcps
+        dataset.gcps = points, CRS()
+    with rasterio.open(src) as dataset:
+        assert dataset.gcps[1] is None
+    report = geosr.upscale(src, tmp_path / "out.tif", model="nearest", scale=2)
+    assert not any("rehearsed" in line for line in report["warnings"])
+    with rasterio.open(tmp_path / "out.tif") as result:
+        carried, crs = result.gcps
+    assert crs is None
+    assert [(p.x, p.y, p.row, p.col) for p in carried] == [(p.x, p.y, 2 * p.row, 2 * p.col) for p in points]

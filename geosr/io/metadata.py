@@ -167,7 +167,7 @@ class Metadata:
 
     def _place(self, dst: DatasetWriter) -> None:
         if self.gcps:
-            dst.gcps = (list(self.gcps), self.gcp_crs)
+            dst.gcps = (list(self.gcps), self.gcp_crs or CRS())  # None is what rasterio reads and can't write
         else:
             if self.crs is not None:
                 dst.crs = self.crs
