@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geosr.api import prepare, upscale
-from geosr.cluster import Crew, crew
+from geosr.cluster import Crew, crew, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
 from geosr.io.environment import current_options, under
@@ -167,6 +167,7 @@ class Archive:
         self, progress: Progress | None = None, told: Tell | None = None, scheduler: Any = None
     ) -> list[Record]:
         """Compute what is missing; returns a record for each scene, in order. Raises as `upscale_many`."""
+        stop_where_imported(scheduler)
         tell = told or (lambda record: None)
         for scene in self.scenes:
             if scene.run is None:

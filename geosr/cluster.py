@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr.dispatch import ClusterExecutor, graphics, one_line, stay_prepared
+from geosr.dispatch import ClusterExecutor, graphics, one_line, stay_prepared, workers_are_coming
 from geosr.errors import GeosrError, InputError, PlaceError
 from geosr.io.zarr_sink import ZarrEncoder
 from geosr.pipeline import Job
@@ -28,6 +29,8 @@ _SCHEDULER_TIMEOUT = 20.0
 """Seconds to wait for a scheduler to answer."""
 _WORKER_TIMEOUT = 60.0
 """Seconds to wait for the first worker of a cluster."""
+_IMPORTED = 76
+"""Exit code of a process that ended while it imported the caller's script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,15 @@ class Crew:
     """Who works on tiles."""
 
     executor: Executor
-    ahead: int
-    """Tiles in flight, so that nobody waits and memory stays bounded."""
+    workers: int = 0
+    """Threads or processes of this machine, where there is no cluster."""
+
+    @property
+    def ahead(self) -> int:
+        """Tiles in flight, so that nobody waits and memory stays bounded; as many as a cluster has hands for now."""
+        if isinstance(self.executor, ClusterExecutor):
+            return 2 * self.executor.slots + 1
+        return self.workers + 1
 
 
 @contextmanager
@@ -49,20 +59,51 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
     """
     if scheduler is None or scheduler == "threads":
         with _left_behind_on_interrupt(ThreadPoolExecutor(workers)) as pool:
-            yield Crew(pool, workers + 1)
+            yield Crew(pool, workers)
     elif scheduler == "processes":
+        _check_start(scheduler)
         with _left_behind_on_interrupt(ProcessPoolExecutor(workers, get_context("spawn"), _begin_work)) as processes:
             try:
-                yield Crew(processes, workers + 1)
+                yield Crew(processes, workers)
             except BrokenProcessPool as error:
                 raise PlaceError("a worker process died, perhaps of memory; use a smaller --tile or fewer") from error
     else:
         with _client(scheduler) as client:
             _check_workers(client, job)
             cards = graphics(client) if getattr(job.upscaler.network, "device", "cpu") != "cpu" else 0
-            threads = sum(client.nthreads().values())
             with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
-                yield Crew(executor, 2 * (cards or threads) + 1)
+                yield Crew(executor)
+
+
+def _local_workers(scheduler: Any) -> int:
+    """N of "local:N"; 0 for anything else."""
+    text = str(scheduler)
+    return int(text[6:]) if text.startswith("local:") and text[6:].isdigit() else 0
+
+
+def stop_where_imported(scheduler: Any) -> None:
+    """End this process where it is one that was started for a run like this, and only imports the caller's script.
+
+    Python imports the script in every process that it starts. One that calls geosr as it is imported would start
+    processes again; the first of them ends here, silently, and tells by its exit code.
+    """
+    if (scheduler == "processes" or _local_workers(scheduler)) and getattr(current_process(), "_inheriting", False):
+        raise SystemExit(_IMPORTED)
+
+
+def _check_start(scheduler: str) -> None:
+    """Start a process and see it end. Raises where the caller's script keeps processes from starting."""
+    first = get_context("spawn").Process(target=int)
+    first.start()
+    first.join()
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "the script").name
+    if first.exitcode == _IMPORTED:
+        raise InputError(
+            f"scheduler '{scheduler}' starts processes, each of which imports {script}, and that calls geosr as it is "
+            'imported; put the call under `if __name__ == "__main__":`, or use threads'
+        )
+    if first.exitcode:
+        raise PlaceError(f"a process can't start: importing {script} in it ended with exit code {first.exitcode}")
 
 
 @contextmanager
@@ -99,9 +140,10 @@ def _client(scheduler: str | Path | Client) -> Iterator[Client]:
         yield scheduler
         return
     text = str(scheduler)
-    if text.startswith("local:") and text[6:].isdigit() and int(text[6:]) > 0:
+    if workers := _local_workers(scheduler):
+        _check_start(text)
         settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
-        with LocalCluster(n_workers=int(text[6:]), **settings) as cluster, Client(cluster) as local:
+        with LocalCluster(n_workers=workers, **settings) as cluster, Client(cluster) as local:
             yield local
         return
     with _remote(text) as remote:
@@ -132,12 +174,7 @@ def _address_in(file: Path) -> str:
 
 def _check_workers(client: Client, job: Job) -> None:
     """Ask every worker whether it can do a job. Raises `PlaceError` that names the first one that can't, and why."""
-    try:
-        client.wait_for_workers(1, timeout=_WORKER_TIMEOUT)
-    except TimeoutError as error:
-        raise PlaceError(
-            f"the cluster has had no worker for {_WORKER_TIMEOUT:g} s; start some, wait for them and try again"
-        ) from error
+    _wait_for_a_worker(client)
     ours = _teller()()
     for address, theirs in _asked(client, _teller()):
         if strange := [package for package in ours if ours[package] != theirs[package]]:
@@ -149,6 +186,22 @@ def _check_workers(client: Client, job: Job) -> None:
     for address, said in _asked(client, look, job):
         if said is not None:
             raise PlaceError(f"worker {address} can't take part: {said}")
+
+
+def _wait_for_a_worker(client: Client) -> None:
+    """Wait until something is done by a worker; an adaptive cluster has none before there is something to do."""
+    anything = client.submit(int, pure=False)
+    while True:
+        try:
+            anything.result(timeout=_WORKER_TIMEOUT)
+            return
+        except TimeoutError as error:
+            if not workers_are_coming(client):
+                raise PlaceError(
+                    f"the cluster has had no worker for {_WORKER_TIMEOUT:g} s; start some, wait for them and try again"
+                ) from error
+        except Exception as error:  # whatever a client without a scheduler raises
+            raise PlaceError(f"the Dask cluster can't be used: {one_line(error)}") from error
 
 
 def look(job: Job) -> str | None:

@@ -6,7 +6,7 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +29,19 @@ _KEPT = "finished tiles are kept, the same command goes on, here or on another c
 
 def graphics(client: Client) -> int:
     """How many tiles the workers' resources "GPU" let run at a time; 0 where no worker has such a resource."""
-    return int(sum(worker.get("resources", {}).get("GPU", 0) for worker in _workers(client)))
+    return _slots(_workers(client), "GPU")
+
+
+def workers_are_coming(client: Client) -> bool:
+    """Whether the client's own cluster has asked for workers, who may wait in a batch system's queue."""
+    return bool(getattr(getattr(client, "cluster", None), "requested", ()))
+
+
+def _slots(workers: Sequence[Mapping[str, Any]], resource: str | None) -> int:
+    """Tiles that workers can have in hand together: one a thread, or as many as they have of a resource."""
+    if resource is None:
+        return sum(worker.get("nthreads", 0) for worker in workers)
+    return int(sum(worker.get("resources", {}).get(resource, 0) for worker in workers))
 
 
 def work(sealed: bytes, *args: Any) -> Any:
@@ -100,6 +112,9 @@ class ClusterExecutor(Executor):
         self._trial: Future[Any] | None = None
         self._seal: tuple[Any, bytes] = None, b""
         self._over = threading.Event()
+        self.slots = 1
+        """Tiles that the workers have hands for, as last seen: clusters grow and shrink."""
+        self._nobody()
         threading.Thread(target=self._watch, name="geosr-watch", daemon=True).start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -213,8 +228,9 @@ class ClusterExecutor(Executor):
             workers = _workers(self._client)
         except Exception:  # without a scheduler the tiles themselves tell
             return ""
+        self.slots = max(1, _slots(workers, "GPU" if self._resources else None))
         if not workers:
-            return "the cluster has none left"
+            return "" if workers_are_coming(self._client) else "the cluster has none left"
         if self._resources and not any(worker.get("resources", {}).get("GPU") for worker in workers):
             return "none has the resource GPU any more"
         if not any(worker.get("status", "running") == "running" for worker in workers):

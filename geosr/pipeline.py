@@ -74,9 +74,13 @@ _SMALLEST = 32
 
 
 def run(
-    job: Callable[[Tile], Any], tiles: Iterable[Tile], sink: Sink, executor: Executor, ahead: int
+    job: Callable[[Tile], Any],
+    tiles: Iterable[Tile],
+    sink: Sink,
+    executor: Executor,
+    ahead: int | Callable[[], int],
 ) -> Generator[Tile, None, None]:
-    """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight.
+    """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight, which may change.
 
     Tiles are handed out in order and kept as they finish. The first failure, or an interrupt, stops the run: tiles in
     flight are kept as `finishing` says, then it is raised.
@@ -85,7 +89,8 @@ def run(
     flying: dict[Future[Any], Tile] = {}
     try:
         while True:
-            for tile in islice(waiting, ahead - len(flying)):
+            most = ahead() if callable(ahead) else ahead
+            for tile in islice(waiting, max(0, most - len(flying))):
                 flying[executor.submit(job, tile)] = tile
             if not flying:
                 return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from geosr.cluster import crew
+from geosr.cluster import crew, stop_where_imported
 from geosr.io.fingerprint import INPUT, WHOLE
 from geosr.io.layout import Layout, estimate_size
 from geosr.io.scene import Scene
@@ -118,6 +118,7 @@ class Run:
 
         `scheduler` is what `upscale` takes under that name, or a `distributed.Client`.
         """
+        stop_where_imported(scheduler)
         start = time.perf_counter()
         with prepare_process(), self.open_sink() as sink:
             kept = sink.done()
@@ -175,7 +176,7 @@ class Run:
         try:
             with (
                 crew(scheduler, self.workers, job) as hands,
-                closing(run(job, missing, sink, hands.executor, hands.ahead)) as finished,
+                closing(run(job, missing, sink, hands.executor, lambda: hands.ahead)) as finished,
             ):
                 for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count

@@ -217,3 +217,108 @@ def test_a_worker_that_lacks_the_model_is_found_before_the_first_tile(
     with pytest.raises(PlaceError, match=r"worker .* can't take part: it can't load the model") as caught:
         run.execute(None, client)
     one_line_of(caught)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_adaptive_cluster_that_has_no_worker_yet_is_given_something_to_do(scene: Path, tmp_path: Path) -> None:
+    geosr.upscale(scene, tmp_path / "local.tif", **OPTIONS)
+    with (
+        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as adaptive,
+        Client(adaptive, set_as_default=False) as client,
+    ):
+        adaptive.adapt(minimum=0, maximum=2, interval="100ms")
+        geosr.upscale(scene, tmp_path / "out.tif", client=client, **OPTIONS)
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "local.tif").read_bytes()
+
+
+def test_workers_that_a_batch_system_has_not_started_yet_are_waited_for(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_WORKER_TIMEOUT", 0.3)
+    asked = iter([True, True, True])
+    with (
+        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as slow,
+        Client(slow, set_as_default=False) as client,
+    ):
+
+        def in_the_queue(_: Client) -> bool:
+            still = next(asked, False)
+            if not still:
+                slow.scale(1)
+            return True
+
+        monkeypatch.setattr(cluster, "workers_are_coming", in_the_queue)
+        geosr.upscale(scene, tmp_path / "out.tif", client=client, **OPTIONS)
+    assert next(asked, None) is None
+    assert (tmp_path / "out.tif").exists()
+
+
+@pytest.mark.parametrize(("resources", "few", "many"), [(None, 3, 17), ({"GPU": 1}, 3, 5)])
+def test_tiles_in_flight_follow_a_cluster_that_grows(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, int] | None, few: int, many: int
+) -> None:
+    workers = [{"nthreads": 1, "resources": {"GPU": 1}, "status": "running"}]
+
+    class Scheduler:
+        status = "closed"
+
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            return {"workers": dict(enumerate(workers))}
+
+    monkeypatch.setattr(dispatch, "_PATIENCE", 0.12)
+    with dispatch.ClusterExecutor(Scheduler(), resources) as executor:  # type: ignore[arg-type]
+        crew = cluster.Crew(executor)
+        assert crew.ahead == few
+        workers.append({"nthreads": 7, "resources": {"GPU": 1}, "status": "running"})
+        deadline = time.monotonic() + 30
+        while crew.ahead == few and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert crew.ahead == many
+
+
+UNGUARDED = """
+import sys, geosr
+print("read", flush=True)
+{call}
+"""
+CALLS = {
+    "upscale": "geosr.upscale(sys.argv[1], sys.argv[2], model='bicubic', scale=2, scheduler=sys.argv[3])",
+    "many": "geosr.upscale_many([sys.argv[1]], sys.argv[2], model='bicubic', scale=2, scheduler=sys.argv[3])",
+}
+
+
+@pytest.mark.parametrize("scheduler", ["processes", "local:2"])
+@pytest.mark.parametrize("call", list(CALLS))
+def test_a_script_that_calls_geosr_as_it_is_imported_is_told_of_the_guard(
+    scene: Path, tmp_path: Path, scheduler: str, call: str
+) -> None:
+    script, dst = tmp_path / "script.py", tmp_path / ("out.tif" if call == "upscale" else "out")
+    script.write_text(UNGUARDED.format(call=CALLS[call]))
+    done = subprocess.run(
+        [sys.executable, script, scene, dst, scheduler], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stdout.split() == ["read", "read"]  # by the script and by the one process that was tried
+    assert done.stderr.count("Traceback") == 1  # Python's own, of the error that nobody caught
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"geosr.errors.InputError: scheduler '{scheduler}' starts processes")
+    assert 'script.py, and that calls geosr as it is imported; put the call under `if __name__ == "__main__":`' in last
+    assert {path.name for path in tmp_path.rglob("*")} <= {"script.py", scene.name, "out"}
+
+
+def test_a_script_with_a_guard_or_with_threads_runs(scene: Path, tmp_path: Path) -> None:
+    guarded = UNGUARDED.format(call=f"if __name__ == '__main__': {CALLS['upscale']}")
+    for scheduler, text in (("processes", guarded), ("threads", UNGUARDED.format(call=CALLS["upscale"]))):
+        script = tmp_path / "script.py"
+        script.write_text(text)
+        subprocess.run([sys.executable, script, scene, tmp_path / f"{scheduler}.tif", scheduler], check=True)
+    assert (tmp_path / "processes.tif").read_bytes() == (tmp_path / "threads.tif").read_bytes()
+
+
+def test_a_script_that_ends_in_a_process_of_its_own_is_told(scene: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nif __name__ != '__main__': sys.exit(5)\nimport geosr\n{CALLS['upscale']}")
+    done = subprocess.run(
+        [sys.executable, script, scene, tmp_path / "out.tif", "processes"], capture_output=True, text=True, check=False
+    )
+    assert "a process can't start: importing script.py in it ended with exit code 5" in done.stderr.splitlines()[-1]
