@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from geosr import __version__
+from geosr.cli.streams import mute, prepare_streams
 from geosr.errors import GeosrError
 
 INTERRUPTED = 130
@@ -59,6 +59,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     sys.exit(outcome(lambda: cli(standalone_mode=False)))
 
 
@@ -85,8 +86,12 @@ def outcome(work: Callable[[], Any]) -> int:
         return 1
     except BrokenPipeError:
         # The reader of our stdout has gone, as in `geosr models | head`: not a failure, and nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute(sys.stdout)
         return 0
+    except OSError as error:  # of the help that click prints
+        mute(sys.stdout)
+        print(f"geosr: {error.strerror or error}", file=sys.stderr)
+        return 1
     return code if isinstance(code, int) else 0
 
 

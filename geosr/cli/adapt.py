@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from geosr.cli.streams import announce
 from geosr.cli.talk import tell
 from geosr.cli.train import watching
 from geosr.cli.upscale import model_names, numbers
@@ -45,4 +46,4 @@ def command(src: str, quiet: bool, **options: Any) -> None:
         return
     if not quiet:
         tell(told)
-    print(adapted.path)
+    announce(adapted.path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geosr.cli.progress import bar
+from geosr.cli.streams import announce, out
 from geosr.cli.talk import Talk, needs_of, print_report, say, tell
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _print_plan(records: Sequence[Record], talk: Talk) -> None:
     """What would become of each scene, as JSON a line; in words only what all take together."""
     if talk.as_json:
         for record in records:
-            print(json.dumps(record))
+            out(json.dumps(record))
         return
     states = [record["status"] for record in records]
     failed = [f"{record['src']}: {record['error']}" for record in records if "error" in record]
@@ -72,9 +73,9 @@ def _say(archive: Archive, verbose: bool) -> None:
 def _tell(record: Record, talk: Talk) -> None:
     """One line for a scene: its result on stdout, or why there is none on stderr."""
     if talk.as_json:
-        print(json.dumps(record), flush=True)
+        announce(json.dumps(record))
     elif record["status"] == "done" and not talk.quiet:
-        print(record["path"], flush=True)
+        announce(record["path"])
     if record["status"] == "failed":
         tell(f"{record['src']} failed: {record['error']}")
     elif record["status"] == "skipped" and not talk.quiet:

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from geosr.cli.streams import out
+
 
 @click.command("info", short_help="What geosr sees in a raster.")
 @click.argument("file", type=click.Path())
@@ -20,14 +22,14 @@ def command(file: str, mtf: bool, as_json: bool) -> None:
 
     facts = describe(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
     if as_json:
-        print(to_json(facts))
+        out(to_json(facts))
         return
     for key, value in facts.items():
         if not value or (isinstance(value, list) and all(item is None for item in value)):
             continue  # nothing to say; JSON has it
         if key == "mtf_at_nyquist":
             value = "\n".ljust(19).join(_in_words(band) for band in value)
-        print(f"{key.replace('_', ' '):16}  {shown(value)}")
+        out(f"{key.replace('_', ' '):16}  {shown(value)}")
 
 
 def _blur(file: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geosr.cli.streams import announce, out
 from geosr.cli.upscale import model_names
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def command(context: click.Context, as_json: bool) -> None:
 
     cards = list(_readable(registry.names()))
     if as_json:
-        print(json.dumps([card.document() for card in cards], indent=2))
+        out(json.dumps([card.document() for card in cards], indent=2))
         return
     for card in cards:
-        print(_line(card.title, card.scales, card.parameters, card.summary))
+        out(_line(card.title, card.scales, card.parameters, card.summary))
     _list_elsewhere({(card.name, scale) for card in cards for scale in card.scales})
 
 
@@ -50,10 +51,10 @@ def show(name: str, scale: int | None, as_json: bool) -> None:
     cards = [_alone(registry.card(name, each), each) if weighty else card for each in scales]
     if as_json:
         documents = [each.document() for each in cards]
-        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False))
+        out(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, ensure_ascii=False))
         return
     for line in _shown(card, cards):
-        print(line)
+        out(line)
 
 
 @command.command("fetch")
@@ -70,10 +71,10 @@ def fetch(name: str, scale: int | None, source: str | None) -> None:
 
     entries = shelf.wanted(name, scale)
     if not entries:
-        print(f"{name} is in the package: nothing to fetch")
+        out(f"{name} is in the package: nothing to fetch")
     for entry in entries:
         with transfer(entry.file, entry.size) as progress:
-            print(shelf.fetch(entry, source, progress))
+            announce(shelf.fetch(entry, source, progress))
 
 
 def _readable(names: Iterable[str]) -> Iterator[Card]:
@@ -101,9 +102,7 @@ def _list_elsewhere(here: set[tuple[str, int]]) -> None:
     for entry in shelf.index():
         if (entry.name, entry.scale) not in here:
             title = f"{entry.name} [generative]" if entry.generative else entry.name
-            print(
-                _line(title, (entry.scale,), entry.parameters, f"to fetch, {entry.size / 1e6:.0f} MB: {entry.summary}")
-            )
+            out(_line(title, (entry.scale,), entry.parameters, f"to fetch, {entry.size / 1e6:.0f} MB: {entry.summary}"))
 
 
 def _alone(card: Card, scale: int) -> Card:

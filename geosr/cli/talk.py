@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geosr.cli.streams import out
+
 if TYPE_CHECKING:
     from geosr.run import Grid, Report, Run
 
@@ -39,7 +41,7 @@ def tell(line: str) -> None:
 def print_plan(report: Report, as_json: bool) -> None:
     """The report of a dry run, as JSON or in words."""
     if as_json:
-        print(to_json(report))
+        out(to_json(report))
         return
     facts = {
         "path": report["path"],
@@ -75,13 +77,13 @@ def _grid(grid: Grid) -> str:
 def print_report(report: Mapping[str, Any], as_json: bool) -> None:
     """A report, as JSON or as a table."""
     if as_json:
-        print(to_json(report))
+        out(to_json(report))
         return
     width = max(map(len, report))
     for key, value in report.items():
         if value in ([], {}, None):
             continue
-        print(f"{key.replace('_', ' '):{width}}  {shown(value)}")
+        out(f"{key.replace('_', ' '):{width}}  {shown(value)}")
 
 
 def to_json(value: Any) -> str:

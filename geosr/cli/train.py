@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geosr.cli.streams import announce
 from geosr.cli.talk import tell
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def command(recipes: tuple[str, ...], plot: str | None, quiet: bool) -> None:
 
         if recipes:
             raise click.UsageError("--plot trains nothing; name either recipes or the folder of a run")
-        print(draw(Path(plot)))
+        announce(draw(Path(plot)))
     elif not recipes:
         raise click.UsageError("name a recipe, or the folder of a run with --plot")
     for path in recipes:
@@ -64,7 +65,7 @@ def _train(path: str, quiet: bool) -> None:
         trained = train(recipe, watch)
     if not quiet and leads:
         tell(f"{trained.stopped}; {_told(trained.card)}")
-        print(trained.model)
+        announce(trained.model)
 
 
 def _told(card: dict[str, Any]) -> str:

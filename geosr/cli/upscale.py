@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from geosr.cli.archive import upscale_all
 from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
+from geosr.cli.streams import announce
 from geosr.cli.talk import Talk, print_plan, say, tell, to_json
 
 if TYPE_CHECKING:
@@ -206,9 +207,9 @@ def command(
     with bar(quiet) as advance:
         report = run.execute(advance, scheduler)
     if as_json:
-        print(to_json(report))
+        announce(to_json(report))
     elif not quiet:
-        print(report["path"])
+        announce(report["path"])
     return 0
 
 

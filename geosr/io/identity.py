@@ -99,5 +99,5 @@ def product_text(path: Path) -> str:
         for name in ("MTD_MSIL1C.xml", "MTD_MSIL2A.xml"):
             file = folder / name
             if file.is_file() and file.stat().st_size < _LARGEST_TEXT:
-                return file.read_text(errors="replace")
+                return file.read_text(encoding="utf-8", errors="replace")
     return ""

@@ -26,6 +26,8 @@ def check_destination(path: str | Path, overwrite: bool) -> Path:
     there = Path(path).resolve()
     if there.is_dir():
         raise InputError(f"{path} is a folder; name the file to write in it")
+    if there.exists() and not there.is_file():
+        raise InputError(f"{path} is no file that can be replaced; use another name")
     if there.exists() and not overwrite:
         raise InputError(f"{path} exists; use --overwrite to replace it, or another name")
     check_parent(there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _ABSURD_SIZE, _ABSURD_RATIO = 4 * 2**30, 20_000
 _TAIL = 65536
 _VRT_LARGEST = 64 * 2**20
 _VRT_DEEPEST = 5
+_IN_ORDER = "geosr reads in any order, and again; save it to a file first"
 
 
 def checked_path(path: str | Path) -> tuple[str, tuple[Path, ...]]:
@@ -37,7 +39,14 @@ def checked_path(path: str | Path) -> tuple[str, tuple[Path, ...]]:
     if given.lower().startswith("vrt://"):
         raise InputError(f"{given}: vrt:// is not read; name the file itself and use --bands and --bounds")
     real = gdal_path(given)
+    if real.startswith("/vsistdin"):
+        raise InputError(f"{given}: {_IN_ORDER}")
     inner = local_file(real)
+    if not _is_known_to_gdal(real, bool(inner)):
+        raise InputError(
+            f"{given}: GDAL takes names in UTF-8; rename the file, or set PYTHONUTF8=1 where the name is UTF-8 and the "
+            "locale is not"
+        )
     if not inner:
         return real, ()
     _must_be_file(Path(inner))
@@ -97,6 +106,7 @@ def _must_be_file(path: Path) -> None:
         raise InputError(f"{path}: is a folder; name a raster file in it{_nearby(path)}")
     if not path.exists():
         raise InputError(f"{path}: no such file{_similar(path)}")
+    _must_be_seekable(path)
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -104,6 +114,19 @@ def _must_be_file(path: Path) -> None:
         raise InputError(f"{path}: can't be opened: {error.strerror}") from error
     if empty:
         raise InputError(f"{path}: is empty (0 bytes)")
+
+
+def _is_known_to_gdal(name: str, local: bool) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no text in this locale
+        return False
+    return not local or name.isascii() or sys.getfilesystemencoding().lower() == "utf-8"
+
+
+def _must_be_seekable(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is a pipe or a device; {_IN_ORDER}")
 
 
 def _similar(path: Path) -> str:
@@ -143,6 +166,7 @@ def _checked_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()
     files: list[Path] = []
     for source in _vrt_sources(path.read_bytes(), path.name):
         files.append(_in_folder(source, here.parent, path.name))
+        _must_be_seekable(files[-1])
         if files[-1].is_file() and _is_vrt(files[-1]):
             files.extend(_checked_vrt(files[-1], depth + 1, seen | {here}))
     return tuple(dict.fromkeys(files))
