@@ -16,7 +16,7 @@ from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
 from geosr.io.environment import current_options, under
 from geosr.io.layout import Format
-from geosr.io.sinks import is_there, run_in
+from geosr.io.sinks import is_there, tags_of
 from geosr.io.source import close as close_files
 from geosr.keywords import handed_on, keywords
 from geosr.models.own import TorchNetwork
@@ -24,6 +24,7 @@ from geosr.models.registry import card as find_card
 from geosr.models.runtime import Precision
 from geosr.models.threads import prepare_process
 from geosr.pipeline import finishing
+from geosr.provenance import is_of
 from geosr.run import Progress, Run
 from geosr.tiling import Tile
 
@@ -338,7 +339,7 @@ def _plan(src: str, dst: str, overwrite: bool, options: dict[str, Any]) -> Plann
         run = prepare(src, dst, overwrite=overwrite or there, **options)
         if not there:
             return Planned(src, dst, "ready", run)
-        if run_in(dst) == run.tags["GEOSR_RUN"]:
+        if is_of(tags_of(dst), run.tags, run.scene):
             return Planned(src, dst, "skipped")
         raise InputError(f"{dst} exists, and is not of this input with these options; use --overwrite to replace it")
     except GeosrError as error:

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from geosr import __version__
 from geosr.io import categorical
-from geosr.io.layout import Layout
+from geosr.io.identity import content
+from geosr.io.layout import Layout, Options
 from geosr.io.scene import Scene
+from geosr.models.foreign.network import Foreign
+from geosr.models.own import TorchNetwork
 from geosr.models.registry import Card
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
 from geosr.sensors import once
+
+PIXELS = 1
+"""Raised by whoever changes, on purpose, the numbers that any model or format stores: results of before are others
+then, and are not gone on with. A release that stores the same numbers keeps it."""
+
+RUN, INPUT = "GEOSR_RUN", "GEOSR_INPUT"
+"""Tags by which a finished result is known again: a digest of all settings, and the input's."""
 
 
 def provenance(
     card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout
 ) -> dict[str, str]:
     """Tags that a result carries: version, model, how the scene was observed, and what the run is known by."""
+    decided = settings(card, network, scene, radiometry, layout)
     tags = {
         "GEOSR_VERSION": __version__,
         "GEOSR_MODEL": card.title,
         "GEOSR_SCALE": str(network.scale),
-        "GEOSR_RUN": _run_name(network, scene, radiometry, layout),
+        RUN: hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:32],
     }
     if network.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
@@ -38,24 +50,49 @@ def provenance(
     return tags
 
 
-def _run_name(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> str:
-    """A digest of all that decides a result: input, part, radiometry, model, format; not of where and how it ran."""
-    known = sorted((key, value) for key, value in scene.identity.items() if key != "path")
-    metadata = scene.scales, scene.offsets
-    model = replace(network, device="cpu", notes=())
-    decided = (
-        known,
-        scene.bands,
-        scene.categorical,
-        scene.window,
-        scene.area,
-        metadata,
-        radiometry,
-        model,
-        layout.format,
-        layout.options,
-    )
-    return hashlib.sha256(str((__version__, *decided)).encode()).hexdigest()[:32]
+def settings(card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:
+    """All that decides a result beside the input, to the last digit; not where and how it ran, nor geosr's version."""
+    seen, model, usual = network.observation, network.model, asdict(Options())
+    own = repr(model) if isinstance(model, TorchNetwork) else repr(model.card) if isinstance(model, Foreign) else ""
+    chosen = {key: value for key, value in asdict(layout.options).items() if value != usual[key]}
+    return {
+        "pixels": str(PIXELS),
+        "bands": str((scene.bands, scene.categorical)),
+        "area": str((scene.window, scene.area)),
+        "radiometry": str((radiometry.dtype, radiometry.out_dtype, radiometry.nodata)),
+        "scale and offset": str((scene.scales, scene.offsets)),
+        "model": " ".join(filter(None, (card.title, own, network.sha256))),
+        "scale": str(network.scale),
+        "mtf": str(seen.mtf),
+        "noise": str((seen.noise, network.rounding)),
+        "levels": str((seen.levels, seen.colors)),
+        "precision": network.precision,
+        "projected": seen.projection(scene.categorical) if network.project else "no",
+        "format": " ".join((layout.format, *(f"{key}={value}" for key, value in sorted(chosen.items())))),
+    }
+
+
+def input_tag(scene: Scene) -> str:
+    """What an input is known by: a stamp that is quickly taken, and a digest of what it holds."""
+    stamp = _stamp(scene)
+    return f"{stamp} {(content(scene.path, scene.files) or stamp)[:32]}"
+
+
+def is_of(tags: Mapping[str, str], run: Mapping[str, str], scene: Scene) -> bool:
+    """Whether the tags of a result are those of a run of this scene.
+
+    The input may have been copied, renamed or touched since: where its stamp is another, it is read.
+    """
+    stamp, _, held = tags.get(INPUT, "").partition(" ")
+    if tags.get(RUN) != run[RUN]:
+        return False
+    return stamp == _stamp(scene) or held == (content(scene.path, scene.files) or "")[:32] != ""
+
+
+def _stamp(scene: Scene) -> str:
+    """Of the shape, and of name, size, time and both ends of all files, or what a server says of them."""
+    known = f"{scene.identity['shape']} {scene.identity['digest']}"
+    return hashlib.sha256(known.encode()).hexdigest()[:32]
 
 
 def listed(values: Sequence[float]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from geosr.cluster import crew, stop_where_imported
-from geosr.io.fingerprint import INPUT, WHOLE
+from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
 from geosr.io.scene import Scene
 from geosr.io.sinks import encoder_of, losses, open_sink, size_of
@@ -24,7 +24,7 @@ from geosr.models.registry import Card
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, run
-from geosr.provenance import listed
+from geosr.provenance import INPUT, input_tag, settings
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
@@ -198,29 +198,17 @@ class Run:
 
     def open_sink(self) -> TiffSink | ZarrSink:
         """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
-        metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
-        fingerprint = json.dumps(self._fingerprint())
+        tags = {**self.tags, INPUT: input_tag(self.scene)}
+        metadata = self.scene.metadata.zoom(self.plan.scale, tags)
+        fingerprint = json.dumps(self._fingerprint(tags[INPUT]))
         return open_sink(self.dst, self.layout, metadata, self.scene.bands, fingerprint, self.overwrite)
 
-    def _fingerprint(self) -> dict[str, str]:
-        """What must be the same for a stopped run to go on: all that can change a byte of the result."""
+    def _fingerprint(self, known: str) -> dict[str, str]:
+        """What must be the same for a stopped run to go on: what the input holds, and all settings."""
         network = self.upscaler.network
         assert isinstance(network, ModelNetwork)
-        return {
-            INPUT: str(sorted(self.scene.identity.items())),
-            "bands": str(self.scene.bands),
-            "area": str((self.scene.window, self.scene.area)),
-            "radiometry": str(self.upscaler.radiometry),
-            "scale and offset": str((self.scene.scales, self.scene.offsets)),
-            "model": self.card.title,
-            "scale": str(self.plan.scale),
-            "mtf": listed(network.seen.mtf),
-            "noise": listed(network.seen.noise),
-            "precision": network.precision,
-            "projected": network.seen.projection(self.scene.categorical) if network.project else "no",
-            # All of it to the last digit, but not the device: a run may go on elsewhere.
-            WHOLE: self.tags["GEOSR_RUN"],
-        }
+        decided = settings(self.card, network, self.scene, self.upscaler.radiometry, self.layout)
+        return {SOURCE: known.partition(" ")[2], **decided}
 
     def _report(self, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False) -> Report:
         metadata = self.scene.metadata

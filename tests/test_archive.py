@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from distributed import Client, LocalCluster
 from rasterio.errors import NotGeoreferencedWarning
 
 import geosr
+from geosr import provenance
 from geosr.archive import plan_many, read_list, upscale_many
 from geosr.errors import InputError, PlaceError
 from tests import scenes
@@ -67,6 +69,14 @@ def spoil(path: Path) -> Path:
     content[offset : offset + 40] = b"\xff" * 40
     spoilt.write_bytes(content)
     return spoilt
+
+
+def change_in_the_middle(path: Path) -> None:
+    """Another pixel in a file of the same size and time."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
 
 def test_each_result_is_byte_for_byte_that_of_the_scene_alone(sources: list[Path], out: Path) -> None:
@@ -137,7 +147,7 @@ def test_a_result_that_is_there_is_kept_when_it_is_ours_and_refused_when_not(sou
     upscale_many(sources, out, **OPTIONS)
     (out / "b_x2.tif").unlink()
     before = (out / "a_x2.tif").stat()
-    os.utime(sources[2], (1, 1))
+    change_in_the_middle(sources[2])
     records = upscale_many(sources, out, **OPTIONS | {"tile": 16})
     assert states(records) == ["skipped", "done", "failed"]
     assert "overwrite" in records[2]["error"]
@@ -284,3 +294,114 @@ def test_scenes_without_a_georeference_are_planned_side_by_side_in_silence(sourc
     before = list(warnings.filters)
     assert states(upscale_many(many, out, **OPTIONS)) == ["done"] * 24
     assert list(warnings.filters) == before
+
+
+STATISTICS = """<PAMDataset>
+  <PAMRasterBand band="1">
+    <Histograms>
+      <HistItem>
+        <HistMin>-0.5</HistMin>
+        <HistCounts>1|2</HistCounts>
+      </HistItem>
+    </Histograms>
+    <Metadata>
+      <MDI key="STATISTICS_MAXIMUM">4095</MDI>
+      <MDI key="STATISTICS_MEAN">2046.2</MDI>
+    </Metadata>
+  </PAMRasterBand>
+</PAMDataset>
+"""
+
+
+def large(path: Path) -> Path:
+    """A scene of which neither end tells of the middle."""
+    return scenes.write(path, scenes.pixels((1, 500, 600)))
+
+
+@pytest.mark.parametrize("format", ["COG", "Zarr"])
+def test_a_finished_scene_is_known_by_what_its_input_holds(sources: list[Path], out: Path, format: str) -> None:
+    options = OPTIONS | {"model": "nearest", "tile": 512, "format": format}
+    folder = sources[0].parent
+    src = large(folder / "large.tif")
+    assert states(upscale_many(src, out, **options)) == ["done"]
+
+    os.utime(src, (1, 1))
+    assert states(upscale_many(src, out, **options)) == ["skipped"]
+    sidecar = src.with_name("large.tif.aux.xml")
+    sidecar.write_text(STATISTICS)  # as a viewer leaves it
+    assert states(upscale_many(src, out, **options)) == ["skipped"]
+    (folder / "elsewhere").mkdir()
+    copy = folder / "elsewhere" / "large.tif"
+    copy.write_bytes(src.read_bytes())
+    assert states(upscale_many(copy, out, **options)) == ["skipped"]
+
+    change_in_the_middle(copy)
+    assert copy.read_bytes()[:65536] == src.read_bytes()[:65536]
+    assert copy.read_bytes()[-65536:] == src.read_bytes()[-65536:]
+    assert states(upscale_many(copy, out, **options)) == ["failed"]
+    sidecar.write_text(STATISTICS.replace("</PAMDataset>", "<Metadata><MDI key='A'>B</MDI></Metadata></PAMDataset>"))
+    assert states(upscale_many(src, out, **options)) == ["failed"]
+
+
+def test_a_copy_of_an_input_gives_the_same_tag_of_what_it_holds(sources: list[Path], out: Path) -> None:
+    (out.parent / "other").mkdir()
+    copy = out.parent / "other" / "copy.tif"
+    copy.write_bytes(sources[0].read_bytes())
+    tags = []
+    for src in (sources[0], copy):
+        (record,) = upscale_many(src, out, **OPTIONS)
+        with rasterio.open(record["path"]) as result:
+            tags.append(result.tags())
+    assert tags[0]["GEOSR_RUN"] == tags[1]["GEOSR_RUN"]
+    assert tags[0]["GEOSR_INPUT"].split()[1] == tags[1]["GEOSR_INPUT"].split()[1]
+
+
+def test_a_release_with_the_same_pixels_goes_on_with_an_archive_and_one_with_others_does_not(
+    sources: list[Path], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscale_many(sources, out, **OPTIONS)
+    monkeypatch.setattr(provenance, "__version__", "99.0.0")
+    assert states(upscale_many(sources, out, **OPTIONS)) == ["skipped"] * 3
+    monkeypatch.setattr(provenance, "PIXELS", provenance.PIXELS + 1)
+    assert states(upscale_many(sources, out, **OPTIONS)) == ["failed"] * 3
+
+
+def test_a_stopped_run_goes_on_with_a_copy_of_its_input_and_with_no_other(tmp_path: Path) -> None:
+    class EnoughError(Exception):
+        """Stops a run."""
+
+    def stop(done: int, total: int, pixels: int) -> None:
+        raise EnoughError
+
+    options = OPTIONS | {"model": "nearest", "tile": 128}
+    src, dst = large(tmp_path / "a.tif"), tmp_path / "out.tif"
+    with pytest.raises(EnoughError):
+        geosr.upscale(src, dst, progress=stop, **options)
+    copy = src.rename(tmp_path / "b.tif")
+    os.utime(copy, (1, 1))
+    before = copy.read_bytes()
+    change_in_the_middle(copy)
+    with pytest.raises(InputError, match="of this input before it changed"):
+        geosr.upscale(copy, dst, **options)
+    copy.write_bytes(before)
+    assert geosr.upscale(copy, dst, **options)["tiles_from_an_earlier_run"] >= 1
+
+
+PIXELS_OF = {
+    ("nearest", 2): "be963865abdd638f",
+    ("bilinear", 2): "0086cdf35d41cc53",
+    ("bicubic", 2): "8b59821f05391a7f",
+    ("bicubic", 3): "b91005304f62aacb",
+    ("lanczos", 4): "22df13b6b928a7c8",
+}
+"""Digests of results that `provenance.PIXELS` stands for."""
+
+
+@pytest.mark.parametrize(("model", "scale"), list(PIXELS_OF))
+def test_whoever_changes_pixels_raises_their_number(tmp_path: Path, model: str, scale: int) -> None:
+    stored = (np.add.outer(np.arange(40) ** 2 * 7, np.arange(50) ** 2 * 11) % 4096).astype(np.uint16)
+    src = scenes.write(tmp_path / "a.tif", stored[None])
+    geosr.upscale(src, tmp_path / "b.tif", model=model, scale=scale)
+    pixels = geosr.open_raster(tmp_path / "b.tif", chunks=None).values
+    digest = hashlib.sha256(pixels.astype("<u2").tobytes()).hexdigest()[:16]
+    assert (provenance.PIXELS, digest) == (1, PIXELS_OF[model, scale]), "other pixels: raise provenance.PIXELS"

@@ -8,12 +8,10 @@ from typing import Any
 
 from geosr.io.layout import Layout
 
-INPUT = "input"
+SOURCE = "input"
 """The entry that tells the file that a run reads."""
 _LONGEST = 80
 """Characters of an entry that are told."""
-WHOLE = "whole"
-"""The entry of a run that is a digest of everything: told of only where nothing else tells two runs apart."""
 
 
 def fingerprint_of(run: str, layout: Layout) -> str:
@@ -25,14 +23,13 @@ def differs(name: str, earlier: str, now: str) -> str:
     """One line that says in what an unfinished run for `name` was another one."""
     old, new = (_flat(json.loads(text)) for text in (earlier, now))
     names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
-    names = [name for name in names if name != WHOLE] or names
-    if names == [INPUT]:
+    if names == [SOURCE]:
         return f"an unfinished run for {name} was of this input before it changed; use --overwrite to start afresh"
     told = ", ".join(
-        f"{name} was {_short(old.get(name))} and is {_short(new.get(name))}" for name in names[:3] if name != INPUT
+        f"{name} was {_short(old.get(name))} and is {_short(new.get(name))}" for name in names[:3] if name != SOURCE
     )
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    if INPUT in names:
+    if SOURCE in names:
         told = f"another input, {told}"
     return f"an unfinished run for {name} had other settings ({told}{more}); go on with those, or use --overwrite"
 

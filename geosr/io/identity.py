@@ -18,6 +18,11 @@ from geosr.io.environment import is_remote
 
 _LARGEST_TEXT = 4 * 2**20
 _MOST_FILES = 1000
+_MOST_BYTES = 4 * 2**30
+"""Of all files of an input together, that are read to know it."""
+_STATISTICS = re.compile(rb'<Histograms>.*?</Histograms>|<MDI key="STATISTICS_\w+">[^<]*</MDI>', re.DOTALL)
+_EMPTY = re.compile(rb"\s*<(\w+)(\s[^<>]*)?(/>|>\s*</\1>)\s*")
+"""Elements of XML that hold nothing."""
 _LOOKED_AT = 64
 """Blocks of a file behind a network that are looked up, not read."""
 _PATIENCE = 10
@@ -51,6 +56,29 @@ def identity(dataset: DatasetReader, real: str, files: Iterable[str]) -> dict[st
     return known | {"digest": digest.hexdigest()}
 
 
+def content(real: str, files: Iterable[str]) -> str | None:
+    """A digest of what the files of an input hold, whatever they are called and whenever they were written.
+
+    Overviews and statistics, which other programs leave beside an input, don't count. None where it isn't read: behind
+    a network, and for more than `_MOST_BYTES`, which would take longer than a part of the input may take to upscale.
+    """
+    there = [path for path in map(Path, files) if path.is_file() and path.suffix.lower() != ".ovr"]
+    if is_remote(real) or not there or sum(path.stat().st_size for path in there) > _MOST_BYTES:
+        return None
+    return hashlib.sha256("".join(map(_content_of, there)).encode()).hexdigest()
+
+
+def _content_of(path: Path) -> str:
+    """The digest of a file; empty for a sidecar that holds nothing but statistics."""
+    if not path.name.lower().endswith(".aux.xml") or path.stat().st_size > _LARGEST_TEXT:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    text, shorter = b"", _STATISTICS.sub(b"", path.read_bytes())
+    while text != shorter:
+        text, shorter = shorter, _EMPTY.sub(b"", shorter)
+    return hashlib.sha256(text).hexdigest() if text.strip() else ""
+
+
 def _remote(dataset: DatasetReader, real: str) -> bytes:
     """What the server says of an object, or what some of its blocks hold where it says nothing."""
     address = real.partition("/vsicurl/")[2]
@@ -59,8 +87,8 @@ def _remote(dataset: DatasetReader, real: str) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
                 told = [answer.headers.get(key, "") for key in ("ETag", "Last-Modified", "Content-Length")]
-            if told[0] or told[1]:
-                return " ".join(told).encode()
+            if told[0] or told[1]:  # a tag tells of the content, and a copy of it has another time
+                return " ".join((told[0] or told[1], told[2])).encode()
         except (OSError, ValueError):
             pass  # some servers refuse HEAD; the pixels tell as well
     return _blocks(dataset) + b"".join(_corner(dataset, share).tobytes() for share in (0.0, 0.5, 1.0))

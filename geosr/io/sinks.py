@@ -17,7 +17,7 @@ from geosr.io.store import Folder, Store
 from geosr.io.writer import TiffSink
 from geosr.io.zarr import ROOTS, check_codec
 from geosr.io.zarr_place import FolderPlace, place_of
-from geosr.io.zarr_sink import ZarrSink, idle_encoder, run_of_store
+from geosr.io.zarr_sink import ZarrSink, idle_encoder, tags_of_store
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 
@@ -63,16 +63,15 @@ def is_there(path: Path | str) -> bool:
     return bool(set(_store(path).names()) & set(ROOTS)) if is_zarr(path) else Path(path).exists()
 
 
-def run_in(path: Path | str) -> str | None:
-    """The name of the run that made a finished result; None where that isn't told."""
+def tags_of(path: Path | str) -> dict[str, str]:
+    """The tags of a finished result; none where they can't be read."""
     if is_zarr(path):
-        return run_of_store(_store(path))
+        return tags_of_store(_store(path))
     try:
         with reading(str(path)), open_dataset(str(path)) as dataset:
-            name: str | None = dataset.tags().get("GEOSR_RUN")
-            return name
+            return dict(dataset.tags())
     except GdalError:
-        return None
+        return {}
 
 
 def size_of(path: Path | str) -> int:

@@ -319,13 +319,13 @@ class ZarrSink:
         return documents
 
 
-def run_of_store(store: Store, name: str = "data") -> str | None:
-    """The name of the run that made a store's array; None where that isn't told."""
+def tags_of_store(store: Store, name: str = "data") -> dict[str, Any]:
+    """The attributes of a store's array; none where there is none."""
     for key in (f"{name}/.zattrs", f"{name}/zarr.json"):
         document = json.loads(store.get(key) or b"{}")
-        if run := document.get("attributes", document).get("GEOSR_RUN"):
-            return str(run)
-    return None
+        if attributes := document.get("attributes", document):
+            return dict(attributes)
+    return {}
 
 
 def idle_encoder(layout: Layout, contents: Contents) -> ZarrEncoder:
