@@ -59,7 +59,7 @@ def settings(card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiom
         "pixels": str(PIXELS),
         "bands": str((scene.bands, scene.categorical)),
         "area": str((scene.window, scene.area)),
-        "radiometry": str((radiometry.dtype, radiometry.out_dtype, radiometry.nodata)),
+        "radiometry": str((radiometry.dtype, radiometry.out_dtype, radiometry.nodata, radiometry.others)),
         "scale and offset": str((scene.scales, scene.offsets)),
         "model": " ".join(filter(None, (card.title, own, network.sha256))),
         "scale": str(network.scale),
