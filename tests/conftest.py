@@ -13,6 +13,20 @@ settings.load_profile("geosr")
 
 os.environ["GEOSR_MODELS"] = str(Path(__file__).parent / "nowhere")  # what its owner fetched is not for tests
 
+_SLOW = {
+    "cluster", "endurance", "environment", "examples", "export", "foreign", "package", "publishing", "schedulers",
+    "training", "training_adapt", "training_adversary", "training_data", "zarr", "zarr_anywhere",
+}  # fmt: skip
+"""Modules that train, or start processes, or write many files."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those modules' tests are marked as slow tests of other modules are: `-m "not slow"` leaves them out."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in _SLOW:
+            item.add_marker("slow")
+
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

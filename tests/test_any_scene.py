@@ -25,15 +25,18 @@ MAKERS = [
     scenes.make_nodata, scenes.make_nan, scenes.make_nodata_per_band, scenes.make_masked, scenes.make_alpha,
     scenes.make_palette, scenes.make_rich, scenes.make_photo,
 ]  # fmt: skip
+WITH_GAPS = (
+    scenes.make_nodata, scenes.make_nan, scenes.make_nodata_per_band, scenes.make_masked, scenes.make_alpha,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("format", ["COG", "GTiff"])
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__.removeprefix("make_"))
-def test_place_type_and_metadata_are_kept(tmp_path: Path, make: Callable[[Path], Path], format: str) -> None:
+def test_place_type_metadata_and_validity_are_kept(tmp_path: Path, make: Callable[[Path], Path], format: str) -> None:
     path = make(tmp_path)
-    result = upscale(path, tmp_path / "result.tif", model="bicubic", scale=2, format=format, workers=1)
+    result = upscale(path, tmp_path / "result.tif", model="bicubic", scale=3, format=format, workers=1)
     with scenes.quiet(), rasterio.open(path) as src, rasterio.open(result["path"]) as dst:
-        assert dst.shape == (2 * src.shape[0], 2 * src.shape[1])
+        assert dst.shape == (3 * src.shape[0], 3 * src.shape[1])
         assert dst.crs == src.crs or (src.crs is None and not dst.crs)
         assert dst.dtypes == src.dtypes
         assert (dst.descriptions, dst.scales, dst.offsets, dst.units) == (
@@ -44,24 +47,16 @@ def test_place_type_and_metadata_are_kept(tmp_path: Path, make: Callable[[Path],
         assert dst.transform.is_identity == src.transform.is_identity
         if not src.transform.is_identity:
             for col, row in ((0, 0), (src.width, 0), (0, src.height), (src.width, src.height)):
-                old, new = placed(src.transform, col, row), placed(dst.transform, 2 * col, 2 * row)
+                old, new = placed(src.transform, col, row), placed(dst.transform, 3 * col, 3 * row)
                 assert new == pytest.approx(old, rel=1e-14)
+        before, after = valid(src), valid(dst)
+    assert before.all() == (make not in WITH_GAPS)
+    assert np.array_equal(after, before.repeat(3, axis=1).repeat(3, axis=2))
 
 
-@pytest.mark.parametrize(
-    "make", [scenes.make_nodata, scenes.make_nodata_per_band, scenes.make_masked, scenes.make_alpha, scenes.make_nan]
-)
-def test_what_was_no_data_stays_so_pixel_for_pixel_and_nothing_else_does(
-    tmp_path: Path, make: Callable[[Path], Path]
-) -> None:
-    path = make(tmp_path)
-    result = upscale(path, tmp_path / "result.tif", model="bicubic", scale=3, workers=1)
-    with rasterio.open(path) as src, rasterio.open(result["path"]) as dst:
-        before, after = src.read_masks() > 0, dst.read_masks() > 0
-        if np.dtype(src.dtypes[0]).kind == "f":
-            before, after = np.isfinite(src.read()), np.isfinite(dst.read())
-        assert not before.all()
-        assert np.array_equal(after, before.repeat(3, axis=1).repeat(3, axis=2))
+def valid(file: rasterio.DatasetReader) -> NDArray[np.bool_]:
+    """Where each band has a value, (bands, height, width)."""
+    return np.asarray((file.read_masks() > 0) & ~np.isnan(file.read()))
 
 
 def upscaled(path: Path, model: str = "nearest", **options: Any) -> tuple[NDArray[Any], float | None]:

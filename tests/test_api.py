@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,53 +30,6 @@ def opened(path: Path) -> rasterio.DatasetReader:
         return rasterio.open(path)
 
 
-def corners(dataset: rasterio.DatasetReader) -> NDArray[np.float64]:
-    height, width = dataset.shape
-    return np.array([dataset.transform @ (x, y) for x in (0, width) for y in (0, height)])
-
-
-AWKWARD: list[Callable[[Path], Path]] = [
-    scenes.make_plain,
-    scenes.make_rotated,
-    scenes.make_south_up,
-    scenes.make_geographic,
-    scenes.make_dateline,
-    scenes.make_local_crs,
-    scenes.make_custom_crs,
-    scenes.make_no_crs,
-    scenes.make_rpcs,
-    scenes.make_nodata,
-    scenes.make_nan,
-    scenes.make_nodata_per_band,
-    scenes.make_masked,
-    scenes.make_alpha,
-    scenes.make_palette,
-    scenes.make_rich,
-]
-
-
-@pytest.mark.parametrize("make", AWKWARD, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("format", ["COG", "GTiff"])
-def test_any_scene_keeps_its_place_type_and_validity(make: Callable[[Path], Path], format: str, tmp_path: Path) -> None:
-    src = make(tmp_path)
-    with opened(src) as before, upscale(src, tmp_path / "out.tif", scale=3, model="bicubic", format=format) as after:
-        assert after.shape == (before.height * 3, before.width * 3)
-        assert after.count == before.count
-        if before.transform.is_identity:  # a transform beside none, or beside RPCs, would be taken for a place
-            assert after.transform.is_identity
-        else:
-            assert np.abs(corners(after) - corners(before)).max() <= 1e-9 * np.abs(corners(before)).max()
-        assert after.crs == before.crs
-        assert set(after.dtypes) == set(before.dtypes)
-        valid = before.dataset_mask() > 0
-        if any(np.issubdtype(kind, np.floating) for kind in before.dtypes):
-            valid &= np.isfinite(before.read()).any(axis=0)
-        got = after.dataset_mask() > 0
-        if any(np.issubdtype(kind, np.floating) for kind in after.dtypes):
-            got &= np.isfinite(after.read()).any(axis=0)
-        assert np.array_equal(got, valid.repeat(3, 0).repeat(3, 1))
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
 @pytest.mark.parametrize("model", ["nearest", "bicubic", "lanczos", "ibp", "fast"])
 def test_a_constant_scene_stays_constant(dtype: str, model: str, tmp_path: Path) -> None:
@@ -101,6 +53,7 @@ def test_bicubic_agrees_with_gdal_away_from_the_edge(tmp_path: Path) -> None:
         assert np.abs(after.read()[inside] - expected[inside]).max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "dtype"), [("bicubic", "float32"), ("fast", "uint16"), ("fast", "float32"), ("ibp", "uint16")]
 )

@@ -37,6 +37,7 @@ def test_chunks_change_no_pixel(chunks: Any, model: str) -> None:
     assert np.array_equal(result.compute().values, expected.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dims", [("band", "y", "x"), ("y", "x", "band"), ("x", "band", "y"), ("time", "y", "x"), ("x", "y", "time")]
 )

@@ -78,6 +78,7 @@ def test_the_hash_follows_the_file(tmp_path: Path) -> None:
         sha256(tmp_path / "none")
 
 
+@pytest.mark.slow
 @given(cut=st.integers(0, 2000), flips=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=3))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_read_whole_or_refused_in_one_line(

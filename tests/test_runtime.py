@@ -73,6 +73,7 @@ def test_a_pixel_has_the_same_bits_whatever_its_block(model: str, window: tuple[
     assert same_bits(model, 4, window)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_a_pixel_of_fast_has_the_same_bits_in_any_block(data: st.DataObject) -> None:
@@ -354,6 +355,7 @@ def test_interpolation_starts_without_torch_and_scipy(tmp_path: Path) -> None:
     assert code == 0, told
 
 
+@pytest.mark.slow
 def test_torch_that_is_imported_later_is_told_how_many_threads_it_has() -> None:
     code, told = alone(
         "import os, sys\n"

@@ -193,6 +193,7 @@ def test_the_grid_and_the_crs_are_the_files_own(tmp_path: Path, make) -> None:  
         assert scene.geobox.shape == dataset.shape
 
 
+@pytest.mark.slow
 def test_a_source_is_small_when_it_travels_and_works_in_threads_and_processes(tmp_path: Path) -> None:
     path = scenes.make_plain(tmp_path, shape=(3, 200, 200))
     source = open_scene(path).source
@@ -249,12 +250,14 @@ def _wide(path: Path, width: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_gdals_cache_holds_a_row_of_blocks_within_limits(tmp_path: Path) -> None:
     plain = scenes.make_plain(tmp_path)
     row, wider = _wide(tmp_path / "row.tif", 16384), _wide(tmp_path / "wider.tif", 40960)
     assert _caches(plain, row, plain, wider) == [CACHE_BYTES, 2**26, 2**26, CACHE_BYTES_MOST]
 
 
+@pytest.mark.slow
 def test_a_cache_that_the_user_has_set_stays(tmp_path: Path) -> None:
     assert _caches(_wide(tmp_path / "wider.tif", 40960), GDAL_CACHEMAX="20") == [20 * 2**20]
 

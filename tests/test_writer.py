@@ -66,6 +66,7 @@ def check(path: Path, stored: NDArray[Any], mask: NDArray[np.bool_] | None, layo
     assert {entry.name for entry in path.parent.iterdir()} == {path.name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["GTiff", "COG"])
 @pytest.mark.parametrize("interleave", ["PIXEL", "BAND"])
@@ -78,6 +79,7 @@ def test_every_dtype_reads_back_through_gdal(tmp_path: Path, dtype: str, kind: s
         path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["GTiff", "COG"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2500), (257, 513), (90, 1)])
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -101,6 +103,7 @@ def test_both_kinds_of_tiff_hold_bands_apart_and_together(tmp_path: Path, interl
         path.unlink()
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(1, 60), width=st.integers(1, 60), bands=st.integers(1, 6), scale=st.sampled_from((2, 3, 4)),
@@ -118,6 +121,7 @@ def test_pixels_do_not_depend_on_tiles(
     check(path, stored, mask, layout)
 
 
+@pytest.mark.slow
 def test_three_hundred_bands_read_back(tmp_path: Path) -> None:
     stored = noise((300, 40, 60), "uint8")
     layout = write(tmp_path / "x.tif", stored, format="COG")
@@ -268,6 +272,7 @@ def test_an_unfinished_run_leaves_no_result_and_goes_on_where_it_stopped(tmp_pat
     check(path, stored, None, layout_for(stored.shape, format=kind)[0])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_run_cut_at_any_byte_resumes_to_the_same_file(tmp_path: Path, data_kept: float, journal_kept: float) -> None:
@@ -321,6 +326,7 @@ with sink_for(Path(sys.argv[1]), layout) as sink:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["GTiff", "COG"])
 def test_a_killed_process_resumes_to_the_file_of_an_undisturbed_one(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.tif"
