@@ -19,12 +19,19 @@ _SLOW = {
 }  # fmt: skip
 """Modules that train, or start processes, or write many files."""
 
+_LOWEST = {
+    "aoi", "any_scene", "cf", "cli", "codec", "datasets", "metadata", "one_path", "other_readers", "overviews",
+    "package", "reader", "shell", "tiff", "to_zarr",
+}  # fmt: skip
+"""Modules that other libraries matter to most, tested at the lowest versions too."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those modules' tests are marked as slow tests of other modules are: `-m "not slow"` leaves them out."""
+    """Marks those modules' tests as single ones elsewhere are marked."""
     for item in items:
-        if item.path.stem.removeprefix("test_") in _SLOW:
-            item.add_marker("slow")
+        for mark, modules in (("slow", _SLOW), ("lowest", _LOWEST)):
+            if item.path.stem.removeprefix("test_") in modules:
+                item.add_marker(mark)
 
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -70,6 +70,7 @@ def mine(folder: Path, request: pytest.FixtureRequest) -> Path:
     return path
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("mine", ["pt2", pytest.param("onnx", marks=ONNX)], indirect=True)
 def test_an_export_gives_the_stored_numbers_of_the_native_network(mine: Path, tmp_path: Path) -> None:
     scene = scenes.make_plain(tmp_path, shape=(2, 90, 110))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+from rasterio.env import GDALVersion
 
 from geosr.io.layout import Layout, Options
 from geosr.io.overviews import Image, build, halve
@@ -133,6 +134,8 @@ def test_averages_are_gdals_to_one_count(tmp_path: Path, dtype: str) -> None:
         theirs = file.read().astype(np.float64)
     ours = halve(Image(stored, None), layout(dtype)).stored.astype(np.float64)
     count = 1 if np.dtype(dtype).kind != "f" else np.abs(stored).max() * np.finfo(dtype).eps
+    if dtype in ("uint32", "int32") and GDALVersion.runtime() < GDALVersion.parse("3.10"):
+        count = 2.0**32 * np.finfo("float32").eps  # which GDAL took averages in
     assert np.abs(ours - theirs).max() <= count
 
 

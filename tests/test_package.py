@@ -5,15 +5,32 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import rasterio
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from geosr.models import registry
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_lowest_versions_that_are_declared_are_those_that_are_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].values()
+    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"], *chain(*extras)]
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if not line.startswith("#")]
+    tested = {each.name: Version(spec.version) for each in pinned for spec in each.specifier}
+    declared = {(each.name, Version(spec.version)) for each in map(Requirement, wanted) for spec in each.specifier
+                if spec.operator == ">="}  # fmt: skip
+    assert {name for name, _ in declared} >= {"numpy", "rasterio", "xarray", "s3fs", "hatchling"}
+    assert [(name, low) for name, low in sorted(declared) if tested[name] != low] == [("torch", Version("2.4"))]
 
 
 @pytest.fixture(scope="module")

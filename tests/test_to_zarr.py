@@ -13,6 +13,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import geosr
+import geosr.xarray  # the accessor
 from geosr.errors import InputError
 from tests import scenes
 from tests.test_zarr import contents

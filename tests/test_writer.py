@@ -121,6 +121,7 @@ def test_pixels_do_not_depend_on_tiles(
     check(path, stored, mask, layout)
 
 
+@pytest.mark.lowest
 @pytest.mark.slow
 def test_three_hundred_bands_read_back(tmp_path: Path) -> None:
     stored = noise((300, 40, 60), "uint8")

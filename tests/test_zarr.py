@@ -207,6 +207,7 @@ def test_how_it_is_computed_changes_no_byte_of_the_store(scene: Path, options: d
     assert sorted(path.name for path in scene.parent.iterdir()) == ["one.zarr", "scene.tif", "two.zarr"]
 
 
+@pytest.mark.lowest
 @pytest.mark.parametrize("compress", ["NONE", "LZ4", "DEFLATE", "ZSTD"])
 def test_every_codec_is_read_back(scene: Path, version: dict[str, str], compress: str) -> None:
     geosr.upscale(scene, scene.with_name("o.tif"), **OPTIONS)

@@ -68,6 +68,7 @@ def test_a_worker_that_does_not_see_the_result_is_found_before_the_first_tile(sc
         assert "does not see the result" in str(look(replace(job, encoder=elsewhere)))
 
 
+@pytest.mark.lowest
 def test_an_object_store_holds_what_a_folder_holds(scene: Path, expected: dict[str, bytes], bucket: str) -> None:
     address = f"{bucket}/deep/o.zarr"
     report = geosr.upscale(scene, address, **OPTIONS)
