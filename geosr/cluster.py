@@ -29,6 +29,8 @@ _SCHEDULER_TIMEOUT = 20.0
 """Seconds to wait for a scheduler to answer."""
 _WORKER_TIMEOUT = 60.0
 """Seconds to wait for the first worker of a cluster."""
+CREW = "geosr crew"
+"""What names of threads that work on tiles begin with."""
 _IMPORTED = 76
 """Exit code of a process that ended while it imported the caller's script."""
 
@@ -58,7 +60,7 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
     `PlaceError` where no scheduler or worker answers, or one of them can't do the job.
     """
     if scheduler is None or scheduler == "threads":
-        with _left_behind_on_interrupt(ThreadPoolExecutor(workers)) as pool:
+        with _left_behind_on_interrupt(ThreadPoolExecutor(workers, CREW)) as pool:
             yield Crew(pool, workers)
     elif scheduler == "processes":
         _check_start(scheduler)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from inspect import signature
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, get_type_hints
 
 import pytest
@@ -12,7 +14,7 @@ import rasterio
 
 import geosr as geosr_module
 from geosr.api import prepare
-from geosr.cli import main
+from geosr.cli import main, outcome
 from geosr.cli.progress import bar
 from geosr.cli.upscale import command
 from geosr.run import Report
@@ -93,6 +95,27 @@ def test_the_bar_counts_tiles_only_when_it_knows_how_many_there_are(
     assert "first tile" in first
     assert "None" not in first
     assert "3/7 tiles" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "ends"), [("geosr crew_0", True), ("another's", False)])
+def test_an_interrupt_ends_the_process_at_once_only_where_tiles_are_worked_on(
+    name: str, ends: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt("3 of 9 tiles are kept")
+
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    over = Event()
+    thread = Thread(target=over.wait, name=name)
+    thread.start()
+    try:
+        assert outcome(interrupted) == 130
+    finally:
+        over.set()
+        thread.join()
+    assert ended == [130] * ends
+    assert capsys.readouterr().err == "geosr: interrupted; 3 of 9 tiles are kept\n"
 
 
 def kinds_of(value: Any) -> Any:

@@ -98,6 +98,8 @@ def outcome(work: Callable[[], Any]) -> int:
 
 def _leave_tiles_behind() -> None:
     """End now where tiles are still worked on: Python would wait for them, and all that is kept is on the disk."""
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+    from geosr.cluster import CREW
+
+    if any(thread.name.startswith(CREW) for thread in threading.enumerate()):
         sys.stderr.flush()
         os._exit(INTERRUPTED)
