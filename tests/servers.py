@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 import time
@@ -111,7 +112,7 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     import s3fs
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(port=0)
+    server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     try:
         host, port = server.get_host_and_port()
@@ -128,4 +129,5 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"s3://{name}"
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
+        gc.collect()  # sessions warn of being left open when they go; here that is ignored, in a later test it is not
         server.stop()

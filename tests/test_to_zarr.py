@@ -19,7 +19,10 @@ from tests import scenes
 from tests.test_zarr import contents
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::PendingDeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning:distributed"
+    "ignore::PendingDeprecationWarning",
+    "ignore::ResourceWarning",
+    "ignore::UserWarning:distributed",
+    "ignore:The codec `vlen-utf8` is currently not part:UserWarning",
 )
 
 
