@@ -14,8 +14,9 @@ settings.load_profile("geosr")
 os.environ["GEOSR_MODELS"] = str(Path(__file__).parent / "nowhere")  # what its owner fetched is not for tests
 
 _SLOW = {
-    "cluster", "endurance", "environment", "examples", "export", "foreign", "package", "publishing", "schedulers",
-    "training", "training_adapt", "training_adversary", "training_data", "zarr", "zarr_anywhere",
+    "any_system", "cluster", "endurance", "environment", "examples", "export", "foreign", "optimised", "package",
+    "publishing", "schedulers", "streams", "training", "training_adapt", "training_adversary", "training_data", "zarr",
+    "zarr_anywhere",
 }  # fmt: skip
 """Modules that train, or start processes, or write many files."""
 

@@ -137,6 +137,7 @@ def test_a_grid_mapping_that_was_read_as_a_variable_is_understood() -> None:
     assert fine.red.attrs["grid_mapping"] == "crs"
 
 
+@pytest.mark.slow
 def test_the_plan_is_that_of_the_result(tmp_path: Path) -> None:
     array = geosr.open_raster(scenes.make_plain(tmp_path))
     plan = array.geosr.plan("fast", 2, tile=32)
@@ -154,6 +155,7 @@ def test_before_and_after_are_drawn_over_the_same_ground_with_the_same_stretch(t
     assert (tmp_path / "compare.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_importing_geosr_stays_light_and_open_raster_brings_the_accessor() -> None:
     code = (
         "import sys, geosr; assert not {'xarray', 'dask', 'torch'} & set(sys.modules); geosr.open_raster; "

@@ -72,7 +72,7 @@ def test_tiles_and_workers_change_no_pixel(model: str, dtype: str, tmp_path: Pat
 
 
 SHIPPED = [
-    pytest.param(name, int(scale), marks=pytest.mark.slow if name in ("best", "esrgan", "swin", "vdsr") else ())
+    pytest.param(name, int(scale), marks=() if name in ("fast", "srcnn") else pytest.mark.slow)
     for name, scale in (path.stem.rsplit("_x", 1) for path in sorted(WEIGHTS.glob("*.safetensors")))
 ]
 

@@ -114,6 +114,7 @@ def test_zarr_stores_are_results_too(sources: list[Path], out: Path) -> None:
     assert states(upscale_many(sources, out, format="Zarr", **OPTIONS)) == ["skipped"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["processes", "client"])
 def test_one_crew_serves_all_scenes(sources: list[Path], out: Path, scheduler: str, tmp_path: Path) -> None:
     upscale_many(sources, tmp_path / "here", **OPTIONS)
@@ -157,6 +158,7 @@ def test_a_result_that_is_there_is_kept_when_it_is_ours_and_refused_when_not(sou
     assert states(upscale_many(sources, out, overwrite=True, **OPTIONS | {"model": "nearest"})) == ["done"] * 3
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(sources: list[Path], out: Path, tmp_path: Path) -> None:
     upscale_many(sources, tmp_path / "whole", **OPTIONS)
     arguments = ["upscale", *map(str, sources), "--outdir", str(out), "--model", "bicubic", "--scale", "2"]

@@ -230,6 +230,7 @@ def test_options_are_the_keywords_of_the_library_under_the_same_names() -> None:
     assert {parameter.name for parameter in command.params} - talk == keywords
 
 
+@pytest.mark.slow
 def test_a_scheduler_is_named_on_the_command_line_and_changes_no_byte(run: Any, tmp_path: Path) -> None:
     src = scenes.make_plain(tmp_path)
     options = ("--model", "bicubic", "--scale", "2", "--tile", "16")

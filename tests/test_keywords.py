@@ -146,6 +146,7 @@ follow_imports = skip
 """What these libraries are typed as takes long to read, and nothing of it is asked."""
 
 
+@pytest.mark.slow
 def test_mypy_finds_what_is_misspelt_in_a_script(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

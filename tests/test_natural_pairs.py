@@ -204,6 +204,7 @@ def test_no_judged_ground_is_trained_on_and_none_that_is_fitted_to_is_validated_
                 assert not own & files[others], table["name"]
 
 
+@pytest.mark.slow
 def test_listed_products_tell_their_sensor(shared_data: Path, tmp_path: Path) -> None:
     write_product = native()["written_as_file"]
     sets = [table["name"] for table in tomllib.loads(RECIPE.read_text())["pairs"] if table["name"] != "WorldCereal"]
@@ -216,6 +217,7 @@ def test_listed_products_tell_their_sensor(shared_data: Path, tmp_path: Path) ->
         assert [band.name for band in scene.sensor.bands if band] == list(product.bands)
 
 
+@pytest.mark.slow
 def test_real_pairs_lie_where_their_grids_say_and_water_is_none(shared_data: Path) -> None:
     pairs = natural_pairs(shared_data, RECIPE, ["BigEarthNet-tiny", "Landsat 8, Elkton"])
     judges = {pair.name: Judge(pair, 2) for pair in pairs if "B8A" in pair.name or "B4" in pair.bands}

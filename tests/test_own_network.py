@@ -89,6 +89,7 @@ def test_bands_are_given_together_where_it_wants_that(scene: Path, tmp_path: Pat
         geosr.open_raster(scene, chunks={"band": 1}).geosr.upscale(network, 2)
 
 
+@pytest.mark.slow
 def test_arrays_and_other_processes_give_the_same(scene: Path, tmp_path: Path) -> None:
     geosr.upscale(scene, tmp_path / "out.tif", model=BLUR, scale=2, tile=32)
     geosr.upscale(scene, tmp_path / "there.tif", model=BLUR, scale=2, tile=32, scheduler="processes", workers=1)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
+from geosr import dispatch
 from geosr.errors import ModelError, PlaceError
 from geosr.models import registry, runtime, threads
 from geosr.models.card import KEY, Card
@@ -34,6 +35,8 @@ SEEN = Observation(mtf=(0.25, 0.4), noise=(6.0, 0.0))
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
+    dispatch._for_good.close()  # of a Dask worker that another test ran in this process
+    dispatch.stay_prepared.cache_clear()
     torch.set_num_threads(1)
 
 

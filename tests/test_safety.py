@@ -304,6 +304,7 @@ for source in sorted(folder.glob("whole*")):
 """Damages every whole file of a folder in twenty ways, and upscales each as the command line does."""
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_upscaled_in_silence_or_refused_in_one_line_with_nothing_left(tmp_path: Path) -> None:
     profile = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
     stored = scenes.pixels((2, 96, 80))
