@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from geosr.io.scene import Scene, sample_windows
 from geosr.models.card import Card
 from geosr.mtf import MtfEstimate, estimate_mtf
-from geosr.noise import estimate_noise
+from geosr.noise import SILENT, Noise, noise_of, published_noise
 from geosr.radiometry import Pixels, Radiometry
+from geosr.sensor_table import SENTINEL_2
 from geosr.sensors import Observation, SensorGuess, colors, observation
 from geosr.window import Window
 
@@ -34,7 +35,7 @@ def observe(
     if not sample:
         levels = (1.0,) * len(scene.bands)
         given = None if mtf == "scene" else mtf
-        return observation(scene.sensor, levels, mtf=given, snr=snr, noise=(0.0,) * len(scene.bands))
+        return observation(scene.sensor, levels, mtf=given, snr=snr, noise=((SILENT, ""),) * len(scene.bands))
     return observe_pixels(_samples(scene), scene.radiometry, scene.sensor, mtf, snr)
 
 
@@ -76,11 +77,43 @@ def observe_pixels(
     """Blur and noise from pieces of a scene, those of `sample_windows`; see `observe`."""
     patches = _patches(pieces, radiometry)
     means = [float(np.mean([np.nanmean(patch) for patch in band])) if band else 0.0 for band in patches]
-    noise = None if snr is not None else [estimate_noise(band) if band else 0.0 for band in patches]
+    noise = None if snr is not None else _noise(patches, means, radiometry, sensor)
     if mtf != "scene":
         return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
     told = [(found.mtf, found.why) for found in map(estimate_mtf, patches)]
     return observation(sensor, means, snr=snr, noise=noise, blur=told)
+
+
+def _noise(
+    patches: Sequence[list[NDArray[np.float64]]], means: Sequence[float], radiometry: Radiometry, sensor: SensorGuess
+) -> list[tuple[Noise, str]]:
+    """The noise of each band, and where it comes from. What is published holds for bands as their sensor made them."""
+    bands = zip(patches, means, sensor.bands, sensor.known, strict=True)
+    return [
+        noise_of(
+            patch,
+            published=published_noise(band, scale=scale, zero=sensor.zero) if band and native and scale else None,
+            zero=sensor.zero,
+        )
+        if patch
+        else (SILENT, "scene")
+        for patch, mean, band, native in bands
+        for scale in (_reflectance(radiometry, mean, sensor),)
+    ]
+
+
+def _reflectance(radiometry: Radiometry, mean: float, sensor: SensorGuess) -> float | None:
+    """The reflectance of one stored number: a ten-thousandth in Sentinel-2's products, 1 where floats are reflectance;
+    None where that isn't known."""
+    if sensor.sensor != SENTINEL_2.name:
+        return None
+    if np.issubdtype(np.dtype(radiometry.dtype), np.integer):
+        return 1e-4
+    return 1.0 if abs(mean) < _BRIGHTEST else None
+
+
+_BRIGHTEST = 2.0
+"""Mean reflectance that no scene exceeds."""
 
 
 def levels_of(pieces: Iterable[Pixels], radiometry: Radiometry) -> tuple[tuple[float, float], ...]:

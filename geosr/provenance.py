@@ -46,7 +46,11 @@ def provenance(
     if network.project:
         tags["GEOSR_PROJECTED"] = seen.projection(scene.categorical)
     if card.conditioned or network.project:
-        tags |= {"GEOSR_MTF": listed(seen.mtf), "GEOSR_NOISE": listed(seen.noise)}
+        tags |= {
+            "GEOSR_MTF": listed([each.mtf for each in network.observation.response]),
+            "GEOSR_MTF_RELATIVE": listed([each.mtf for each in seen.response]),
+            "GEOSR_NOISE": once([str(each) for each in seen.noise]),
+        }
     return tags
 
 

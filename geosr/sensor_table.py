@@ -7,7 +7,11 @@ radiance. Each sensor says where its values come from, or why it has none.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from geosr.response import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,15 @@ class Band:
     gsd_m: float
     """Native pixel on the ground."""
     mtf: float | None = None
-    """At Nyquist; None where no published value is known."""
+    """Of the sensor at Nyquist, before its images were put on a grid; None where no published value is known."""
     snr: float | None = None
     """Ratio of signal to noise at the reference radiance; None where no published value is known."""
     radiance: float | None = None
     """That reference, W / (m2 sr um)."""
     irradiance: float | None = None
     """Of the sun in this band at one astronomical unit, W / (m2 um)."""
+    response: Response | None = None
+    """Of its products, as fitted to natural pairs; None where that was not possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,15 @@ class Sensor:
         return next((band for band in self.bands if wanted in (bare(band.name), band.color)), None)
 
 
-def _bands(*rows: tuple[str, str, float, float, *tuple[float | None, ...]]) -> tuple[Band, ...]:
-    return tuple(Band(*row) for row in rows)
+def _bands(
+    *rows: tuple[str, str, float, float, *tuple[float | None, ...]],
+    fitted: Mapping[str, Response] = MappingProxyType({}),
+) -> tuple[Band, ...]:
+    return tuple(replace(Band(*row), response=fitted.get(row[0])) for row in rows)
+
+
+def _spline(down: float, across: float) -> Response:
+    return Response((down, across), True, "spline")
 
 
 SENTINEL_2 = Sensor(
@@ -69,6 +82,18 @@ SENTINEL_2 = Sensor(
         ("B10", "cirrus", 1375, 60, None, 50, 6, 367.15),
         ("B11", "swir16", 1610, 20, 0.205, 100, 4, 245.59),
         ("B12", "swir22", 2190, 20, 0.235, 100, 1.7, 85.25),
+        fitted={
+            "B02": _spline(0.122, 0.052),
+            "B03": _spline(0.119, 0.049),
+            "B04": _spline(0.130, 0.060),
+            "B08": _spline(0.136, 0.066),
+            "B05": _spline(0.085, 0.055),
+            "B06": _spline(0.094, 0.013),
+            "B07": _spline(0.090, 0.013),
+            "B8A": _spline(0.0956, 0.0306),
+            "B11": _spline(0.13, 0.08),
+            "B12": _spline(0.12, 0.07),
+        },
     ),
     "Ciotola, Guarino, Mazza, Poggi, Scarpa: A Comprehensive Benchmarking Framework for Sentinel-2 Sharpening, Remote "
     "Sensing 17(12), 2025, doi 10.3390/rs17121983: the filters of its toolbox. One table for 2A, 2B and 2C, of which "

@@ -10,12 +10,15 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from geosr.errors import InputError
+from geosr.noise import SILENT, Noise
+from geosr.response import Response
 from geosr.sensor_table import AERIAL, LANDSAT_7, LANDSAT_8, PLANETSCOPE, SENTINEL_2, Band, Sensor
 
-DEFAULT_MTF = 0.45
-"""Assumed where nothing better is known."""
+UNKNOWN = Response((0.04, 0.04), True, "cubic")
+"""The response assumed where nothing better is known."""
 
 _NATIVE = 0.10
 """A pixel that differs from the band's own by more than this share was resampled, and the table no longer holds."""
@@ -25,12 +28,12 @@ _NATIVE = 0.10
 class Observation:
     """How the source saw the ground, band by band; models that don't care ignore it."""
 
-    mtf: tuple[float, ...]
-    """The sensor's modulation transfer at the source's Nyquist frequency, one per band, in (0, 1)."""
-    noise: tuple[float, ...]
-    """Standard deviation of the noise, one per band, in stored numbers (DN); 0 where there is none."""
+    response: tuple[Response, ...]
+    """Of each band."""
+    noise: tuple[Noise, ...]
+    """Of each band, in stored numbers (DN)."""
     known: tuple[bool, ...] = ()
-    """Whether the MTF is the band's own, told or from the table, and not a default; empty where that isn't said."""
+    """Whether the response is the band's own, given or from the table, and no default; empty where that isn't said."""
 
     levels: tuple[tuple[float, float], ...] = ()
     """Stored numbers that are dark and bright in the scene, one pair per band; empty where no model asks for them."""
@@ -52,17 +55,47 @@ class Observation:
 
     def at_least(self, noise: float) -> Observation:
         """The same with a band's noise raised to `noise`, stored numbers, where it is less."""
-        return replace(self, noise=tuple(max(noise, own) for own in self.noise))
+        return replace(self, noise=tuple(own.at_least(noise) for own in self.noise))
+
+    def relative(self, scale: int) -> Observation:
+        """The same with responses relative to a result with pixels `scale` times as fine."""
+        return replace(self, response=tuple(each.relative(scale) for each in self.response))
 
     def bands(self, indices: tuple[int, ...]) -> Observation:
         """The same for some bands, counted from 0."""
         return Observation(
-            tuple(self.mtf[i] for i in indices),
+            tuple(self.response[i] for i in indices),
             tuple(self.noise[i] for i in indices),
             tuple(self.known[i] for i in indices) if self.known else (),
             tuple(self.levels[i] for i in indices) if self.levels else (),
             tuple(self.colors[i] for i in indices) if self.colors else (),
         )
+
+
+class Origin(Enum):
+    """Where what is believed of a band comes from."""
+
+    GIVEN = "given"
+    SCENE = "scene"
+    TABLE = "table"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The response of a band, and how it was decided."""
+
+    response: Response
+    origin: Origin
+    why: str
+
+    @property
+    def known(self) -> bool:
+        """Whether it is the band's own."""
+        return self.origin is not Origin.DEFAULT
+
+    def __str__(self) -> str:
+        return f"{self.origin.value}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +115,28 @@ class SensorGuess:
     notes: tuple[str, ...] = ()
     """What a user should know, one line each."""
 
-    def mtf(self) -> tuple[tuple[float, str], ...]:
-        """Per band: MTF at the Nyquist frequency of the scene, and how it was decided."""
+    def responses(self) -> tuple[Decided, ...]:
+        """Per band: its response, and how it was decided."""
         return tuple(self._of_band(band) for band in self.bands)
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Per band: whether its MTF is in the table."""
-        return tuple(why.startswith("table") for _, why in self.mtf())
+        """Per band: whether its response is in the table."""
+        return tuple(each.known for each in self.responses())
 
-    def _of_band(self, band: Band | None) -> tuple[float, str]:
+    def _of_band(self, band: Band | None) -> Decided:
         if band is None or self.sensor is None:
-            return DEFAULT_MTF, "default: the sensor or band is not known"
-        if band.mtf is None:
-            bare = all(other is None or other.mtf is None for other in self.bands)
-            return DEFAULT_MTF, f"default: no published MTF for {self.sensor}{'' if bare else ' ' + band.name}"
+            return Decided(UNKNOWN, Origin.DEFAULT, "the sensor or band is not known")
+        if band.response is None:
+            bare = all(other is None or other.response is None for other in self.bands)
+            return Decided(UNKNOWN, Origin.DEFAULT, f"none known for {self.sensor}{'' if bare else ' ' + band.name}")
         if self.pixel_size is None:
-            return DEFAULT_MTF, f"default: the pixel size in metres is not known, so {band.name} may be resampled"
+            why = f"the pixel size in metres is not known, so {band.name} may be resampled"
+            return Decided(UNKNOWN, Origin.DEFAULT, why)
         if abs(self.pixel_size / band.gsd_m - 1) > _NATIVE:
-            return (
-                DEFAULT_MTF,
-                f"default: {band.name} has {band.gsd_m:g} m pixels, these of {self.pixel_size:g} m are resampled",
-            )
-        return band.mtf, f"table: {self.sensor} {band.name}"
+            why = f"{band.name} has {band.gsd_m:g} m pixels, these of {self.pixel_size:g} m are resampled"
+            return Decided(UNKNOWN, Origin.DEFAULT, why)
+        return Decided(band.response, Origin.TABLE, f"{self.sensor} {band.name}")
 
 
 def identify(
@@ -166,15 +198,15 @@ def observation(
     *,
     mtf: float | Sequence[float] | None = None,
     snr: float | Sequence[float] | None = None,
-    noise: Sequence[float] | None = None,
+    noise: Sequence[tuple[Noise, str]] | None = None,
     blur: Sequence[tuple[float | None, str]] | None = None,
 ) -> tuple[Observation, tuple[str, ...]]:
     """The observation of a scene, and one line each on how MTF and noise were decided.
 
     `means` are mean levels per band, stored numbers. What is given (`mtf`, `snr`) wins over the table and over
-    `noise`, an estimate per band in stored numbers. `blur` is what the pixels of each band tell of its MTF, and how, or
-    None and why they don't; it wins over the table where they do. Raises `InputError` for values out of range or of the
-    wrong count.
+    `noise`, that of each band and where it comes from. `blur` is what the pixels of each band tell of its MTF, and
+    how, or None and why they don't; it wins over the table where they do. Raises `InputError` for values out of range
+    or of the wrong count.
     """
     count = len(guess.bands)
     if isinstance(mtf, str):
@@ -182,16 +214,16 @@ def observation(
     if mtf is not None:
         levels = _each(mtf, count, "--mtf")
         if not all(0 < level < 1 for level in levels):
-            raise InputError(f"--mtf {_listed(levels)}: expected numbers between 0 and 1, such as 0.25")
-        known = (True,) * count
-        lines = [f"MTF {_listed(levels)} (given)"]
+            raise InputError(f"--mtf {listed(levels)}: expected numbers between 0 and 1, such as 0.25")
+        decided = tuple(Decided(Response.gaussian(level), Origin.GIVEN, "") for level in levels)
+        why = "given"
     else:
-        decided = guess.mtf() if blur is None else tuple(map(_seen, blur, guess.mtf()))
-        levels = tuple(level for level, _ in decided)
-        known = tuple(why.startswith(("table", "scene")) for _, why in decided)
-        lines = [f"MTF {_listed(levels)} ({_joined(why for _, why in decided)})"]
+        decided = guess.responses() if blur is None else tuple(map(_seen, blur, guess.responses()))
+        why = _joined(map(str, decided))
+    responses = tuple(each.response for each in decided)
     spread, line = _noise(guess, means, snr, noise)
-    return Observation(levels, spread, known), (*lines, line)
+    seen = Observation(responses, spread, tuple(each.known for each in decided))
+    return seen, (f"MTF {listed([each.mtf for each in responses])} ({why})", line)
 
 
 def known_bands(
@@ -202,27 +234,31 @@ def known_bands(
     return Observation((), (), own).blurred(categorical)
 
 
-def _seen(told: tuple[float | None, str], otherwise: tuple[float, str]) -> tuple[float, str]:
+def _seen(told: tuple[float | None, str], otherwise: Decided) -> Decided:
     """What the pixels tell of a band, or what is assumed where they don't."""
     level, why = told
-    return (
-        (level, f"scene: {why}")
-        if level is not None
-        else (otherwise[0], f"{otherwise[1]}; the scene can't tell: {why}")
-    )
+    if level is None:
+        return replace(otherwise, why=f"{otherwise.why}; the scene can't tell: {why}")
+    return Decided(Response.gaussian(level), Origin.SCENE, why)
 
 
 def _noise(
-    guess: SensorGuess, means: Sequence[float], snr: float | Sequence[float] | None, noise: Sequence[float] | None
-) -> tuple[tuple[float, ...], str]:
+    guess: SensorGuess,
+    means: Sequence[float],
+    snr: float | Sequence[float] | None,
+    noise: Sequence[tuple[Noise, str]] | None,
+) -> tuple[tuple[Noise, ...], str]:
     if snr is None:
-        spread = tuple(noise) if noise is not None else (0.0,) * len(guess.bands)
-        return spread, f"noise {_listed(spread)} DN ({'estimated' if noise is not None else 'none assumed'})"
+        if noise is None:
+            return (SILENT,) * len(guess.bands), "no noise assumed"
+        spread = [each.sigma(mean) for (each, _), mean in zip(noise, means, strict=True)]
+        origins = once([origin for _, origin in noise])
+        return tuple(each for each, _ in noise), f"noise {listed(spread)} DN at the mean ({origins})"
     ratios = _each(snr, len(guess.bands), "--snr")
     if not all(ratio > 0 for ratio in ratios):
-        raise InputError(f"--snr {_listed(ratios)}: expected numbers above 0, such as 100")
-    spread = tuple(abs(mean - guess.zero) / ratio for mean, ratio in zip(means, ratios, strict=True))
-    return spread, f"noise {_listed(spread)} DN (SNR {_listed(ratios)} given)"
+        raise InputError(f"--snr {listed(ratios)}: expected numbers above 0, such as 100")
+    spread = [abs(mean - guess.zero) / ratio for mean, ratio in zip(means, ratios, strict=True)]
+    return tuple(Noise(each**2, 0.0) for each in spread), f"noise {listed(spread)} DN (SNR {listed(ratios)} given)"
 
 
 def _each(value: float | Sequence[float], count: int, option: str) -> tuple[float, ...]:
@@ -245,7 +281,7 @@ def once(words: Sequence[str]) -> str:
     return words[0] if len(set(words)) == 1 else " ".join(words)
 
 
-def _listed(values: Iterable[float]) -> str:
+def listed(values: Iterable[float]) -> str:
     """Numbers in a row; one where all are the same."""
     shown = [f"{value:.4g}" for value in values]
     return shown[0] if len(set(shown)) == 1 else " ".join(shown[:16]) + (" ..." if len(shown) > 16 else "")

@@ -38,7 +38,7 @@ def test_a_card_keeps_to_the_schema_of_the_mlm_extension(card: Card) -> None:
     assert {"mlm:architecture", "mlm:framework", "mlm:hyperparameters", "description", "license"} <= document.keys()
     assert re.fullmatch(r"\d+\.\d+\.\d+", document.get("mlm:framework_version", "0.0.0"))
     assert document["mlm:accelerator"] is None
-    assert {each["name"] for each in document["mlm:input"]} == {"coarse", *(["mtf", "noise"] * card.conditioned)}
+    assert {each["name"] for each in document["mlm:input"]} == {"coarse", *(["response", "noise"] * card.conditioned)}
     for part in [each["input"] for each in document["mlm:input"]] + [each["result"] for each in document["mlm:output"]]:
         assert len(part["shape"]) == len(part["dim_order"])
         assert part["data_type"] == "float32"

@@ -12,6 +12,11 @@ from geosr.models import engines
 from geosr.models.classical import upsample
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.networks.band import LOW_PASS_RADIUS, conv
+from geosr.noise import Noise
+from geosr.response import Response
+
+RESPONSE = Response((0.1, 0.05), True, "spline").relative(2)
+NOISE = Noise(2.0, 0.01)
 
 SMALL = {"edsr": (8, 2), "srcnn": (8, 1), "vdsr": (8, 3), "span": (8, 2), "rrdb": (8, 1), "swin": (12, 1)}
 """Channels and blocks that keep a test short."""
@@ -37,20 +42,23 @@ def image(height: int = 160, width: int = 152) -> Tensor:
     return 40 * torch.randn(height, width, generator=torch.Generator().manual_seed(5)) + 700
 
 
-def run(ready: engines.Engine, band: Tensor, scale: int = 2, noise: float = 3.0) -> Tensor:
+def run(ready: engines.Engine, band: Tensor, scale: int = 2, noise: Noise = NOISE) -> Tensor:
     out = band.new_empty(band.shape[0] * scale, band.shape[1] * scale)
     with torch.inference_mode():
-        ready(band, 0.3, noise, out)
+        ready(band, RESPONSE, noise, out)
     return out
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_an_engine_is_its_network_with_what_it_adds_to_a_flat_scene_taken_off(name: str) -> None:
     ready, network, band = engine(name), shaken(name), image()
-    told = torch.tensor([0.3]), torch.tensor([3.0])
+    told = torch.tensor([RESPONSE.told])
     with torch.inference_mode():
-        expected = network(band[None, None], *told) - network(torch.zeros(1, 1, *band.shape), *told)
-    rim = 2 * ready.reach(0.3)
+        high, spread = network.parts(band[None, None], torch.tensor([[NOISE.constant, NOISE.slope]]))
+        rest = network.residual(torch.zeros_like(high), told, torch.ones_like(high))
+        wide = spread.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        expected = network.base(band[None, None]) + network.residual(high, told, spread) - rest * wide
+    rim = 2 * ready.reach(RESPONSE)
     difference = (run(ready, band) - expected[0, 0])[rim:-rim, rim:-rim]
     assert difference.numel() > 1000
     assert float(difference.abs().max()) < 1e-3
@@ -60,7 +68,7 @@ def test_an_engine_is_its_network_with_what_it_adds_to_a_flat_scene_taken_off(na
 def test_a_block_cut_elsewhere_gives_the_same_pixels(name: str) -> None:
     ready, band = engine(name), image()
     whole = run(ready, band)
-    reach, step = ready.reach(0.3), ready.multiple
+    reach, step = ready.reach(RESPONSE), ready.multiple
     row, col = 24, 16
     part = run(ready, band[row : row + 120, col : col + 128].contiguous())
     inner = (slice(2 * reach, -2 * reach), slice(2 * reach, -2 * reach))
@@ -102,14 +110,14 @@ def test_the_reach_is_how_far_a_pixel_is_felt_wherever_it_lies_in_a_window(name:
         felt = (run(ready, changed) != before).nonzero() // 2 - place
         farthest = max(farthest, int(felt.abs().max()))
     # The low-pass is too weak at its ends to be felt in float32.
-    assert ready.reach(0.3) - LOW_PASS_RADIUS <= farthest <= ready.reach(0.3)
+    assert ready.reach(RESPONSE) - LOW_PASS_RADIUS <= farthest <= ready.reach(RESPONSE)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_gain_and_offset_pass_through_every_network(name: str) -> None:
     ready, band = engine(name), image()
     plain = run(ready, band)
-    changed = run(ready, 0.01 * band - 3.0, noise=0.03)
+    changed = run(ready, 0.01 * band - 3.0, noise=NOISE.moved(0.01, -3.0))
     assert float((changed - (0.01 * plain - 3.0)).abs().max()) < 2e-4
 
 
@@ -117,7 +125,7 @@ def test_gain_and_offset_pass_through_every_network(name: str) -> None:
 def test_a_gain_passes_down_to_the_smallest_units(name: str) -> None:
     """Columns of a trace gas are stored in mol/m2: 1e-5 and less."""
     ready, band = engine(name), image()
-    plain, tiny = run(ready, band, noise=3.0), run(ready, 1e-9 * band, noise=3e-9)
+    plain, tiny = run(ready, band), run(ready, 1e-9 * band, noise=NOISE.moved(1e-9, 0.0))
     assert float((1e9 * tiny - plain).abs().max()) < 1e-4 * float(plain.abs().max())
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from geosr.evaluation.metrics import bootstrap, fine_detail, psnr, rmse, shift, spectral_angle
 from geosr.evaluation.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
+from geosr.models.degradation import BICUBIC
+from geosr.noise import SILENT
 
 
 def test_psnr_is_twenty_decibels_for_an_error_of_a_tenth_of_the_peak() -> None:
@@ -71,12 +73,12 @@ def test_a_method_that_knows_the_truth_scores_infinity_and_another_less() -> Non
 
 def test_methods_are_told_the_truth_unless_the_case_says_otherwise() -> None:
     told = observed(scene(), Case("plain", 0.2, snr=100), 4)
-    assert told.mtf == 0.2
-    assert told.noise == pytest.approx(np.full(2, 10.0), rel=0.01)
+    assert told.response.mtf == pytest.approx(0.2)
+    assert [each.sigma(0.0) for each in told.noise] == pytest.approx([10.0, 10.0], rel=0.01)
     misled = observed(scene(), Case("misled", 0.2, snr=100, told_mtf=0.4, told_snr=float("inf")), 4)
-    assert (misled.mtf, misled.true_mtf) == (0.4, 0.2)
-    assert (misled.noise == 0).all()
-    assert observed(scene(), Case("bicubic", None), 4).mtf == 0.5
+    assert (misled.response.mtf, misled.truth.mtf) == pytest.approx((0.4, 0.2))
+    assert set(misled.noise) == {SILENT}
+    assert observed(scene(), Case("bicubic", None), 4).response is BICUBIC
 
 
 def test_a_rounded_case_rounds_bands_of_whole_numbers_and_tells_the_noise_of_it() -> None:
@@ -85,7 +87,7 @@ def test_a_rounded_case_rounds_bands_of_whole_numbers_and_tells_the_noise_of_it(
     seen = observed(Scene("a", bands), Case("rounded", 0.25, rounded=True), 4)
     assert np.array_equal(seen.bands[0], np.round(exact.bands[0]))
     assert np.array_equal(seen.bands[1], exact.bands[1])
-    assert seen.noise == pytest.approx([12**-0.5, 0.0])
+    assert [each.sigma(0.0) for each in seen.noise] == pytest.approx([12**-0.5, 0.0])
 
 
 def test_fine_detail_is_what_lies_beyond_the_inputs_nyquist_frequency() -> None:

@@ -19,6 +19,8 @@ from geosr.cli import cli
 from geosr.errors import InputError
 from geosr.models.degradation import observe
 from geosr.mtf import estimate_mtf
+from geosr.response import Response
+from geosr.sensors import UNKNOWN
 from tests import scenes
 
 Floats = NDArray[np.float32]
@@ -41,7 +43,7 @@ def town(seed: int, side: int = 800) -> Floats:
 
 @lru_cache
 def seen(mtf: float, seed: int = 0) -> NDArray[np.float64]:
-    return observe(town(seed)[None], mtf, 4)[0].astype(np.float64)
+    return observe(town(seed)[None], Response.gaussian(mtf), 4)[0].astype(np.float64)
 
 
 @pytest.mark.parametrize("mtf", [0.10, 0.20, 0.30, 0.40])
@@ -109,7 +111,7 @@ def test_real_imagery_blurred_by_a_known_amount(shared_data: Path) -> None:
     with rasterio.open(shared_data / "sentinel2" / "arosics" / "ref_S2A_20160608T153121_T33UUU_sub.jp2") as source:
         native = source.read(1, window=((0, 1024), (0, 1024))).astype(np.float32)
     for mtf in (0.15, 0.25):
-        found = estimate_mtf([observe(native[None], mtf, 2)[0]])
+        found = estimate_mtf([observe(native[None], Response.gaussian(mtf), 2)[0]])
         assert found.mtf == pytest.approx(mtf * 0.25**0.25, abs=0.05), found.why  # with the blur that the scene had
 
 
@@ -122,11 +124,12 @@ def test_the_command_line_and_the_file_agree_with_the_pixels(tmp_path: Path) -> 
     assert expected is not None
     told = json.loads(CliRunner().invoke(cli, ["info", str(path), "--mtf", "--json"]).stdout)["mtf_at_nyquist"]
     assert told[0]["scene"] == pytest.approx(expected, abs=5e-4)
-    assert told[0]["assumed"] == 0.45
+    assert told[0]["assumed"] == pytest.approx(UNKNOWN.mtf, abs=1e-3)
     assert f"{expected:.2f} from" in CliRunner().invoke(cli, ["info", str(path), "--mtf"]).stdout
     out = geosr.upscale(path, tmp_path / "out.tif", scale=2, mtf="scene")
     with rasterio.open(out["path"]) as file:
-        assert float(file.tags()["GEOSR_MTF"]) == pytest.approx(expected, abs=1e-5)
+        assert float(file.tags()["GEOSR_MTF"]) == pytest.approx(expected, abs=1e-4)
+        assert float(file.tags()["GEOSR_MTF_RELATIVE"]) == pytest.approx(expected**0.75, abs=1e-4)
     assert any("scene: spectrum and edges" in line for line in out["notes"])
 
 
@@ -134,7 +137,7 @@ def test_where_the_scene_cannot_tell_what_would_be_assumed_is_and_is_said(tmp_pa
     path = scenes.make_plain(tmp_path, "small.tif", shape=(1, 40, 40))
     out = geosr.upscale(path, tmp_path / "out.tif", scale=2, mtf="scene")
     with rasterio.open(out["path"]) as file:
-        assert file.tags()["GEOSR_MTF"] == "0.45"
+        assert float(file.tags()["GEOSR_MTF"]) == pytest.approx(UNKNOWN.mtf, abs=1e-4)
     assert any("the scene can't tell: too few blocks" in line for line in out["notes"])
     with pytest.raises(InputError, match="expected 'scene'"):
         geosr.upscale(path, tmp_path / "other.tif", scale=2, mtf="edges")

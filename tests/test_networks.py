@@ -11,6 +11,8 @@ from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.models.networks import Edsr, fast
 from geosr.models.networks.band import LOW_PASS_RADIUS
+from geosr.noise import Noise
+from geosr.response import Response
 
 
 def shaken(scale: int) -> Edsr:
@@ -26,21 +28,25 @@ def noise_image(height: int = 24, width: int = 31) -> Tensor:
     return torch.randn(2, 1, height, width, generator=torch.Generator().manual_seed(5))
 
 
-MTF = torch.tensor([0.20, 0.40])
-NOISE = torch.tensor([0.10, 0.30])
+TOLD = torch.tensor([[0.20, 0.25, 0.15, 0.20], [0.40, 0.45, 0.35, 0.40]])
+NOISE = torch.tensor([[0.01, 0.0], [0.09, 0.002]])
+GAUSSIAN = Response.gaussian(0.25)
+QUIET = torch.zeros(1, 2)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_result_is_scale_times_as_large(scale: int) -> None:
-    assert shaken(scale)(noise_image(), MTF, NOISE).shape == (2, 1, 24 * scale, 31 * scale)
+    assert shaken(scale)(noise_image(), TOLD, NOISE).shape == (2, 1, 24 * scale, 31 * scale)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("gain", "offset"), [(0.001, 0.0), (7.0, 0.0), (7.0, -3.0), (2500.0, 1000.0), (1.0, 4.0)])
 def test_gain_and_offset_of_the_input_pass_through(gain: float, offset: float) -> None:
     network, x = shaken(4), noise_image()
-    plain = gain * network(x, MTF, NOISE) + offset
-    changed = network(gain * x + offset, MTF, gain * NOISE)
+    plain = gain * network(x, TOLD, NOISE) + offset
+    noise = [Noise(*each).moved(gain, offset) for each in NOISE.tolist()]
+    told = torch.tensor([[each.constant, each.slope] for each in noise])
+    changed = network(gain * x + offset, TOLD, told)
     assert (changed - plain).abs().max() < 1e-5 * plain.abs().max()
 
 
@@ -48,29 +54,30 @@ def test_gain_and_offset_of_the_input_pass_through(gain: float, offset: float) -
 @pytest.mark.parametrize("value", [0.0, 1.0, 255.0, 10_000.0])
 def test_a_constant_stays_constant(value: float) -> None:
     x = torch.full((1, 1, 20, 20), value)
-    result = shaken(4)(x, MTF[:1], torch.zeros(1))
+    result = shaken(4)(x, TOLD[:1], QUIET)
     assert (result - value).abs().max() <= 1e-5 * value
 
 
 @torch.no_grad()
 def test_before_training_the_result_is_the_bicubic_estimate() -> None:
     x = noise_image()
-    assert torch.equal(fast(4)(x, MTF, NOISE), upsample(x, 4))
+    assert torch.equal(fast(4)(x, TOLD, NOISE), upsample(x, 4))
 
 
 @torch.no_grad()
 def test_blur_and_noise_change_the_result() -> None:
     network, x = shaken(2), noise_image()
-    result = network(x, MTF, NOISE)
-    assert not torch.allclose(result, network(x, MTF + 0.1, NOISE))
-    assert not torch.allclose(result, network(x, MTF, NOISE + 0.1))
+    result = network(x, TOLD, NOISE)
+    assert not torch.allclose(result, network(x, TOLD + 0.1, NOISE))
+    assert not torch.allclose(result, network(x, TOLD, NOISE + 0.1))
 
 
 @torch.no_grad()
-def test_the_base_and_the_residual_of_the_high_pass_make_up_the_result() -> None:
+def test_the_base_and_the_residual_of_the_parts_make_up_the_result() -> None:
     network, x = shaken(4), noise_image()
-    detail = network.residual(network.high_pass(x), MTF, NOISE)
-    assert torch.equal(network(x, MTF, NOISE), network.base(x) + detail)
+    high, spread = network.parts(x, NOISE)
+    detail = network.residual(high, TOLD, spread)
+    assert torch.equal(network(x, TOLD, NOISE), network.base(x) + detail)
 
 
 @torch.no_grad()
@@ -80,7 +87,7 @@ def test_a_pixel_reaches_no_further_than_the_convolutions_and_the_low_pass() -> 
     x = noise_image(48, 48)[:1]
     touched = x.clone()
     touched[..., 24, 24] += 1.0
-    changed = (network(x, MTF[:1], NOISE[:1]) != network(touched, MTF[:1], NOISE[:1]))[0, 0].nonzero() // 2 - 24
+    changed = (network(x, TOLD[:1], NOISE[:1]) != network(touched, TOLD[:1], NOISE[:1]))[0, 0].nonzero() // 2 - 24
     assert changed.abs().max() <= reach
 
 
@@ -92,8 +99,8 @@ def test_the_trained_network_shifts_nothing(scale: int) -> None:
     halo = 26
     padded = torch.nn.functional.pad(x, (halo, halo, halo, halo), mode="reflect")
     rim = halo * scale
-    result = network(padded, torch.tensor([0.25]), torch.zeros(1))[..., rim:-rim, rim:-rim]
-    down, right = shift(degrade(result, 0.25, scale)[0, 0].numpy(), x[0, 0].numpy())
+    result = network(padded, torch.tensor([GAUSSIAN.told]), QUIET)[..., rim:-rim, rim:-rim]
+    down, right = shift(degrade(result, GAUSSIAN, scale)[0, 0].numpy(), x[0, 0].numpy())
     assert abs(down) < 0.02
     assert abs(right) < 0.02
 
@@ -102,8 +109,8 @@ def test_the_trained_network_shifts_nothing(scale: int) -> None:
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_trained_network_brings_back_more_than_bicubic(scale: int) -> None:
     truth = smooth(64 * scale)
-    x = degrade(truth, 0.25, scale)
-    estimate = trained(scale)(x, torch.tensor([0.25]), torch.zeros(1))
+    x = degrade(truth, GAUSSIAN, scale)
+    estimate = trained(scale)(x, torch.tensor([GAUSSIAN.told]), QUIET)
     rim = 20 * scale
     inner = (slice(None), slice(None), slice(rim, -rim), slice(rim, -rim))
     errors = [(guess - truth)[inner].square().mean() for guess in (estimate, upsample(x, scale))]

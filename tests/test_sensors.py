@@ -9,8 +9,9 @@ import rasterio
 
 from geosr.errors import InputError
 from geosr.io.scene import open_scene
-from geosr.sensor_table import SENSORS
-from geosr.sensors import DEFAULT_MTF, SensorGuess, identify, observation
+from geosr.noise import Noise
+from geosr.sensor_table import SENSORS, SENTINEL_2
+from geosr.sensors import UNKNOWN, Origin, SensorGuess, identify, observation
 from tests import scenes
 
 
@@ -98,13 +99,13 @@ def test_pixel_size_alone_never_names_a_sensor(bands: tuple[str, ...], size: flo
 
 
 def test_native_bands_get_the_table_and_resampled_ones_the_default_with_a_reason() -> None:
-    found = guess(bands=("B02", "B05", "B8A", "B10"), size=10)
-    assert [level for level, _ in found.mtf()] == [0.275, DEFAULT_MTF, DEFAULT_MTF, DEFAULT_MTF]
-    reasons = [why for _, why in found.mtf()]
-    assert reasons[0].startswith("table: Sentinel-2")
-    assert "resampled" in reasons[1]
-    assert "no published" in reasons[3]
-    assert all(level == DEFAULT_MTF for level, _ in guess(bands=("B02", "B8A"), size=None).mtf())
+    found = guess(bands=("B02", "B05", "B8A", "B10"), size=10).responses()
+    assert [each.origin for each in found] == [Origin.TABLE, Origin.DEFAULT, Origin.DEFAULT, Origin.DEFAULT]
+    assert found[0].response == SENTINEL_2.bands[1].response
+    assert str(found[0]).startswith("table: Sentinel-2")
+    assert "resampled" in found[1].why
+    assert "none known" in found[3].why
+    assert all(each.response == UNKNOWN for each in guess(bands=("B02", "B8A"), size=None).responses())
 
 
 def test_colours_name_bands_once_the_sensor_is_known() -> None:
@@ -126,8 +127,8 @@ def test_the_eight_bands_of_planets_newer_satellites_are_known_by_their_names() 
     names = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
     found = guess("20240415_184321_07_24b2_3B_AnalyticMS_SR_8b.tif", names, 3)
     assert [band.name if band else None for band in found.bands] == list(names)
-    assert {level for level, _ in found.mtf()} == {DEFAULT_MTF}
-    assert all("no published MTF for PlanetScope" in why for _, why in found.mtf())
+    assert {each.response for each in found.responses()} == {UNKNOWN}
+    assert all("none known for PlanetScope" in each.why for each in found.responses())
 
 
 def test_the_offset_of_new_sentinel_products_is_told_from_metadata_and_never_guessed() -> None:
@@ -155,7 +156,7 @@ def test_the_metadata_file_of_a_product_is_read_beside_the_scene(tmp_path: Path)
     scene = open_scene(path)
     assert scene.sensor.zero == 1000
     assert any("+1000" in line for line in scene.warnings)
-    assert scene.sensor.mtf()[0][0] == 0.275
+    assert scene.sensor.responses()[0].origin is Origin.TABLE
 
 
 def test_a_grid_in_feet_or_degrees_is_measured_in_metres_or_not_at_all(tmp_path: Path) -> None:
@@ -167,13 +168,20 @@ def test_a_grid_in_feet_or_degrees_is_measured_in_metres_or_not_at_all(tmp_path:
 def test_options_win_over_the_table_and_are_said() -> None:
     found = guess(bands=("B02", "B8A"), tags={"BOA_ADD_OFFSET": "-1000"})
     seen, lines = observation(found, [2000.0, 5000.0], mtf=0.3, snr=[100, 50])
-    assert seen.mtf == (0.3, 0.3)
-    assert seen.noise == (10, 80)
+    assert [each.mtf for each in seen.response] == pytest.approx([0.3, 0.3])
+    assert seen.noise == (Noise(100.0, 0.0), Noise(6400.0, 0.0))
     assert any("given" in line for line in lines)
-    seen, lines = observation(found, [2000.0, 5000.0], noise=[3, 4])
-    assert seen.mtf == (0.275, DEFAULT_MTF)
-    assert seen.noise == (3, 4)
-    assert "estimated" in lines[1]
+    seen, lines = observation(found, [2000.0, 5000.0], noise=[(Noise(9, 0), "scene"), (Noise(1, 0.003), "published")])
+    assert seen.response == (SENTINEL_2.bands[1].response, UNKNOWN)
+    assert seen.noise == (Noise(9, 0), Noise(1, 0.003))
+    assert lines[1] == "noise 3 4 DN at the mean (scene published)"
+
+
+def test_responses_are_relative_to_the_result_where_the_network_is_told_them() -> None:
+    found = guess(bands=("B02", "B8A"))
+    seen, _ = observation(found, [2000.0, 5000.0], mtf=0.24)
+    assert [each.mtf for each in seen.relative(2).response] == pytest.approx([0.24**0.75] * 2)
+    assert seen.relative(2).relative(2) == seen.relative(2)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from geosr.errors import InputError
 from geosr.models.degradation import degrade
+from geosr.response import Response
 from geosr.training.collection import collect
 from geosr.training.loop import train
 from geosr.training.pairs import harmonise, load_pairs
@@ -201,7 +202,7 @@ def test_a_file_that_is_validated_on_is_not_trained_on(tmp_path: Path) -> None:
 
 
 def seen(hr: Any, mtf: float = 0.3, scale: int = 2) -> Any:
-    return degrade(torch.from_numpy(hr[None, None].astype(np.float32)), mtf, scale)[0, 0].numpy()
+    return degrade(torch.from_numpy(hr[None, None].astype(np.float32)), Response.gaussian(mtf), scale)[0, 0].numpy()
 
 
 FILES = PairFiles("lr/*.tif", "hr/*.tif")

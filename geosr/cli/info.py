@@ -38,17 +38,17 @@ def _blur(file: str) -> list[dict[str, Any]]:
     from geosr.observing import blur_of
 
     scene = open_scene(file)
-    bands = zip(scene.names, blur_of(scene), scene.sensor.mtf(), scene.categorical, strict=True)
+    bands = zip(scene.names, blur_of(scene), scene.sensor.responses(), scene.categorical, strict=True)
     return [
         {
             "band": name,
             "scene": None if found.mtf is None else round(found.mtf, 3),
             "likely_error": None if found.mtf is None else round(found.error, 3),
             "scene_why": found.why,
-            "assumed": level,
-            "assumed_why": why,
+            "assumed": round(decided.response.mtf, 3),
+            "assumed_why": str(decided),
         }
-        for name, found, (level, why), categorical in bands
+        for name, found, decided, categorical in bands
         if not categorical
     ]
 

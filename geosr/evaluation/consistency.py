@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from geosr.errors import InputError
 from geosr.models.degradation import degrade
 from geosr.models.projection import seen_from
+from geosr.response import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Consistency:
 
 
 def consistency(
-    result: ArrayLike, source: ArrayLike, mtf: float, valid: NDArray[np.bool_] | None = None
+    result: ArrayLike, source: ArrayLike, response: Response, valid: NDArray[np.bool_] | None = None
 ) -> Consistency:
     """How far a band of a result, degraded, lies from the same band of the input.
 
@@ -44,8 +45,8 @@ def consistency(
         (h * scale, w * scale), stored numbers.
     source
         (h, w), stored numbers.
-    mtf
-        The sensor's MTF at the Nyquist frequency of `source`, in (0, 1).
+    response
+        Of `source`, relative to the result.
     valid
         (h, w), True where `source` is data. Only pixels that see nothing else are judged.
     """
@@ -53,10 +54,10 @@ def consistency(
     scale = fine.shape[0] // coarse.shape[0]
     if fine.shape != tuple(side * scale for side in coarse.shape):
         raise InputError(f"a result of {fine.shape} pixels is no whole multiple of a source of {coarse.shape}")
-    rim = seen_from(mtf, scale)
+    rim = seen_from(response, scale)
     seen = _all_around(np.ones(coarse.shape, bool) if valid is None else valid, rim)
     finite = torch.from_numpy(np.where(np.isfinite(fine), fine, 0.0))
-    error = (degrade(finite[None, None], mtf, scale)[0, 0].numpy() - coarse)[seen]
+    error = (degrade(finite[None, None], response, scale)[0, 0].numpy() - coarse)[seen]
     if not error.size:
         return Consistency(float("nan"), float("nan"), float("nan"), 0)
     size = np.abs(error)

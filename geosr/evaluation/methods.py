@@ -14,6 +14,8 @@ from geosr.models.classical import upsample
 from geosr.models.registry import card
 from geosr.models.runtime import network_for
 from geosr.models.trial import up
+from geosr.noise import SILENT
+from geosr.sensors import UNKNOWN
 from geosr.sensors import Observation as Seen
 
 
@@ -23,9 +25,8 @@ def bicubic(seen: Observation) -> Floats:
 
 
 def back_projection(seen: Observation) -> Floats:
-    """Bicubic and ten steps of back-projection (Irani and Peleg 1991) with the true blur; told it, for bicubic LR."""
-    mtf = seen.mtf if seen.true_mtf is None else seen.true_mtf
-    return _on_tensors(seen, lambda x: backproject(x, upsample(x, seen.scale), mtf, seen.scale))
+    """Bicubic and ten steps of back-projection (Irani and Peleg 1991) with the true response."""
+    return _on_tensors(seen, lambda x: backproject(x, upsample(x, seen.scale), seen.truth, seen.scale))
 
 
 def of_model(model: str, scale: int, device: str = "auto") -> Method:
@@ -35,10 +36,10 @@ def of_model(model: str, scale: int, device: str = "auto") -> Method:
     `ModelError` for an unknown model, a scale that it can't do or weights that don't fit.
     """
     project = card(model, scale).generative
-    network_for(model, scale, Seen((0.25,), (0.0,)), device=device)  # loads it, once
+    network_for(model, scale, Seen((UNKNOWN,), (SILENT,)), device=device)  # loads it, once
 
     def run(seen: Observation) -> Floats:
-        told = Seen((seen.mtf,) * len(seen.bands), tuple(map(float, seen.noise)))
+        told = Seen((seen.response,) * len(seen.bands), seen.noise)
         network = network_for(model, scale, told, device=device, project=project)
         step = network.multiple
         halo = up(network.halo, step)

@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.evaluation.metrics import Interval, bootstrap, psnr
-from geosr.models.degradation import BICUBIC_MTF, observe
+from geosr.models.degradation import BICUBIC, observe
+from geosr.noise import Noise
+from geosr.response import Response
 
 Floats = NDArray[np.float32]
 
@@ -47,11 +49,11 @@ class Case:
 
     name: str
     mtf: float | None
-    """True MTF at the input's Nyquist frequency; None for a reduction by bicubic."""
+    """True MTF of the Gaussian relative response at the input's Nyquist frequency; None for a reduction by bicubic."""
     snr: float | None = None
     """Mean of the input band over the noise's standard deviation; None for no noise."""
     told_mtf: float | None = None
-    """What the methods are told instead of the truth, which is `BICUBIC_MTF` of a reduction by bicubic."""
+    """What the methods are told instead of the truth."""
     told_snr: float | None = None
     """What they are told instead of the true noise; infinity for none."""
     rounded: bool = False
@@ -64,12 +66,13 @@ class Observation:
 
     bands: Floats
     """(bands, h, w)."""
-    mtf: float
-    noise: Floats
-    """(bands,) standard deviation, in the unit of the bands."""
+    response: Response
+    """Relative to the result."""
+    noise: tuple[Noise, ...]
+    """One a band."""
     scale: int
-    true_mtf: float | None
-    """For methods that are given the true blur, as opponents are; None where it was bicubic."""
+    truth: Response
+    """For methods that are given the true response, as opponents are."""
 
 
 Method = Callable[[Observation], Floats]
@@ -102,7 +105,8 @@ def _middle(band: NDArray[Any], side: int | None) -> NDArray[Any]:
 
 def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observation:
     """The scene as the case's sensor sees it; the noise is the same for the same seed."""
-    coarse = observe(scene.bands, case.mtf, scale)
+    true = BICUBIC if case.mtf is None else Response.gaussian(case.mtf).towards_result
+    coarse = observe(scene.bands, None if case.mtf is None else true, scale)
     means = np.abs(coarse.mean(axis=(1, 2)))
     if case.snr is not None:
         grain = np.random.default_rng(seed).standard_normal(coarse.shape).astype(np.float32)
@@ -113,8 +117,8 @@ def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observat
         whole = (scene.bands == np.round(scene.bands)).all(axis=(1, 2))
         coarse = np.where(whole[:, None, None], np.round(coarse), coarse)
         noise = np.where(whole, np.maximum(noise, np.float32(ROUNDING)), noise)
-    mtf = next(value for value in (case.told_mtf, case.mtf, BICUBIC_MTF) if value is not None)
-    return Observation(coarse, mtf, noise, scale, case.mtf)
+    told = true if case.told_mtf is None else Response.gaussian(case.told_mtf).towards_result
+    return Observation(coarse, told, tuple(Noise(float(each) ** 2, 0.0) for each in noise), scale, true)
 
 
 def decibels(estimate: Floats, truth: Floats, peak: float) -> float:

@@ -9,6 +9,8 @@ import numpy as np
 
 from geosr.models.runtime import network_for
 from geosr.models.threads import prepare_process
+from geosr.noise import SILENT
+from geosr.response import PROBE
 from geosr.sensors import Observation
 
 CORE = 256
@@ -27,7 +29,7 @@ def against_bicubic(model: str, scale: int, hardware: str, device: str = "cpu") 
 
 
 def _mpx_per_s(model: str, scale: int, device: str) -> float:
-    network = network_for(model, scale, Observation((0.25,), (0.0,)), device=device, precision="float32")
+    network = network_for(model, scale, Observation((PROBE,), (SILENT,)), device=device, precision="float32")
     side = -(-(CORE + 2 * network.halo) // network.multiple) * network.multiple
     block = (1000 * np.random.default_rng(0).random((1, side, side))).astype(np.float32)
     clock = time.process_time if device == "cpu" else time.perf_counter

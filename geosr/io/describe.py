@@ -9,7 +9,6 @@ from typing import Any
 from rasterio.io import DatasetReader
 
 from geosr.io.environment import open_dataset, reading
-from geosr.io.grid import listed
 from geosr.io.metadata import placed
 from geosr.io.rehearsal import losses
 from geosr.io.scene import Scene, open_scene
@@ -81,13 +80,11 @@ def _bands(scene: Scene) -> dict[str, Any]:
 
 def _defaults(scene: Scene) -> list[str]:
     """Sentences on what is assumed where no option says otherwise."""
-    levels = [level for level, same in zip(scene.sensor.mtf(), scene.categorical, strict=True) if not same]
+    decided = [each for each, same in zip(scene.sensor.responses(), scene.categorical, strict=True) if not same]
     lines = []
-    if levels:
-        shown = (
-            listed([level for level, _ in levels]) if len({level for level, _ in levels}) > 1 else f"{levels[0][0]:g}"
-        )
-        lines.append(f"MTF {shown} ({'; '.join(dict.fromkeys(why for _, why in levels))})")
+    if decided:
+        shown = " ".join(dict.fromkeys(f"{each.response.mtf:.3g}" for each in decided))
+        lines.append(f"MTF {shown} ({'; '.join(dict.fromkeys(map(str, decided)))})")
         lines.append("noise estimated from the scene")
     categorical = [name for name, same in zip(scene.names, scene.categorical, strict=True) if same]
     if categorical:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from geosr.models.classical import REACH, phase_taps, upsample, upsample_into
-from geosr.models.degradation import degrade, psf_kernel
+from geosr.models.degradation import degrade
 from geosr.models.filters import cut, mirror, smooth_both
+from geosr.response import Response
 
 STEPS = 10
 """Enough to come within a few hundredths of a decibel of where it settles; more amplifies noise."""
@@ -22,7 +23,7 @@ KERNEL = "bicubic"
 """How corrections are upsampled, and the estimate that they start from."""
 
 
-def backproject(lr: Tensor, sr: Tensor, mtf: float, scale: int, steps: int = STEPS) -> Tensor:
+def backproject(lr: Tensor, sr: Tensor, response: Response, scale: int, steps: int = STEPS) -> Tensor:
     """`sr` after `steps` steps of `sr += upsample(lr - degrade(sr))`, (n, 1, h * scale, w * scale).
 
     Parameters
@@ -31,53 +32,59 @@ def backproject(lr: Tensor, sr: Tensor, mtf: float, scale: int, steps: int = STE
         (n, 1, h, w) float32 or float64, what the sensor saw.
     sr
         (n, 1, h * scale, w * scale), an estimate of what it looked at, same unit.
-    mtf
-        The sensor's MTF at the Nyquist frequency of `lr`, in (0, 1).
+    response
+        Of `lr`, relative to the result.
     """
-    rim = (steps - 1) * _radius(mtf, scale)
-    error = mirror(lr - degrade(sr, mtf, scale), rim)
-    totals = torch.stack([_corrections(image[0], mtf, scale, steps) for image in error])
+    rim = (steps - 1) * _radius(response, scale)
+    error = mirror(lr - degrade(sr, response, scale), rim)
+    totals = torch.stack([_corrections(image[0], response, scale, steps) for image in error])
     return sr + upsample(totals[:, None], scale, KERNEL)
 
 
-def backproject_into(out: Tensor, image: Tensor, mtf: float, scale: int, steps: int = STEPS) -> None:
+def backproject_into(out: Tensor, image: Tensor, response: Response, scale: int, steps: int = STEPS) -> None:
     """Write the bicubic estimate of `image` (h, w), back-projected, into `out` (h * scale, w * scale).
 
     What lies within `reach` of the border is less far back-projected, or not at all.
     """
-    radius = _radius(mtf, scale)
+    radius = _radius(response, scale)
     rim = steps * radius
     estimate = image
     if min(image.shape) > 2 * rim:
-        error = cut(image, radius) - smooth_both(image, round_trip(mtf, scale))
+        error = cut(image, radius) - smooth_both(image, *round_trip(response, scale))
         estimate = image.clone()
-        cut(estimate, rim).add_(_corrections(error, mtf, scale, steps))
+        cut(estimate, rim).add_(_corrections(error, response, scale, steps))
     upsample_into(out, estimate, scale, KERNEL)
 
 
-def reach(mtf: float, scale: int, steps: int = STEPS) -> int:
+def reach(response: Response, scale: int, steps: int = STEPS) -> int:
     """Source pixels from an output pixel's own to the farthest that its back-projected estimate depends on."""
-    return steps * _radius(mtf, scale) + REACH[KERNEL]
+    return steps * _radius(response, scale) + REACH[KERNEL]
 
 
-def _corrections(error: Tensor, mtf: float, scale: int, steps: int) -> Tensor:
+def _corrections(error: Tensor, response: Response, scale: int, steps: int) -> Tensor:
     """The sum of all steps' errors on the input's grid, from the first; (h, w) less (steps - 1) radii a side."""
-    taps, radius = round_trip(mtf, scale), _radius(mtf, scale)
+    taps, radius = round_trip(response, scale), _radius(response, scale)
     total = error
     for _ in range(steps - 1):
-        error = cut(error, radius) - smooth_both(error, taps)
+        error = cut(error, radius) - smooth_both(error, *taps)
         total = cut(total, radius) + error
     return total
 
 
-def _radius(mtf: float, scale: int) -> int:
-    return len(round_trip(mtf, scale)) // 2
+def _radius(response: Response, scale: int) -> int:
+    return len(round_trip(response, scale)[0]) // 2
 
 
 @lru_cache
-def round_trip(mtf: float, scale: int) -> tuple[float, ...]:
-    """Taps, along one axis of the input's grid, of upsampling and then degrading: symmetric, with sum 1."""
-    psf = psf_kernel(mtf, scale).double().tolist()
+def round_trip(response: Response, scale: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Taps of upsampling and then degrading, along y and x of the input's grid: as many each, symmetric, with sum 1."""
+    down, across = (_round_trip(taps, scale) for taps in response.taps(scale))
+    while down[0] == across[0] == 0.0:
+        down, across = down[1:-1], across[1:-1]
+    return down, across
+
+
+def _round_trip(psf: tuple[float, ...], scale: int) -> tuple[float, ...]:
     phases = phase_taps(scale, KERNEL)
     first = (scale - len(psf)) // 2
     radius = -(first // scale) + REACH[KERNEL]
@@ -86,7 +93,5 @@ def round_trip(mtf: float, scale: int) -> tuple[float, ...]:
         cell, phase = divmod(index, scale)
         for tap, value in enumerate(phases[phase], cell - REACH[KERNEL]):
             taps[radius + tap] += weight * value
-    while taps[0] == taps[-1] == 0.0:
-        taps = taps[1:-1]
     both = [(a + b) / 2 for a, b in zip(taps, reversed(taps), strict=True)]
     return tuple(tap / sum(both) for tap in both)

@@ -176,13 +176,18 @@ def _band_input(bands: int, multiple: int) -> dict[str, Any]:
     }
 
 
-def _number(name: str, description: str) -> dict[str, Any]:
-    """One number an image."""
-    shape = {"shape": [-1], "dim_order": ["batch"], "data_type": "float32"}
+def _numbers(name: str, count: int, description: str) -> dict[str, Any]:
+    """Some numbers an image."""
+    shape = {"shape": [-1, count], "dim_order": ["batch", "number"], "data_type": "float32"}
     return {"name": name, "description": description, "bands": [], "input": shape}
 
 
 _told = (
-    _number("mtf", "The sensor's modulation transfer at the Nyquist frequency of the input, .05 to .60."),
-    _number("noise", "Standard deviation of the noise, in the unit of the input; 0 for none."),
+    _numbers(
+        "response",
+        4,
+        "The input's modulation transfer relative to the result, along y and x each: at half the input's Nyquist "
+        "frequency, to the fourth power, and at Nyquist.",
+    ),
+    _numbers("noise", 2, "The noise's variance is the first plus the second times the stored number; zeros for none."),
 )

@@ -17,6 +17,9 @@ from geosr.models.filters import mirror
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from geosr.noise import Noise
+    from geosr.response import Response
+
 REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 """The kernels, and how many source pixels each looks at on either side of the one that an output pixel lies in."""
 
@@ -33,11 +36,11 @@ class Interpolation:
         self.kernel = kernel
         self.scale = scale
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """The kernel's."""
         return REACH[self.kernel]
 
-    def __call__(self, image: Any, mtf: float, noise: float, out: Any) -> None:
+    def __call__(self, image: Any, response: Response, noise: Noise, out: Any) -> None:
         """See `geosr.models.engines.Engine`."""
         upsample_into(out, image, self.scale, self.kernel)
 

@@ -28,6 +28,8 @@ from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
 from geosr.models.projection import project_into
+from geosr.noise import Noise
+from geosr.response import PROBE, Response
 
 _one_on_the_card = threading.Lock()
 """A second block on a GPU would take memory and save no time, however many threads prepare blocks for it."""
@@ -39,10 +41,10 @@ class Engine(Protocol):
     multiple: int
     """The sides of a band, and its place in the scene, are to be multiples of this."""
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
 
-    def __call__(self, image: Any, mtf: float, noise: float, out: Any) -> None:
+    def __call__(self, image: Any, response: Response, noise: Noise, out: Any) -> None:
         """Write the estimate of a band (h, w) into `out` (h * scale, w * scale), both float32 or float64.
 
         What lies nearer to the border than `reach` may be a simpler estimate. Both are arrays for the runtime, and
@@ -59,20 +61,22 @@ class OnDevice:
         self.multiple = engine.multiple
         self.alive: int = getattr(engine, "alive", 0)
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """The engine's own."""
-        return self.engine.reach(mtf)
+        return self.engine.reach(response)
 
-    def __call__(self, image: NDArray[np.floating], mtf: float, noise: float, out: NDArray[np.floating]) -> None:
+    def __call__(
+        self, image: NDArray[np.floating], response: Response, noise: Noise, out: NDArray[np.floating]
+    ) -> None:
         """See `Engine`."""
         target = torch.from_numpy(out)
         with torch.inference_mode(), exact_convolutions(self.device), _memory_errors():
             if self.device == "cpu":
-                self.engine(torch.from_numpy(image), mtf, noise, target)
+                self.engine(torch.from_numpy(image), response, noise, target)
                 return
             with _one_on_the_card:
                 result = target.new_empty(target.shape, device=self.device)
-                self.engine(torch.from_numpy(image).to(self.device), mtf, noise, result)
+                self.engine(torch.from_numpy(image).to(self.device), response, noise, result)
                 target.copy_(result)
 
 
@@ -84,13 +88,13 @@ class BackProjection:
     def __init__(self, scale: int) -> None:
         self.scale = scale
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """Ten times that of blur and interpolation together, and more for a stronger blur."""
-        return backprojection_reach(mtf, self.scale)
+        return backprojection_reach(response, self.scale)
 
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
         """See `Engine`."""
-        backproject_into(out, image, mtf, self.scale)
+        backproject_into(out, image, response, self.scale)
 
 
 class Trained(ABC):
@@ -98,34 +102,53 @@ class Trained(ABC):
 
     rim: int
     """Source pixels that the network itself sees on each side."""
+    padded = False
+    """Whether the network is given as many pixels as the block has."""
 
     def __init__(self, module: BandNetwork, dtype: torch.dtype) -> None:
         self.scale = module.scale
         self.dtype = dtype
         self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """Measured: what the network sees, and the low-pass before it."""
         return self.rim + len(self.low_pass) // 2
 
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
-        """See `Engine`. The estimate within `reach` of the border is bicubic."""
+    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
+        """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat."""
         upsample_into(out, image, self.scale)
-        reach = self.reach(mtf)
-        if min(image.shape) > 2 * reach:
-            self._add(cut(out, reach * self.scale), image, mtf, noise)
+        reach = self.reach(response)
+        if min(image.shape) <= 2 * reach:
+            return
+        rim = len(self.low_pass) // 2
+        image = mirror(image, rim) if self.padded else image
+        low = smooth_both(image, self.low_pass)
+        high = cut(image, rim) - low
+        spread = noise.variance(low).sqrt_()
+        inner = cut(out, reach * self.scale)
+        if (still := _flat(cut(high, rim) if self.padded else high, self.rim)) is None:
+            self._add(inner, high, spread, response)
+        else:
+            before = inner.clone()
+            self._add(inner, high, spread, response)
+            fine = still.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)
+            inner.copy_(torch.where(fine, before, inner))
 
     @abstractmethod
-    def _add(self, inner: Tensor, image: Tensor, mtf: float, noise: float) -> None:
-        """Add the detail to `inner`, the result without what lies within `reach` of its border."""
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
+        """Add the detail to `inner`, the result without what lies within `reach` of its border.
+
+        `high` is the band without its low-pass, `spread` the noise's standard deviation there; both (h, w), less the
+        low-pass's radius a side unless it is padded. What the network would add to a flat scene on account of the noise
+        alone is left out.
+        """
 
 
 class Residual(Trained):
     """An EDSR, arranged for speed; equal to `BandNetwork.forward` within float error away from the border.
 
-    Convolutions are not padded, so that a block's rim is not computed in vain; the blur's gains are multiplied into
-    the weights; the constant noise channel becomes a bias of the first convolution. What the network would add to a
-    flat scene on account of the noise alone is taken off, so that a constant stays the same to the last bit.
+    Convolutions are not padded, so that a block's rim is not computed in vain; the response's gains are multiplied into
+    the weights.
     """
 
     multiple = 1
@@ -134,29 +157,26 @@ class Residual(Trained):
         super().__init__(module, dtype)
         self.module = module
         self.weights = lru_cache(maxsize=64)(self._weights)
-        self.at_rest = lru_cache(maxsize=512)(self._at_rest)
+        self.at_rest = lru_cache(maxsize=64)(self._at_rest)
         self.rim = self._rim()
 
-    def _add(self, inner: Tensor, image: Tensor, mtf: float, noise: float) -> None:
-        high = cut(image, len(self.low_pass) // 2) - smooth_both(image, self.low_pass)
-        detail = self._detail(high.to(self.dtype), mtf, noise)
-        if noise > 0:
-            detail = detail - self.at_rest(mtf, noise)
-        _add_phases(inner, detail, self.scale)
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
+        detail = self._detail(high.to(self.dtype), spread.to(self.dtype), response)
+        _add_phases(inner, detail - self.at_rest(response) * cut(spread, self.rim), self.scale)
 
-    def _detail(self, high: Tensor, mtf: float, noise: float) -> Tensor:
-        """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass (h, w)."""
-        head, blocks, tail = self.weights(mtf)
-        start = features = _conv(_channels_last(high[None, None]), head[:, :1], head[:, 1].sum((1, 2)) * noise)
+    def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
+        """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass and its noise, both (h, w)."""
+        head, blocks, tail = self.weights(response)
+        start = features = _conv(_channels_last(torch.stack((high, spread))[None]), head)
         for first, second in blocks:
             inner = _conv(features, first).relu_()
             features = _conv(inner, second).add_(cut(features, 2))
         return _conv(features.add_(cut(start, 2 * len(blocks))), tail)
 
-    def _weights(self, mtf: float) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
+    def _weights(self, response: Response) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
         """Weights for a blur. ReLU lets positive factors through, and the gains stand between it and a convolution."""
         module = self.module
-        gains = module.gains(torch.tensor([mtf], dtype=torch.float32, device=module.head.weight.device))[0]
+        gains = module.gains(torch.tensor([response.told], device=module.head.weight.device))[0]
 
         def gained(weight: Tensor, index: int) -> Tensor:
             return _channels_last((weight * gains[index].view(1, -1, 1, 1)).to(self.dtype))
@@ -166,13 +186,13 @@ class Residual(Trained):
             for index, block in enumerate(module.blocks)
             if isinstance(block, Block)
         ]
-        return module.head.weight.to(self.dtype), blocks, gained(module.tail.weight, -1)
+        return _channels_last(module.head.weight.to(self.dtype)), blocks, gained(module.tail.weight, -1)
 
-    def _at_rest(self, mtf: float, noise: float) -> Tensor:
-        """What the network adds to a flat scene, (1, scale**2, 1, 1)."""
+    def _at_rest(self, response: Response) -> Tensor:
+        """What the network adds to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1)."""
         side = 2 * self.rim + 1
         flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
-        return self._detail(flat, mtf, noise)
+        return self._detail(flat, torch.ones_like(flat), response)
 
     def _rim(self) -> int:
         side = 64
@@ -180,7 +200,7 @@ class Residual(Trained):
             with torch.inference_mode():
                 probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
                 try:
-                    return (side - self._detail(probe, 0.25, 0.0).shape[2]) // 2
+                    return (side - self._detail(probe, probe, PROBE).shape[2]) // 2
                 except RuntimeError:
                     side *= 2
                     if side > 4096:
@@ -190,32 +210,33 @@ class Residual(Trained):
 class Padded(Trained):
     """Any other network for one band, as it was trained: convolutions padded, and the rim that this spoils cut off."""
 
+    padded = True
+
     def __init__(self, module: BandNetwork, dtype: torch.dtype, reach: int = 0) -> None:
         """`reach` is what was measured of the same network before, 0 to measure it now: a minute for large ones."""
         super().__init__(module, dtype)
         self.module = module.to(dtype)
         self.multiple = module.multiple
         self.alive = module.alive
-        self.at_rest = lru_cache(maxsize=512)(self._at_rest)
+        self.at_rest = lru_cache(maxsize=64)(self._at_rest)
         self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
 
-    def _add(self, inner: Tensor, image: Tensor, mtf: float, noise: float) -> None:
-        high = image - smooth_both(mirror(image, len(self.low_pass) // 2), self.low_pass)
-        detail = self._detail(high.to(self.dtype), mtf, noise)
-        if noise > 0:
-            detail = (self._phases(detail) - self.at_rest(mtf, noise)).view(detail.shape)
-        inner.add_(cut(detail, self.reach(mtf) * self.scale))
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
+        detail = self._phases(self._detail(high.to(self.dtype), spread.to(self.dtype), response))
+        detail = detail - self.at_rest(response) * spread[:, None, :, None]
+        inner.add_(cut(detail.reshape(high.shape[0] * self.scale, -1), self.reach(response) * self.scale))
 
-    def _detail(self, high: Tensor, mtf: float, noise: float) -> Tensor:
-        """(h * scale, w * scale) for a band without its low-pass (h, w)."""
-        told = torch.tensor([mtf, noise], dtype=self.dtype, device=high.device)
-        return self.module.residual(high[None, None], told[:1], told[1:])[0, 0]
+    def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
+        """(h * scale, w * scale) for a band without its low-pass and its noise, both (h, w)."""
+        told = torch.tensor([response.told], dtype=self.dtype, device=high.device)
+        return self.module.residual(high[None, None], told, spread[None, None])[0, 0]
 
-    def _at_rest(self, mtf: float, noise: float) -> Tensor:
-        """What the network adds to a flat scene, (1, scale, 1, scale)."""
+    def _at_rest(self, response: Response) -> Tensor:
+        """What the network adds to a flat scene with noise of standard deviation 1, (1, scale, 1, scale)."""
         side = self._smallest()
         flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
-        return self._phases(self._detail(flat, mtf, noise))[side // 2, :, side // 2][None, :, None]
+        detail = self._phases(self._detail(flat, torch.ones_like(flat), response))
+        return detail[side // 2, :, side // 2][None, :, None].clone()
 
     def _phases(self, detail: Tensor) -> Tensor:
         """(h * scale, w * scale) as (h, scale, w, scale)."""
@@ -243,7 +264,8 @@ class Padded(Trained):
             probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
             probe[place, place] = torch.nan
             with torch.inference_mode():
-                hit = self._phases(self._detail(probe, 0.25, 0.0)).isnan().any(3).any(1).any(0).nonzero()
+                detail = self._detail(probe, torch.zeros_like(probe), PROBE)
+                hit = self._phases(detail).isnan().any(3).any(1).any(0).nonzero()
             first, last = int(hit.min()), int(hit.max())
             if first == 0 or last == side - 1:
                 return None
@@ -287,19 +309,19 @@ def project_on(
     device: str,
     out: NDArray[np.floating],
     image: NDArray[np.floating],
-    mtf: float,
-    noise: float,
+    response: Response,
+    noise: Noise,
     trust: float,
 ) -> None:
     """`projection.project_into` on a device. Raises `MemoryError` where torch has no memory."""
     target, source = torch.from_numpy(out), torch.from_numpy(image)
     with torch.inference_mode(), _memory_errors():
         if device == "cpu":
-            project_into(target, source, mtf, noise, trust)
+            project_into(target, source, response, noise, trust)
             return
         with _one_on_the_card:
             result = target.to(device)
-            project_into(result, source.to(device), mtf, noise, trust)
+            project_into(result, source.to(device), response, noise, trust)
             target.copy_(result)
 
 
@@ -337,6 +359,18 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if is_exact(x):
         return torch.mkldnn_convolution(x, weight, bias, [0, 0], [1, 1], [1, 1], 1)
     return F.conv2d(x, weight, bias)
+
+
+def _flat(high: Tensor, rim: int) -> Tensor | None:
+    """Where nothing within `rim` pixels is anything but flat, less `rim` a side; None where that is nowhere."""
+    detailed = high != 0
+    if bool(detailed.all()):
+        return None
+    total = F.pad(detailed.int().cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
+    side = 2 * rim + 1
+    count = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    flat = count == 0
+    return flat if bool(flat.any()) else None
 
 
 def _add_phases(out: Tensor, detail: Tensor, scale: int) -> None:

@@ -32,9 +32,9 @@ def smooth(image: Tensor, taps: Sequence[float], axis: int) -> Tensor:
     return out
 
 
-def smooth_both(image: Tensor, taps: Sequence[float]) -> Tensor:
-    """`smooth` along both axes."""
-    return smooth(smooth(image, taps, 0), taps, 1)
+def smooth_both(image: Tensor, down: Sequence[float], across: Sequence[float] | None = None) -> Tensor:
+    """`smooth` along both axes, along x by the same taps where it has none of its own."""
+    return smooth(smooth(image, down, 0), down if across is None else across, 1)
 
 
 def cut(image: Tensor, rim: int) -> Tensor:

@@ -16,6 +16,9 @@ from geosr.models.trial import check_groups, try_out
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from geosr.noise import Noise
+    from geosr.response import Response
+
 
 @dataclass(frozen=True, eq=False)
 class TorchNetwork:
@@ -104,11 +107,11 @@ class OwnEngine:
             line = " ".join(str(error).split())[:200]
             raise ModelError(f"{network.name} can't be run: {type(error).__name__}: {line}") from error
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """The halo, as told."""
         return self.network.halo
 
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
         """Write the estimate of bands (bands, h, w) into `out` (bands, h * scale, w * scale)."""
         out.copy_(self._run(image))
 

@@ -30,10 +30,12 @@ from torch import Tensor
 
 from geosr.models.backprojection import KERNEL, round_trip
 from geosr.models.classical import REACH, step_weights
-from geosr.models.degradation import gaussian_sigma, psf_kernel
-from geosr.models.filters import cut, mirror, smooth
+from geosr.models.filters import cut, mirror, smooth_both
+from geosr.noise import SILENT, Noise
+from geosr.response import Response
 
 A = TypeVar("A", Tensor, NDArray[np.float64])
+Taps = tuple[tuple[float, ...], tuple[float, ...]]
 
 SURPLUS = 3.0, 1.5, 5.0
 """Times the power that noise is expected to have in each of the parts, up to which nothing is taken for anything else:
@@ -53,7 +55,7 @@ _LEAST = 1e-30
 
 
 def project(
-    sr: Tensor, lr: Tensor, mtf: float | Tensor, scale: int, noise: float | Tensor = 0.0, trust: float = 1.0
+    sr: Tensor, lr: Tensor, response: Response, scale: int, noise: Noise = SILENT, trust: float = 1.0
 ) -> Tensor:
     """`sr` (n, 1, h * scale, w * scale), corrected so that degrading it gives `lr` back but for its noise.
 
@@ -65,66 +67,61 @@ def project(
         float32 or float64, an estimate, in the unit of `lr`.
     lr
         (n, 1, h, w), what the sensor saw.
-    mtf, noise
-        The sensor's MTF at the Nyquist frequency of `lr`, in (0, 1), and the standard deviation of its noise, in the
-        unit of `lr`: one for all or (n,), one a sample.
+    response, noise
+        Of `lr`, the first relative to the result.
     trust
         Share of the correction that is made, in [0, 1].
     """
-    count = len(lr)
-    told = zip(*(torch.as_tensor(each).reshape(-1).expand(count).tolist() for each in (mtf, noise)), strict=True)
-    samples = zip(sr[:, 0], lr[:, 0], told, strict=True)
-    whole = [_whole(fine, coarse, scale, *known, trust=trust) for fine, coarse, known in samples]
-    return torch.stack(whole)[:, None]
+    rim = reach(response, scale)
+    fine, coarse = mirror(sr[:, 0], rim * scale), mirror(lr[:, 0], rim)
+    made = [_correction(*each, response, scale, noise, trust) for each in zip(fine, coarse, strict=True)]
+    return sr + torch.stack(made)[:, None]
 
 
-def project_into(out: Tensor, image: Tensor, mtf: float, noise: float, trust: float = 1.0) -> None:
+def project_into(out: Tensor, image: Tensor, response: Response, noise: Noise, trust: float = 1.0) -> None:
     """Correct an estimate of `image` (h, w) in place, `out` (h * scale, w * scale); see `project`.
 
     What lies within `reach` of the border is left as it is.
     """
     scale = out.shape[0] // image.shape[0]
-    rim = reach(mtf, scale)
+    rim = reach(response, scale)
     if min(image.shape) > 2 * rim:
-        cut(out, rim * scale).add_(_correction(out, image, mtf, scale, noise, trust))
+        cut(out, rim * scale).add_(_correction(out, image, response, scale, noise, trust))
 
 
-def reach(mtf: float, scale: int) -> int:
+def reach(response: Response, scale: int) -> int:
     """Source pixels from an output pixel's own to the farthest that its correction depends on."""
-    return seen_from(mtf, scale) + max(_inverse(mtf, scale).radius, MEANS) + WINDOW + REACH[KERNEL]
+    return seen_from(response, scale) + max(_inverse(response, scale).radius, MEANS) + WINDOW + REACH[KERNEL]
 
 
-def seen_from(mtf: float, scale: int) -> int:
+def seen_from(response: Response, scale: int) -> int:
     """Whole source pixels on either side that light in a pixel comes from."""
-    return -(-((len(psf_kernel(mtf, scale)) - scale) // 2) // scale)
+    return -(-((len(response.taps(scale)[0]) - scale) // 2) // scale)
 
 
-def _whole(sr: Tensor, lr: Tensor, scale: int, mtf: float, noise: float, *, trust: float) -> Tensor:
-    rim = reach(mtf, scale)
-    fine, coarse = mirror(sr, rim * scale), mirror(lr, rim)
-    return sr + _correction(fine, coarse, mtf, scale, noise, trust)
-
-
-def _correction(sr: Tensor, lr: Tensor, mtf: float, scale: int, noise: float, trust: float) -> Tensor:
+def _correction(sr: Tensor, lr: Tensor, response: Response, scale: int, noise: Noise, trust: float) -> Tensor:
     """What is to be added to `sr`, less `reach` source pixels a side."""
-    error = cut(lr, seen_from(mtf, scale)) - _degraded(sr, mtf, scale)
-    inverse = _inverse(mtf, scale)
-    amount = _inverted(error, inverse) if noise == 0 else _shrunk(error, inverse, noise)
-    return _upsampled(trust * amount, scale)
+    rim = seen_from(response, scale)
+    error = cut(lr, rim) - _degraded(sr, response, scale)
+    inverse = _inverse(response, scale)
+    if noise == SILENT:
+        return _upsampled(trust * _inverted(error, inverse), scale)
+    level = cut(smooth_both(lr, inverse.means), rim + max(inverse.radius, MEANS) - MEANS + WINDOW)
+    return _upsampled(trust * _shrunk(error, inverse, noise.variance(level)), scale)
 
 
 def _inverted(error: Tensor, inverse: Inverse) -> Tensor:
     """The whole correction on the input's grid, less the inverse's radius and the window a side."""
-    return cut(_filtered(error, inverse.full), max(0, MEANS - inverse.radius) + WINDOW)
+    return cut(smooth_both(error, *inverse.full), max(0, MEANS - inverse.radius) + WINDOW)
 
 
-def _shrunk(error: Tensor, inverse: Inverse, noise: float) -> Tensor:
-    """The correction as far as noise does not account for it; of the same shape as that of `_inverted`."""
+def _shrunk(error: Tensor, inverse: Inverse, variance: Tensor) -> Tensor:
+    """The correction as far as noise of this variance does not account for it; its shape is that of `_inverted`."""
     rim = max(inverse.radius, MEANS)
-    filters = inverse.means, inverse.cautious, inverse.full
-    stages = [cut(_filtered(error, taps), rim - len(taps) // 2) for taps in filters]
+    filters = (inverse.means, inverse.means), inverse.cautious, inverse.full
+    stages = [cut(smooth_both(error, *taps), rim - len(taps[0]) // 2) for taps in filters]
     means, cautious, full = (
-        cut(part, WINDOW) * _share(part, surplus * gain * noise * noise)
+        cut(part, WINDOW) * _share(part, variance * (surplus * gain))
         for part, gain, surplus in zip(_differences(stages), inverse.gains, SURPLUS, strict=True)
     )
     return means + cautious + full
@@ -137,55 +134,57 @@ def _differences(stages: Sequence[A]) -> Iterator[A]:
         yield after - before
 
 
-def _share(part: Tensor, expected: float) -> Tensor:
+def _share(part: Tensor, expected: Tensor) -> Tensor:
     """How much of each pixel is more than noise of the expected power, in [0, 1]; less `WINDOW` pixels a side."""
-    power = _filtered(part * part, (1.0 / (2 * WINDOW + 1),) * (2 * WINDOW + 1))
-    return 1.0 - expected / power.clamp_min(max(expected, _LEAST))
-
-
-def _filtered(image: Tensor, taps: tuple[float, ...]) -> Tensor:
-    return smooth(smooth(image, taps, 0), taps, 1)
+    power = smooth_both(part * part, (1.0 / (2 * WINDOW + 1),) * (2 * WINDOW + 1))
+    return 1.0 - expected / torch.maximum(power, expected.clamp_min(_LEAST))
 
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """What undoes the degradation of an upsampled image, as taps along either axis that sum to 1."""
+    """What undoes the degradation of an upsampled image, as taps along y and x that sum to 1."""
 
     means: tuple[float, ...]
-    cautious: tuple[float, ...]
-    full: tuple[float, ...]
+    """Along either axis."""
+    cautious: Taps
+    full: Taps
     gains: tuple[float, ...]
     """Power that white noise of power 1 has in `means`, in what `cautious` adds to them, and `full` to that."""
 
     @property
     def radius(self) -> int:
         """Of `cautious` and `full`."""
-        return len(self.full) // 2
+        return len(self.full[0]) // 2
 
 
 @lru_cache
-def _inverse(mtf: float, scale: int) -> Inverse:
-    trip = round_trip(mtf, scale)
-    radius = next(
-        (r for r in range(2, _WIDEST) if _left(trip, _taps(trip, mtf, r, _PENALTIES[1]), mtf) <= _REST), _WIDEST
-    )
-    cautious, full = (_taps(trip, mtf, radius, penalty) for penalty in _PENALTIES)
+def _inverse(response: Response, scale: int) -> Inverse:
+    axes = list(zip(round_trip(response, scale), response.at(_FREQUENCIES), strict=True))
+
+    def taps(radius: int, penalty: float) -> list[NDArray[np.float64]]:
+        return [_taps(*axis, radius, penalty) for axis in axes]
+
+    def rest(radius: int) -> float:
+        return max(_left(*axis, one) for axis, one in zip(axes, taps(radius, _PENALTIES[1]), strict=True))
+
+    radius = next((r for r in range(2, _WIDEST) if rest(r) <= _REST), _WIDEST)
+    cautious, full = (taps(radius, penalty) for penalty in _PENALTIES)
     means = np.full(2 * MEANS + 1, 1.0 / (2 * MEANS + 1))
-    planes = [_plane(taps) for taps in (means, cautious, full)]
+    planes = [_plane(*each) for each in ((means, means), cautious, full)]
     gains = tuple(float((part**2).sum()) for part in _differences(planes))
-    return Inverse(_listed(means), _listed(cautious), _listed(full), gains)
+    return Inverse(_listed(means), _both(cautious), _both(full), gains)
 
 
 _FREQUENCIES = np.linspace(0.0, 0.5, 257)
 """Cycles per source pixel."""
 
 
-def _taps(trip: tuple[float, ...], mtf: float, radius: int, penalty: float) -> NDArray[np.float64]:
+def _taps(trip: tuple[float, ...], blur: NDArray[np.float64], radius: int, penalty: float) -> NDArray[np.float64]:
     """The inverse w of t: least squares of `s (1 - t w)` and `sqrt(penalty) w` over frequencies, with sum 1.
 
     s is the spectrum that errors of a model have on the input's grid, that of the blur; and a little of any frequency.
     """
-    weight = np.sqrt(_blur(mtf) ** 2 + 1e-3)[:, None]
+    weight = np.sqrt(blur**2 + 1e-3)[:, None]
     base = 2.0 * np.cos(2.0 * np.pi * _FREQUENCIES[:, None] * np.arange(1, radius + 1)) - 2.0
     through = _transfer(trip)[:, None]
     left = np.concatenate([weight * through * base, math.sqrt(penalty) * base])
@@ -194,9 +193,9 @@ def _taps(trip: tuple[float, ...], mtf: float, radius: int, penalty: float) -> N
     return np.concatenate([half[::-1], [1.0 - 2.0 * half.sum()], half])
 
 
-def _left(trip: tuple[float, ...], taps: NDArray[np.float64], mtf: float) -> float:
+def _left(trip: tuple[float, ...], blur: NDArray[np.float64], taps: NDArray[np.float64]) -> float:
     """The largest share that is left of an error on the ground at any frequency."""
-    return float(np.abs((1.0 - _transfer(trip) * _transfer(taps)) * _blur(mtf)).max())
+    return float(np.abs((1.0 - _transfer(trip) * _transfer(taps)) * blur).max())
 
 
 def _transfer(taps: tuple[float, ...] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -206,26 +205,26 @@ def _transfer(taps: tuple[float, ...] | NDArray[np.float64]) -> NDArray[np.float
     return values
 
 
-def _blur(mtf: float) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = np.exp(-2.0 * (np.pi * gaussian_sigma(mtf) * _FREQUENCIES) ** 2)
-    return values
-
-
 def _listed(taps: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(taps.tolist())
 
 
-def _plane(taps: NDArray[np.float64]) -> NDArray[np.float64]:
+def _both(axes: Sequence[NDArray[np.float64]]) -> Taps:
+    down, across = map(_listed, axes)
+    return down, across
+
+
+def _plane(down: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
     """Taps along both axes, amid as many zeros as make all of one size."""
-    row = np.pad(taps, _WIDEST - len(taps) // 2)
-    return np.outer(row, row)
+    rim = _WIDEST - len(down) // 2
+    return np.outer(np.pad(down, rim), np.pad(across, rim))
 
 
-def _degraded(sr: Tensor, mtf: float, scale: int) -> Tensor:
+def _degraded(sr: Tensor, response: Response, scale: int) -> Tensor:
     """`degradation.degrade` of (h * scale, w * scale) to (h, w), less `seen_from` source pixels a side."""
-    taps = tuple(psf_kernel(mtf, scale).double().tolist())
-    start = seen_from(mtf, scale) * scale - (len(taps) - scale) // 2
-    return _decimated(_decimated(sr, taps, scale, start, 0), taps, scale, start, 1)
+    down, across = response.taps(scale)
+    start = seen_from(response, scale) * scale - (len(down) - scale) // 2
+    return _decimated(_decimated(sr, down, scale, start, 0), across, scale, start, 1)
 
 
 def _decimated(image: Tensor, taps: tuple[float, ...], scale: int, start: int, axis: int) -> Tensor:

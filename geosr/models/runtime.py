@@ -21,7 +21,9 @@ from geosr.models.foreign.bands import told
 from geosr.models.foreign.levels import enhance
 from geosr.models.own import OwnEngine, TorchNetwork
 from geosr.models.threads import tell_torch
-from geosr.sensors import Observation
+from geosr.noise import SILENT
+from geosr.response import PROBE, Response
+from geosr.sensors import Observation, listed
 
 if TYPE_CHECKING:
     from geosr.models.engines import Engine
@@ -62,14 +64,14 @@ class ModelNetwork:
 
     @property
     def seen(self) -> Observation:
-        """The observation as the network is told it: rounding is noise, too."""
-        return self.observation.at_least(self.rounding)
+        """The observation as the network is told it: responses relative to the result; rounding is noise, too."""
+        return self.observation.relative(self.scale).at_least(self.rounding)
 
     @property
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
         engine = self._engine()
-        return max(engine.reach(mtf) + self._projection_reach(mtf) for mtf in set(self.observation.mtf))
+        return max(engine.reach(each) + self._projection_reach(each) for each in set(self.seen.response))
 
     @property
     def multiple(self) -> int:
@@ -88,7 +90,7 @@ class ModelNetwork:
         A network from elsewhere that wants several may want them in an order of its own (`foreign.bands.arrange`).
         """
         if isinstance(self.model, Foreign):
-            return 1 if self.model.bands == 1 else len(self.observation.mtf)
+            return 1 if self.model.bands == 1 else len(self.observation.response)
         return self.model.bands if isinstance(self.model, TorchNetwork) else 1
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
@@ -101,12 +103,12 @@ class ModelNetwork:
         try:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
             if isinstance(self.model, TorchNetwork):
-                engine(block, 0.0, 0.0, out)
+                engine(block, PROBE, SILENT, out)
             elif isinstance(self.model, Foreign):
                 enhance(engine, self.model.card, block, seen, out)
             else:
-                for image, target, mtf, noise in zip(block, out, seen.mtf, seen.noise, strict=True):
-                    engine(image, mtf, noise, target)
+                for image, target, response, noise in zip(block, out, seen.response, seen.noise, strict=True):
+                    engine(image, response, noise, target)
             if self.project:
                 self._project(block, seen, out)
         except MemoryError as error:
@@ -117,15 +119,15 @@ class ModelNetwork:
         from geosr.models.engines import project_on
 
         known = seen.known or (True,) * len(block)
-        for image, target, mtf, noise, own in zip(block, out, seen.mtf, seen.noise, known, strict=True):
-            project_on(self._place, target, image, mtf, noise, 1.0 if own else UNSURE)
+        for image, target, response, noise, own in zip(block, out, seen.response, seen.noise, known, strict=True):
+            project_on(self._place, target, image, response, noise, 1.0 if own else UNSURE)
 
-    def _projection_reach(self, mtf: float) -> int:
+    def _projection_reach(self, response: Response) -> int:
         if not self.project:
             return 0
         from geosr.models.projection import reach
 
-        return reach(mtf, self.scale)
+        return reach(response, self.scale)
 
     def _engine(self) -> Engine:
         return _load(self.model, self.scale, self.precision, self._place, self.sha256)
@@ -196,12 +198,15 @@ def _about(model: registry.Model, observation: Observation) -> tuple[str, ...]:
     """What is to be said of a network from elsewhere."""
     if not isinstance(model, Foreign):
         return ()
-    return *model.notes, told(observation.colors or ("",) * len(observation.mtf), model.bands)
+    return *model.notes, told(observation.colors or ("",) * len(observation.response), model.bands)
 
 
 def _about_noise(network: ModelNetwork, card: Card) -> Iterator[str]:
-    """What is to be said where a band's noise is less than what rounding does."""
-    if (card.conditioned or network.project) and min(network.observation.noise) < network.rounding:
+    """What is to be said of the response that is undone, and where a band's noise is less than what rounding does."""
+    if not (card.conditioned or network.project):
+        return
+    yield f"relative to a result at x{network.scale}: MTF {listed([each.mtf for each in network.seen.response])}"
+    if network.rounding > 0 and any(each.constant < network.rounding**2 for each in network.observation.noise):
         yield f"noise counts as {network.rounding:.3g} DN at least, which is what rounding to whole numbers does"
 
 

@@ -27,16 +27,19 @@ from geosr.io.source import close
 from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import sha256
-from geosr.models.degradation import Degradation, observe
+from geosr.models.degradation import observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.runtime import choose_device
 from geosr.models.trial import up
+from geosr.noise import Noise
 from geosr.observing import observe as observed
 from geosr.radiometry import fill
+from geosr.response import Response
 from geosr.sensors import Observation
 from geosr.training.patches import Patches, Plane, contrast_of, step_of
 from geosr.training.recipe import Recipe
 from geosr.training.samples import Degraded, sharp_side
+from geosr.training.sensing import Degradation
 from geosr.training.state import save_tensors
 from geosr.training.trainer import Material, Progress, Trainer
 from geosr.training.validation import estimate
@@ -215,9 +218,11 @@ def _part(
     valid = np.ones(pixels.stored.shape, bool) if known is None else known
     values = pixels.stored.astype(np.float32)
     truth = fill(values, valid).astype(np.float32) if not valid.all() else values
-    lr = np.concatenate([observe(truth[i : i + 1], level, scale) for i, level in enumerate(observation.mtf)])
+    responses = observation.relative(scale).response
+    lr = np.concatenate([observe(truth[i : i + 1], each, scale) for i, each in enumerate(responses)])
     # The blur takes the scene's noise away, and the network is to meet what it will meet at the scale above.
-    lr += random.standard_normal(lr.shape).astype(np.float32) * np.array(observation.noise, np.float32)[:, None, None]
+    spread = np.stack([np.sqrt(noise.variance(band)) for noise, band in zip(observation.noise, lr, strict=True)])
+    lr += random.standard_normal(lr.shape).astype(np.float32) * spread
     blocks = _blocks(height // scale, width // scale, side)
     blocks = [block for block in blocks if valid[:, *block.scale(scale).slices].all()]
     return _Part(truth, valid, lr, tuple(blocks[::3]), tuple(block for i, block in enumerate(blocks) if i % 3))
@@ -234,7 +239,8 @@ def _planes(parts: Sequence[_Part], observation: Observation, scale: int) -> lis
             contrast = contrast_of(np.where(valid, values, np.nan))
             if contrast > 0:
                 known = np.where(free, values, np.float32(np.nan))
-                planes.append(Plane(known, "scene", str(number), 1.0, False, contrast, step_of(known), noise))
+                spread = noise.sigma(float(values.mean()))
+                planes.append(Plane(known, "scene", str(number), 1.0, False, contrast, step_of(known), spread))
     if not planes:
         raise InputError("the scene has no detail to learn from")
     return planes
@@ -254,8 +260,9 @@ def _trainer(
         scale, network=card.network, channels=card.channels, blocks=card.blocks, patch=patch, batch=BATCH, steps=STEPS,
         minutes=minutes, rate=RATE, optimiser="adam", warm_up=50, average=0.99, start_from=str(weights),
     )  # fmt: skip
-    low, high = min(observation.mtf), max(observation.mtf)
-    degradation = Degradation(mtf=(low, max(high, low + 1e-3)), bicubic=0.0, noisy=1.0, anisotropy=0.0, jitter=0.0)
+    degradation = Degradation(
+        noisy=1.0, jitter=0.0, compressed=0.0, given=observation.relative(scale).response, shot=0.0
+    )
     patches = Patches(_planes(parts, observation, scale), sharp_side(patch, scale), 0)
     return Trainer(recipe, Material(((Degraded(patches, degradation, scale, 0), 1.0),)), device=device)
 
@@ -288,20 +295,18 @@ def _errors(network: BandNetwork, parts: Sequence[_Part], observation: Observati
         blocks: tuple[Window, ...] = getattr(part, which)
         if not blocks:
             continue
-        bands = zip(part.truth, part.lr, observation.mtf, observation.noise, strict=True)
+        seen = observation.relative(network.scale)
+        bands = zip(part.truth, part.lr, seen.response, seen.noise, strict=True)
         squares = np.mean([_squares(network, *band, device) for band in bands], axis=0)
         errors += [float(squares[block.scale(network.scale).slices].mean()) for block in blocks]
     return np.array(errors) + 1e-9
 
 
-def _squares(network: BandNetwork, truth: Floats, lr: Floats, mtf: float, noise: float, device: torch.device) -> Floats:
+def _squares(
+    network: BandNetwork, truth: Floats, lr: Floats, response: Response, noise: Noise, device: torch.device
+) -> Floats:
     contrast = max(contrast_of(truth), 1e-12)
-    made: Tensor = estimate(
-        network,
-        torch.from_numpy(lr)[None, None].to(device),
-        torch.tensor([mtf], device=device),
-        torch.tensor([noise], device=device),
-    )
+    made: Tensor = estimate(network, torch.from_numpy(lr)[None, None].to(device), (response,), (noise,))
     squares: Floats = ((made[0, 0].cpu().numpy() - truth) / np.float32(contrast)) ** 2
     return squares
 

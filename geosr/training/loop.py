@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geosr.errors import InputError, PlaceError
-from geosr.models.degradation import Degradation
 from geosr.models.runtime import choose_device, has_bfloat16
 from geosr.training import log
 from geosr.training.collection import Collection, collect
@@ -24,6 +23,7 @@ from geosr.training.places import held_out_pairs
 from geosr.training.publish import publish
 from geosr.training.recipe import Recipe, checked
 from geosr.training.samples import Degraded, Paired, Source, Unlabelled, sharp_side
+from geosr.training.sensing import Degradation
 from geosr.training.state import save_tensors
 from geosr.training.team import Team, joined
 from geosr.training.trainer import STATE, Material, Progress, Trainer, learning_rate

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geosr.errors import InputError
 from geosr.models.degradation import degrade
+from geosr.response import Response
 from geosr.training.recipe import ADVERSARIAL, PERCEPTUAL
 
 SMOOTH = 1e-4
@@ -41,10 +42,10 @@ class Outcome:
     """The bicubic estimate, the same shape."""
     lr: Tensor
     """(n, bands, h, w), what the network was given of the same ground."""
-    mtf: Tensor
-    """(n,) what the network was told."""
+    responses: tuple[Response, ...]
+    """The true ones, relative to the truth."""
     noise: Tensor
-    """(n,) standard deviation that the network was told."""
+    """(n, 2) what the network was told."""
     scale: int
     contrast: Tensor | None = None
     """(n,) unit of each sample's numbers; None where it is the same."""
@@ -121,12 +122,13 @@ def _spectra(image: Tensor, o: Outcome) -> Tensor:
 def consistency(o: Outcome) -> Tensor:
     """Smooth absolute difference between the degraded estimate and what the sensor saw, over samples without noise.
 
-    The blur is the one that the network was told. Where there is noise the network is right not to give it back.
+    Where there is noise the network is right not to give it back.
     """
-    clean = o.noise == 0
+    clean = (o.noise == 0).all(1)
     if not bool(clean.any()):
         return o.estimate.sum() * 0.0
-    seen = degrade(o.estimate[clean], o.mtf[clean].clamp(0.05, 0.60), o.scale)
+    responses = [response for response, is_clean in zip(o.responses, clean.tolist(), strict=True) if is_clean]
+    seen = degrade(o.estimate[clean], responses, o.scale)
     return charbonnier((seen - o.lr[clean])[..., RIM:-RIM, RIM:-RIM])
 
 

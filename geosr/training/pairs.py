@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from geosr.errors import GeosrError, InputError
 from geosr.models.degradation import degrade
-from geosr.noise import estimate_noise
+from geosr.noise import Noise, noise_of
+from geosr.response import Response
 from geosr.training.ground import Ground
 from geosr.training.patches import contrast_of
 from geosr.training.rasters import Notes, find, open_rasters, read_pixels
@@ -39,10 +40,10 @@ class Pair:
     """(h, w), NaN where invalid."""
     hr: Floats
     """(h * scale, w * scale), NaN where invalid."""
-    mtf: float
-    """The blur, at the input's Nyquist frequency, with which the reference explains the input best."""
-    noise: float
-    """Standard deviation of the input's."""
+    response: Response
+    """That with which the reference explains the input best."""
+    noise: Noise
+    """The input's."""
     contrast: float
     """Of the reference, as of a `Plane`."""
     ground: Ground | None = None
@@ -111,7 +112,8 @@ def _made(
             contrast = contrast_of(fitted)
             if contrast <= 0:
                 raise InputError("no detail")
-            pairs.append(Pair(name, lr, fitted, mtf, estimate_noise([lr.astype(np.float64)]), contrast))
+            noise, _ = noise_of([lr.astype(np.float64)])
+            pairs.append(Pair(name, lr, fitted, Response.gaussian(mtf), noise, contrast))
         except InputError as error:
             notes.add("pairs rejected", f"{name} band {number} ({error})")
     return pairs
@@ -148,7 +150,9 @@ def _read(path: Path) -> tuple[list[Floats], Ground | None]:
 
 def _degraded(hr: Floats, mtf: float, scale: int) -> Floats:
     """(h, w); NaN where any pixel under the blur is."""
-    seen: Floats = degrade(torch.from_numpy(np.ascontiguousarray(hr))[None, None], mtf, scale)[0, 0].numpy()
+    seen: Floats = degrade(torch.from_numpy(np.ascontiguousarray(hr))[None, None], Response.gaussian(mtf), scale)[
+        0, 0
+    ].numpy()
     return seen
 
 

@@ -23,7 +23,7 @@ Cut = Callable[[NDArray[Any]], Floats]
 _Sample = tuple[Floats, float, float, float]
 """A patch in units of its band's contrast, the standard deviation of noise, the step of its numbers, the contrast."""
 
-SNR = (50.0, 200.0)
+SNR = (35.0, 250.0)
 """Signal-to-noise ratio of reflectance-like bands, mean over standard deviation, log-uniform."""
 NOISE_OVER_CONTRAST = (0.02, 1.0)
 """Noise of the other bands over their contrast, log-uniform: about what SNR makes of Sentinel-2."""

@@ -14,7 +14,7 @@ from geosr.models.networks import BandNetwork
 from geosr.training.recipe import Recipe
 from geosr.training.state import save_tensors
 from geosr.training.trainer import Progress
-from geosr.training.validation import MTF, Case, Method, Validation
+from geosr.training.validation import SEEN, SNR, Case, Method, Validation
 
 WIDE = 0.5
 """dB of gain that a network may lose from its training places to others before the card warns."""
@@ -90,8 +90,8 @@ def _sources(recipe: Recipe) -> list[str]:
 
 def _degradation(recipe: Recipe) -> str:
     drawn = (
-        f"Gaussian blur of drawn MTF; {recipe.bicubic:.0%} antialiased bicubic instead; {recipe.noisy:.0%} noisy; "
-        f"judged at MTF {MTF:g} without noise"
+        f"products of drawn responses; {recipe.bicubic:.0%} antialiased bicubic instead; {recipe.noisy:.0%} noisy; "
+        f"judged at MTF {SEEN.mtf:.2g} with SNR {SNR:g}"
     )
     return "as the pairs' sensors differ" if recipe.pairs and not recipe.data.train else drawn
 

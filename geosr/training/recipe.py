@@ -127,9 +127,9 @@ class Recipe:
     """Decay of the running average of the weights, which is what is kept."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    bicubic: float = 0.20
+    bicubic: float = 0.15
     """Share of samples reduced by bicubic."""
-    noisy: float = 0.5
+    noisy: float = 0.65
     """Share of samples with noise."""
     start_from: str = ""
     """A model to start from, by name (`fast`: at this scale if there is one; `fast_x4`: at that scale), or weights; of

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from geosr.errors import InputError
 from geosr.models.classical import upsample
-from geosr.models.degradation import Degradation
+from geosr.response import Response
 from geosr.training.pairs import Pair
 from geosr.training.patches import ATTEMPTS, PATIENCE, Patches
+from geosr.training.sensing import Degradation
 
 MARGIN = 3
 """Source pixels around a training patch that only the blur sees."""
@@ -33,17 +34,22 @@ class Sample:
     """(n, 1, H, W): its bicubic estimate less the rim of `CROP` source pixels."""
     truth: Tensor | None
     """(n, 1, H, W), the same ground as `base`; None where it isn't known."""
-    mtf: Tensor
-    """(n,) what the network is told of the blur at Nyquist."""
+    told: Tensor
+    """(n, 4) what the network is told of the response."""
     noise: Tensor
-    """(n,) standard deviation of the noise that it is told."""
+    """(n, 2) what it is told of the noise."""
     contrast: Tensor
     """(n,) unit of its numbers, in stored ones."""
+    responses: tuple[Response, ...]
+    """The true ones, relative to the truth."""
 
     def to(self, device: str) -> Sample:
         """The same on a device."""
-        parts = (self.lr, self.base, self.truth, self.mtf, self.noise, self.contrast)
-        return Sample(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+        truth = None if self.truth is None else self.truth.to(device)
+        lr, base, told, noise, contrast = (
+            part.to(device) for part in (self.lr, self.base, self.told, self.noise, self.contrast)
+        )
+        return Sample(lr, base, truth, told, noise, contrast, self.responses)
 
 
 class Source(Protocol):
@@ -70,10 +76,11 @@ class Degraded:
     def sample(self, n: int) -> Sample:
         """See `Source`."""
         batch = self.patches.batch(n)
-        lr, mtf, noise = self.degradation(batch.hr, batch.noise, batch.step, self.scale, self.generator)
-        lr = lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous()
+        seen = self.degradation(batch.hr, batch.noise, batch.step, self.scale, self.generator)
+        lr = seen.lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous()
         inner = (MARGIN + CROP) * self.scale
-        return _sample(lr, batch.hr[..., inner:-inner, inner:-inner], mtf, noise, batch.contrast, self.scale)
+        truth = batch.hr[..., inner:-inner, inner:-inner]
+        return _sample(lr, truth, seen.told, seen.noise, batch.contrast, seen.responses, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -97,8 +104,9 @@ class Unlabelled:
     def sample(self, n: int) -> Sample:
         """See `Source`. Whatever blur a network is told, its estimate has to agree with it: so any is told."""
         batch = self.patches.batch(n)
-        mtf = torch.tensor(self.random.uniform(*self.mtf, n), dtype=torch.float32)
-        return _sample(batch.hr, None, mtf, torch.zeros(n), batch.contrast, self.scale)
+        responses = tuple(Response.gaussian(mtf) for mtf in self.random.uniform(*self.mtf, n))
+        told = torch.tensor([response.told for response in responses])
+        return _sample(batch.hr, None, told, torch.zeros(n, 2), batch.contrast, responses, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -121,11 +129,12 @@ class Paired:
 
     def sample(self, n: int) -> Sample:
         """See `Source`."""
-        drawn = [self._draw() for _ in range(n)]
-        lr, truth = (torch.from_numpy(np.stack([each[i] for each in drawn]))[:, None] for i in (0, 1))
-        mtf, noise, contrast = (torch.tensor([each[i] for each in drawn], dtype=torch.float32) for i in (2, 3, 4))
+        coarse, sharp, responses, spread, units = zip(*(self._draw() for _ in range(n)), strict=True)
+        lr, truth = (torch.from_numpy(np.stack(each))[:, None] for each in (coarse, sharp))
+        told = torch.tensor([response.told for response in responses])
+        noise, contrast = torch.tensor(spread), torch.tensor(units)
         rim = CROP * self.scale
-        return _sample(lr, truth[..., rim:-rim, rim:-rim], mtf, noise, contrast, self.scale)
+        return _sample(lr, truth[..., rim:-rim, rim:-rim], told, noise, contrast, responses, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -135,7 +144,7 @@ class Paired:
         """See `Source`."""
         self.random.bit_generator.state = json.loads(state)
 
-    def _draw(self) -> tuple[Any, Any, float, float, float]:
+    def _draw(self) -> tuple[Any, Any, Response, tuple[float, float], float]:
         for _ in range(PATIENCE * ATTEMPTS):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             pair = self.pairs[min(place, len(self.pairs) - 1)]
@@ -146,7 +155,9 @@ class Paired:
             if np.isfinite(lr).all() and np.isfinite(hr).all() and np.ptp(hr) > 0:
                 turns, flip = int(self.random.integers(4)), self.random.random() < 0.5
                 coarse, sharp = (_turned(image / pair.contrast, turns, flip) for image in (lr, hr))
-                return coarse, sharp, pair.mtf, pair.noise / pair.contrast, pair.contrast
+                response = pair.response if turns % 2 == 0 else pair.response.turned
+                noise = pair.noise.constant / pair.contrast**2, pair.noise.slope / pair.contrast
+                return coarse, sharp, response, noise, pair.contrast
         raise InputError(f"no square of {self.patch} x {self.patch} pixels is valid in both scenes of a pair")
 
 
@@ -155,15 +166,26 @@ def sharp_side(patch: int, scale: int) -> int:
     return (patch + 2 * MARGIN) * scale
 
 
-def _sample(lr: Tensor, truth: Tensor | None, mtf: Tensor, noise: Tensor, contrast: Tensor, scale: int) -> Sample:
+def _sample(
+    lr: Tensor,
+    truth: Tensor | None,
+    told: Tensor,
+    noise: Tensor,
+    contrast: Tensor,
+    responses: tuple[Response, ...],
+    scale: int,
+) -> Sample:
     rim = CROP * scale
-    return Sample(lr, upsample(lr, scale)[..., rim:-rim, rim:-rim], truth, mtf, noise, contrast)
+    return Sample(lr, upsample(lr, scale)[..., rim:-rim, rim:-rim], truth, told, noise, contrast, responses)
 
 
 def joined(samples: list[Sample]) -> Sample:
     """Samples that all have a truth, as one."""
-    columns = zip(*((s.lr, s.base, s.truth, s.mtf, s.noise, s.contrast) for s in samples), strict=True)
-    return Sample(*(torch.cat(column) for column in columns))
+    lr, base, truth, told, noise, contrast = (
+        torch.cat(column)
+        for column in zip(*((s.lr, s.base, s.truth, s.told, s.noise, s.contrast) for s in samples), strict=True)
+    )
+    return Sample(lr, base, truth, told, noise, contrast, tuple(each for s in samples for each in s.responses))
 
 
 def _turned(image: Any, turns: int, flip: bool) -> Any:

@@ -82,9 +82,9 @@ class _Detail(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
         """The residual, (n, 1, h * scale, w * scale)."""
-        return self.network.residual(high, mtf, noise)
+        return self.network.residual(high, told, spread)
 
 
 class Trainer:
@@ -197,10 +197,10 @@ class Trainer:
         truth."""
         rim = CROP * self.recipe.scale
         with torch.no_grad(), exact_convolutions(self.device):
-            high = self.network.high_pass(sample.lr)
+            high, spread = self.network.parts(sample.lr, sample.noise)
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16):
-            detail = self.detail(high, sample.mtf, sample.noise)
+            detail = self.detail(high, sample.told, spread)
         detail = detail.float()[..., rim:-rim, rim:-rim]
         truth = sample.base if sample.truth is None else sample.truth
         missing = truth - sample.base
@@ -211,7 +211,7 @@ class Trainer:
             truth,
             sample.base,
             seen,
-            sample.mtf,
+            sample.responses,
             sample.noise,
             self.recipe.scale,
             sample.contrast,

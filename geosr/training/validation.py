@@ -19,6 +19,8 @@ from geosr.models.checkpoint import read_tensors
 from geosr.models.classical import upsample
 from geosr.models.degradation import observe
 from geosr.models.networks import NETWORKS, BandNetwork
+from geosr.noise import Noise
+from geosr.response import Response
 from geosr.training.pairs import Pair
 from geosr.training.patches import Place, Plane
 from geosr.training.places import names
@@ -28,8 +30,10 @@ T = TypeVar("T")
 Floats = NDArray[np.float32]
 Method = Callable[["Case"], Floats]
 
-MTF = 0.25
-"""Of the blur that validation places are seen through, at Nyquist."""
+SEEN = Response((0.10, 0.05), True, "spline")
+"""The response that validation places are seen with: about that of Sentinel-2's products."""
+SNR = 100.0
+"""And their mean over the standard deviation of the noise."""
 SIDE = 96
 """Side of a validation window, input pixels; smaller where no valid one of this size is found."""
 SMALLEST = 24
@@ -49,9 +53,9 @@ class Case:
     """(bands, h, w)."""
     truth: Floats
     """(bands, h * scale, w * scale)."""
-    mtf: tuple[float, ...]
-    noise: tuple[float, ...]
-    """One a band."""
+    responses: tuple[Response, ...]
+    """One a band, relative to the truth."""
+    noise: tuple[Noise, ...]
 
 
 class Validation:
@@ -93,25 +97,29 @@ def by_network(network: BandNetwork, device: str = "cpu") -> Method:
 
     def method(case: Case) -> Floats:
         lr = torch.from_numpy(case.lr)[:, None].to(device)
-        mtf, noise = (torch.tensor(values, device=device) for values in (case.mtf, case.noise))
-        return estimate(network, lr, mtf, noise)[:, 0].cpu().numpy()
+        return estimate(network, lr, case.responses, case.noise)[:, 0].cpu().numpy()
 
     return method
 
 
 @torch.inference_mode()
-def estimate(network: BandNetwork, lr: torch.Tensor, mtf: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+def estimate(
+    network: BandNetwork, lr: torch.Tensor, responses: Sequence[Response], noise: Sequence[Noise]
+) -> torch.Tensor:
     """What a network makes of (n, 1, h, w) of any size: (n, 1, h * scale, w * scale), float32."""
     height, width = lr.shape[2:]
     down, right = (-side % network.multiple for side in (height, width))
     padded = nn.functional.pad(lr, (0, right, 0, down), mode="replicate") if down or right else lr
     # The mean is taken off, so that float32 keeps the detail of large numbers.
     level = padded.mean((2, 3), keepdim=True)
-    made: torch.Tensor = network(padded - level, mtf.float(), noise.float()) + level
+    moved = [each.moved(1.0, -mean) for each, mean in zip(noise, level.flatten().tolist(), strict=True)]
+    told = torch.tensor([response.told for response in responses], device=lr.device)
+    spread = torch.tensor([[each.constant, each.slope] for each in moved], device=lr.device)
+    made: torch.Tensor = network(padded - level, told, spread) + level
     return made[..., : height * network.scale, : width * network.scale]
 
 
-def cases_of(planes: Iterable[Plane], scale: int, mtf: float = MTF) -> list[Case]:
+def cases_of(planes: Iterable[Plane], scale: int) -> list[Case]:
     """One window of each file's bands, valid throughout; `MOST_PLACES` of the files, evenly spread."""
     places: dict[Place, list[Plane]] = {}
     for plane in planes:
@@ -123,8 +131,12 @@ def cases_of(planes: Iterable[Plane], scale: int, mtf: float = MTF) -> list[Case
         window = None if file in cases else _window(images, scale)
         if window is not None:
             truth = _cut(images, window)
-            lr = observe(truth, mtf, scale)
-            cases[file] = Case(called[file], lr, truth, (mtf,) * len(lr), (0.0,) * len(lr))
+            response = SEEN.relative(scale)
+            lr = observe(truth, response, scale)
+            spread = np.abs(lr.mean((1, 2))) / np.float32(SNR)
+            lr += spread[:, None, None] * np.random.default_rng(0).standard_normal(lr.shape).astype(np.float32)
+            noise = tuple(Noise(float(each) ** 2, 0.0) for each in spread)
+            cases[file] = Case(called[file], lr, truth, (response,) * len(lr), noise)
     return _spread(list(cases.values()), MOST_PLACES)
 
 
@@ -146,7 +158,7 @@ def _case_of(bands: Sequence[Pair], scale: int) -> Case | None:
         return None
     coarse = Window(*(side // scale for side in (window.row, window.col, window.height, window.width)))
     lr, truth = _cut([band.lr for band in bands], coarse), _cut([band.hr for band in bands], window)
-    return Case(bands[0].name, lr, truth, tuple(band.mtf for band in bands), tuple(band.noise for band in bands))
+    return Case(bands[0].name, lr, truth, tuple(band.response for band in bands), tuple(band.noise for band in bands))
 
 
 def _bicubic(case: Case, scale: int) -> Floats:

@@ -15,6 +15,7 @@ from geosr.io.scene import spread_windows
 from geosr.models.registry import Model, card, digest
 from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
 from geosr.models.threads import prepare_process
+from geosr.noise import SILENT
 from geosr.observing import levels_of, observe_pixels
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, Radiometry
@@ -82,10 +83,10 @@ class Recipe:
         some = replace(self.sensor, bands=tuple(names[band] for band in bands))
         levels = [None if level is None else _of(level, bands, len(names)) for level in (self.mtf, self.snr)]
         seen, _ = observe_pixels(map(Pixels, pieces), self.radiometry.bands(bands), some, *levels)
-        mtf, noise = (list(values) for values in (self.blur.mtf, self.blur.noise))
-        for band, one, other in zip(bands, seen.mtf, seen.noise, strict=True):
-            mtf[band], noise[band] = one, other
-        return replace(self.blur, mtf=tuple(mtf), noise=tuple(noise))
+        responses, noise = list(self.blur.response), list(self.blur.noise)
+        for band, one, other in zip(bands, seen.response, seen.noise, strict=True):
+            responses[band], noise[band] = one, other
+        return replace(self.blur, response=tuple(responses), noise=tuple(noise))
 
     def _with_levels(self, seen: Observation, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
         levels = list(seen.levels)
@@ -97,10 +98,10 @@ class Recipe:
     def blur(self) -> Observation:
         """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
         count = len(self.categorical)
-        told: dict[str, Any] = {"snr": self.snr} if self.observed else {"noise": (0.0,) * count}
+        told: dict[str, Any] = {"snr": self.snr} if self.observed else {"noise": ((SILENT, ""),) * count}
         levels = ((0.0, 1.0),) * count if card(self.model, self.scale).levelled else ()
         seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, **told)
-        return replace(seen, noise=(0.0,) * count, colors=self.colors, levels=levels)
+        return replace(seen, noise=(SILENT,) * count, colors=self.colors, levels=levels)
 
     def settle(self) -> Settled:
         """The recipe with its plan; loads the network, once a process.

@@ -16,6 +16,9 @@ from geosr.models.foreign.runner import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from geosr.noise import Noise
+    from geosr.response import Response
+
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
@@ -43,7 +46,7 @@ class Checkpoint:
         if found.size_requirements.multiple_of > 1:
             self.told["multiple"] = int(found.size_requirements.multiple_of)
 
-    def __call__(self, x: Tensor, mtf: float, noise: float) -> Tensor:
+    def __call__(self, x: Tensor, response: Response, noise: Noise) -> Tensor:
         """See `Runner`."""
         return self.module(x)  # type: ignore[no-any-return]
 

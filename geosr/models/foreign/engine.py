@@ -12,6 +12,8 @@ from geosr.models.classical import REACH, upsample_into
 from geosr.models.foreign.network import Foreign
 from geosr.models.foreign.runner import Runner, load, one_line
 from geosr.models.trial import Run, up
+from geosr.noise import SILENT, Noise
+from geosr.response import PROBE, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,13 +34,13 @@ class ForeignEngine:
         self.multiple = foreign.card.multiple
         self.runner = load(foreign.path, foreign.sha256, device)
 
-    def reach(self, mtf: float) -> int:
+    def reach(self, response: Response) -> int:
         """The halo that was told or measured, and at least that of the excess."""
         return max(self.card.halo, REACH["bicubic"] if self.card.value_range else 0)
 
-    def __call__(self, image: Tensor, mtf: float, noise: float, out: Tensor) -> None:
+    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
         """See `geosr.models.engines.Engine`; the numbers are the network's own, for any number of bands alike."""
-        blocks = blocks_of(self.runner, self.card, mtf, noise)
+        blocks = blocks_of(self.runner, self.card, response, noise)
         inside = image if not self.card.value_range else image.clamp(*self.card.value_range)
         try:
             out.copy_(self._together(blocks, inside))
@@ -61,10 +63,10 @@ class ForeignEngine:
         return blocks(bands.float().expand(self.card.bands, -1, -1)).mean(0, keepdim=True)
 
 
-def blocks_of(runner: Runner, card: Card, mtf: float = 0.25, noise: float = 0.0) -> Run:
+def blocks_of(runner: Runner, card: Card, response: Response = PROBE, noise: Noise = SILENT) -> Run:
     """The network for blocks (bands, h, w) of any size; one of a fixed size gets them in pieces that overlap."""
     if runner.size is None:
-        return lambda block: runner(block[None], mtf, noise)[0]
+        return lambda block: runner(block[None], response, noise)[0]
     size, halo, multiple, scale = runner.size, card.halo, card.multiple, card.scales[0]
     steps = tuple((side - 2 * halo) // multiple * multiple for side in size)
     if min(steps) < 1:
@@ -78,7 +80,9 @@ def blocks_of(runner: Runner, card: Card, mtf: float = 0.25, noise: float = 0.0)
         out = whole.new_empty(len(whole), *(side * scale for side in whole.shape[1:]))
         for row in range(0, whole.shape[1] - size[0] + 1, steps[0]):
             for col in range(0, whole.shape[2] - size[1] + 1, steps[1]):
-                piece = runner(whole[None, :, row : row + size[0], col : col + size[1]].contiguous(), mtf, noise)[0]
+                piece = runner(whole[None, :, row : row + size[0], col : col + size[1]].contiguous(), response, noise)[
+                    0
+                ]
                 # Pieces at the border of the block keep their rim there: the block's own halo covers it.
                 top, left = (halo if start else 0 for start in (row, col))
                 there = np.s_[:, (row + top) * scale : (row + size[0]) * scale, (col + left) * scale :]

@@ -21,6 +21,8 @@ from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.classical import bicubic_phases
 from geosr.models.foreign.runner import load, one_line
 from geosr.models.networks import NETWORKS, BandNetwork
+from geosr.noise import SILENT, Noise
+from geosr.response import PROBE, Response
 
 Kind = Literal["onnx", "pt2"]
 
@@ -28,15 +30,16 @@ PARITY = 1e-4
 """Share of the result's range by which what is written may differ from geosr's own engine."""
 _FLAT = 8
 """Side of the flat scene that is computed along with every block, source pixels; any window of attention fits."""
-_MTF_TRIED = (0.15, 0.3)
+_TRIED = (Response.gaussian(0.15), SILENT), (Response((0.1, 0.04), True, "spline").relative(2), Noise(4.0, 0.015))
 
 
 def export(model: str, scale: int, kind: Kind, path: Path) -> dict[str, Any]:
     """Write a network with weights into `path`; returns a report with the parity that was measured.
 
-    What is written takes a band `x` (1, 1, height, width) of stored numbers, `mtf` (1,) and `noise` (1,), the standard
-    deviation in stored numbers, and gives (1, 1, height * scale, width * scale), all float32; sides are multiples of
-    its card's. It is tried out on blocks of several sizes before it takes its name. Raises `ModelError` for a model
+    What is written takes a band `x` (1, 1, height, width) of stored numbers, `response` (1, 4) as `Response.told` has
+    it, and `noise` (1, 2), constant and slope of the noise's variance over the stored number. It gives (1, 1, height *
+    scale, width * scale), all float32; sides are multiples of its card's.
+    It is tried out on blocks of several sizes before it takes its name. Raises `ModelError` for a model
     without weights and for one that comes out differently, and `PlaceError` where the file can't be written.
     """
     card = registry.card(model, scale)
@@ -47,7 +50,7 @@ def export(model: str, scale: int, kind: Kind, path: Path) -> dict[str, Any]:
     engine = engines.build(card.network, settings, read_tensors(where), "cpu", torch.float32)
     module = NETWORKS[card.network](**settings)
     module.load_state_dict(read_tensors(where))
-    halo = max(engine.reach(mtf) for mtf in _MTF_TRIED)
+    halo = max(engine.reach(response) for response, _ in _TRIED)
     card = replace(card, scales=(scale,), halo=halo, multiple=engine.multiple)
     if not path.absolute().parent.is_dir():
         raise PlaceError(f"folder {path.absolute().parent} does not exist; create it, or choose another output")
@@ -73,12 +76,13 @@ class _Exported(nn.Module):
         self.module = module
         self.scale = module.scale
 
-    def forward(self, x: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, response: Tensor, noise: Tensor) -> Tensor:
         """(1, 1, h * scale, w * scale) for (1, 1, h, w); see `BandNetwork.forward`."""
-        detail = self.module.residual(self.module.high_pass(x), mtf, noise)
+        high, spread = self.module.parts(x, noise)
+        detail = self.module.residual(high, response, spread)
         with _endless(self.module):
-            flat = self.module.residual(x.new_zeros(1, 1, _FLAT, _FLAT), mtf, noise)
-        at_rest = F.pixel_unshuffle(flat, self.scale)[:, :, :1, :1]
+            flat = self.module.residual(x.new_zeros(1, 1, _FLAT, _FLAT), response, x.new_ones(1, 1, _FLAT, _FLAT))
+        at_rest = F.pixel_unshuffle(flat, self.scale)[:, :, :1, :1] * spread
         return F.pixel_shuffle(bicubic_phases(x, self.scale) - at_rest, self.scale) + detail
 
 
@@ -101,9 +105,9 @@ def _write(module: _Exported, card: Card, kind: Kind, path: Path) -> None:
     sides = [multiple * torch.export.Dim(name, min=2, max=8192 // multiple) for name in ("rows", "cols")]
     if multiple == 1:
         sides = [torch.export.Dim(name, min=2, max=8192) for name in ("height", "width")]
-    example = torch.zeros(1, 1, steps * multiple, (steps + 1) * multiple), torch.full((1,), 0.25), torch.full((1,), 1.0)
+    example = torch.zeros(1, 1, steps * multiple, (steps + 1) * multiple), torch.full((1, 4), 0.25), torch.ones(1, 2)
     with _quiet(), torch.enable_grad():  # where none is trained, geosr's convolutions are oneDNN's own
-        shapes = {"x": {2: sides[0], 3: sides[1]}, "mtf": None, "noise": None}
+        shapes = {"x": {2: sides[0], 3: sides[1]}, "response": None, "noise": None}
         program = torch.export.export(module, example, dynamic_shapes=shapes)
         if kind == "pt2":
             torch.export.save(program, path, extra_files={KEY: card.to_json()})
@@ -144,17 +148,17 @@ def _parity(engine: engines.Engine, card: Card, path: Path) -> float:
     runner = load(path.resolve(), sha256(path.resolve()), "cpu")
     worst = 0.0
     random = torch.Generator().manual_seed(0)
-    halo, scale = engine.reach(_MTF_TRIED[0]), card.scales[0]
-    for extra, mtf, noise in ((24, _MTF_TRIED[0], 0.0), (33, _MTF_TRIED[1], 6.0)):
+    halo, scale = engine.reach(PROBE), card.scales[0]
+    for extra, (response, noise) in zip((24, 33), _TRIED, strict=True):
         height, width = (
             (2 * halo + more) // card.multiple * card.multiple + card.multiple for more in (extra, 2 * extra)
         )
         x = 2000 + 300 * torch.rand(height, width, generator=random).cumsum(1).sin()
         ours = torch.empty(height * scale, width * scale)
         with torch.inference_mode():
-            engine(x, mtf, noise, ours)
+            engine(x, response, noise, ours)
             try:
-                theirs = runner(x[None, None], mtf, noise)[0, 0]
+                theirs = runner(x[None, None], response, noise)[0, 0]
             except Exception as error:
                 raise ModelError(f"what was exported can't be run: {one_line(error)}") from error
         rim = halo * scale

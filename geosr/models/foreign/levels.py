@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from geosr.models.card import Card
 from geosr.models.foreign.bands import arrange
+from geosr.noise import Noise
+from geosr.response import Response
 from geosr.sensors import Observation
 
-Engine = Callable[[Any, float, float, Any], None]
+Engine = Callable[[Any, Response, Noise, Any], None]
 
 
 def enhance(
@@ -30,12 +32,12 @@ def enhance(
             least, most = card.value_range
             low, high = _ends(card, [seen.levels[band] for band in bands] if seen.levels else [], block.dtype)
             gain = (high - low) / (most - least)
-            engine(least + (values - low) / gain, seen.mtf[bands[0]], seen.noise[bands[0]], made)
+            engine(least + (values - low) / gain, seen.response[bands[0]], seen.noise[bands[0]], made)
             made -= least
             made *= gain
             made += low
         else:
-            engine(values, seen.mtf[bands[0]], seen.noise[bands[0]], made)
+            engine(values, seen.response[bands[0]], seen.noise[bands[0]], made)
         out[bands] = made
 
 

@@ -14,7 +14,10 @@ from geosr.models.foreign.runner import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONDITIONED = ("x", "mtf", "noise")
+    from geosr.noise import Noise
+    from geosr.response import Response
+
+CONDITIONED = ("x", "response", "noise")
 """Inputs of what `geosr export` writes."""
 _OUTSIDE = b"\x0a\x08location\x12"
 """How a model names another file that holds its weights (onnx.proto: external_data, "location")."""
@@ -46,13 +49,14 @@ class Onnx:
         self.told, self.size = _shape(path, inputs[0].shape)
         self.told |= _card(path, self.session.get_modelmeta().custom_metadata_map.get(KEY))
 
-    def __call__(self, x: Tensor, mtf: float, noise: float) -> Tensor:
+    def __call__(self, x: Tensor, response: Response, noise: Noise) -> Tensor:
         """See `Runner`."""
         import numpy as np
         import torch
 
         feed = {self.names[0]: x.detach().cpu().numpy().astype(self.dtype, copy=False)}
-        feed |= {name: np.array([value], np.float32) for name, value in zip(self.names[1:], (mtf, noise), strict=False)}
+        others = response.told, (noise.constant, noise.slope)
+        feed |= {name: np.array([each], np.float32) for name, each in zip(self.names[1:], others, strict=False)}
         try:
             if self.on_card is None:
                 (out,) = self.session.run(None, feed)

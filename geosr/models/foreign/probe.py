@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from geosr.errors import ModelError
 from geosr.models.foreign.runner import Runner, one_line
 from geosr.models.trial import up
+from geosr.noise import SILENT
+from geosr.response import PROBE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +147,7 @@ def _run(runner: Runner, block: Tensor) -> Tensor:
     import torch
 
     with torch.inference_mode():
-        out = runner(block[None].contiguous(), 0.25, 0.0)
+        out = runner(block[None].contiguous(), PROBE, SILENT)
     if not isinstance(out, torch.Tensor) or out.is_complex() or out.ndim != 4 or out.shape[0] != 1:
         what = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
         raise ModelError(f"the network gives {what}; geosr needs real numbers (1, bands, height, width)")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from geosr.noise import Noise
+    from geosr.response import Response
+
 _SCHEMA = 8
 """Major version of the graphs that are understood (torch._export.serde.schema), from torch 2.8 on."""
 _ARITHMETIC = {"add", "sub", "mul", "floordiv", "mod", "neg", "truediv", "eq", "ne", "lt", "le", "gt", "ge", "getitem"}
@@ -71,11 +74,12 @@ class Pt2:
         self.told, self.size = _shape(path, model["graph_module"]["graph"]["tensor_values"][self.inputs[0]])
         self.told |= {} if card is None else entries(path, card)
 
-    def __call__(self, x: Tensor, mtf: float, noise: float) -> Tensor:
+    def __call__(self, x: Tensor, response: Response, noise: Noise) -> Tensor:
         """See `Runner`."""
         import torch
 
-        others = (torch.tensor([value], dtype=self.float, device=x.device) for value in (mtf, noise))
+        told = response.told, (noise.constant, noise.slope)
+        others = (torch.tensor([each], dtype=self.float, device=x.device) for each in told)
         values: dict[str, Any] = self.given | dict(zip(self.inputs, (x, *others), strict=False))
         for step in self.steps:
             made = step.run(values)

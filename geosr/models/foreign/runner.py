@@ -12,6 +12,9 @@ from geosr.models.checkpoint import sha256
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from geosr.noise import Noise
+    from geosr.response import Response
+
 
 class Runner(Protocol):
     """A network from elsewhere on its device; made once a process and shared by its threads."""
@@ -23,7 +26,7 @@ class Runner(Protocol):
     size: tuple[int, int] | None
     """Height and width of the only blocks that it takes; None where it takes others, too."""
 
-    def __call__(self, x: Tensor, mtf: float, noise: float) -> Tensor:
+    def __call__(self, x: Tensor, response: Response, noise: Noise) -> Tensor:
         """(1, bands, height * scale, width * scale) for (1, bands, height, width), float32."""
 
 

@@ -15,8 +15,8 @@ LOW_PASS_SIGMA = 2.0
 """Standard deviation of the low-pass that is taken off the input, source pixels."""
 LOW_PASS_RADIUS = 6
 """Taps on each side of the low-pass's centre, source pixels."""
-MTF_RANGE = (0.05, 0.60)
-"""MTF at Nyquist that the conditioning tells apart; values outside are moved to the nearer end."""
+TOLD_RANGE = (0.03, 0.85)
+"""What the conditioning tells apart of a response; numbers outside are moved to the nearer end."""
 IN_ONE_SUM = 64
 """Inputs that oneDNN sums in one piece under a 1 x 1 kernel, whatever the size of the block; of 96 it doesn't."""
 
@@ -25,9 +25,9 @@ class BandNetwork(nn.Module):
     """The bicubic estimate plus detail that a network makes of the band minus its low-pass.
 
     Every network has no bias, and nothing in it but what doubles when its input doubles, so that
-    `f(a x + b, mtf, a noise) = a f(x, mtf, noise) + b` for every a > 0 and b, within float error. The noise enters as
-    a second, constant channel in the unit of the band (as in FFDNet, Zhang et al. 2018) and so takes the place of
-    thresholds; the blur multiplies features (`BlurGains`).
+    `f(a x + b) = a f(x) + b` for every a > 0 and b, within float error, where the noise is that of a x + b. Its
+    standard deviation enters as a second channel in the unit of the band (as in FFDNet, Zhang et al. 2018), a map that
+    follows the low-passed band, and takes the place of thresholds; the response multiplies features (`BlurGains`).
     """
 
     multiple = 1
@@ -41,7 +41,7 @@ class BandNetwork(nn.Module):
         self.scale = scale
         self.register_buffer("low_pass", _gaussian(), persistent=False)
 
-    def forward(self, x: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor, noise: Tensor) -> Tensor:
         """The complete estimate, (n, 1, h * scale, w * scale) float32, in the unit of `x`.
 
         Parameters
@@ -49,22 +49,29 @@ class BandNetwork(nn.Module):
         x
             (n, 1, h, w) float32, any unit; no value may be NaN. Within the receptive field of the border the result
             depends on the padding: give a halo and cut it off.
-        mtf
-            (n,) the sensor's MTF at the Nyquist frequency of `x`, about .05 to .60.
+        told
+            (n, 4) the response of `x` relative to the result, as `geosr.response.Response.told` has it.
         noise
-            (n,) standard deviation of the noise in `x`, in the unit of `x`; 0 for none.
+            (n, 2): the variance of the noise in `x` is the first plus the second times the stored number, as
+            `geosr.noise.Noise` has it; zeros for none.
         """
-        return self.base(x) + self.residual(self.high_pass(x), mtf, noise)
+        high, spread = self.parts(x, noise)
+        return self.base(x) + self.residual(high, told, spread)
 
-    def high_pass(self, x: Tensor) -> Tensor:
-        """`x` minus its Gaussian low-pass, the same shape; to be taken in float32, before any shorter float."""
+    def parts(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` minus its Gaussian low-pass, and the standard deviation of the noise at that low-pass, the shape of `x`.
+
+        To be taken in float32, before any shorter float.
+        """
         taps: Tensor = self.get_buffer("low_pass")
         radius = LOW_PASS_RADIUS
         padded = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-        return x - F.conv2d(F.conv2d(padded, taps), taps.transpose(2, 3))
+        low = F.conv2d(F.conv2d(padded, taps), taps.transpose(2, 3))
+        constant, slope = (each.view(-1, 1, 1, 1) for each in noise.unbind(1))
+        return x - low, (constant + slope * low).clamp_min(0.0).sqrt()
 
-    def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
-        """The detail that is added to the bicubic estimate, (n, 1, h * scale, w * scale), from `high_pass(x)`."""
+    def residual(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
+        """The detail that is added to the bicubic estimate, (n, 1, h * scale, w * scale), from what `parts` gives."""
         raise NotImplementedError
 
     def base(self, x: Tensor) -> Tensor:
@@ -73,7 +80,7 @@ class BandNetwork(nn.Module):
 
 
 class BlurGains(nn.Module):
-    """What the blur multiplies features with: (n, places, channels, 1, 1), one before training.
+    """What the response multiplies features with: (n, places, channels, 1, 1), one before training.
 
     Its biases never meet the band's values, so that they leave the gain and the offset of the input alone.
     """
@@ -81,14 +88,14 @@ class BlurGains(nn.Module):
     def __init__(self, channels: int, places: int, hidden: int = 32) -> None:
         super().__init__()
         self.shape = (places, channels, 1, 1)
-        self.first = nn.Linear(1, hidden)
+        self.first = nn.Linear(4, hidden)
         self.second = nn.Linear(hidden, places * channels)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, mtf: Tensor) -> Tensor:
-        """Gains for the MTF at Nyquist `mtf`, (n,)."""
-        centred = (mtf.clamp(*MTF_RANGE).view(-1, 1) - 0.25) * 8.0
+    def forward(self, told: Tensor) -> Tensor:
+        """Gains for responses, (n, 4)."""
+        centred = (told.clamp(*TOLD_RANGE) - 0.25) * 8.0
         gains: Tensor = 1.0 + self.second(F.relu(self.first(centred)))
         return gains.view(-1, *self.shape)
 
@@ -128,10 +135,9 @@ def upsampled(high: Tensor, scale: int) -> Tensor:
     return upsample(high.float(), scale).to(high.dtype)
 
 
-def with_noise(high: Tensor, noise: Tensor) -> Tensor:
-    """(n, 2, h, w): the band and, constant, the standard deviation of its noise."""
-    level = noise.to(high.dtype).view(-1, 1, 1, 1).expand(-1, 1, *high.shape[2:])
-    return torch.cat((high, level), 1)
+def with_noise(high: Tensor, spread: Tensor) -> Tensor:
+    """(n, 2, h, w): the band and the standard deviation of its noise."""
+    return torch.cat((high, spread.to(high.dtype)), 1)
 
 
 def _gaussian() -> Tensor:

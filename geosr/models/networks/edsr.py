@@ -22,10 +22,10 @@ class Edsr(BandNetwork):
         self.gains = BlurGains(channels, blocks + 1)
         self.tail = conv(channels, scale * scale, shrink=0.0)
 
-    def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def residual(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
         """See `BandNetwork.residual`."""
-        gains = self.gains(mtf.to(high.dtype))
-        start = self.head(with_noise(high, noise))
+        gains = self.gains(told.to(high.dtype))
+        start = self.head(with_noise(high, spread))
         features = start
         for index, block in enumerate(self.blocks):
             features = block(features, gains[:, index])

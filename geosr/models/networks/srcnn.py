@@ -23,9 +23,9 @@ class Srcnn(BandNetwork):
         self.gains = BlurGains(channels, 1)
         self.rebuild = conv(channels // 2, 1, 5, shrink=0.0)
 
-    def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def residual(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
         """See `BandNetwork.residual`."""
-        fine = with_noise(upsampled(high, self.scale), noise)
-        patches = F.relu(self.extract(fine)) * self.gains(mtf.to(high.dtype))[:, 0]
+        fine = with_noise(upsampled(high, self.scale), upsampled(spread, self.scale))
+        patches = F.relu(self.extract(fine)) * self.gains(told.to(high.dtype))[:, 0]
         result: Tensor = self.rebuild(F.relu(self.map(patches)))
         return result

@@ -40,12 +40,12 @@ class Swin(BandNetwork):
         self.trunk = conv(channels, channels, shrink=0.2)
         self.tail = conv(channels, scale * scale, shrink=0.0)
 
-    def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def residual(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
         """See `BandNetwork.residual`. Raises `ValueError` where a side is no multiple of the window."""
         if any(side % WINDOW for side in high.shape[2:]):
             raise ValueError(f"sides must be multiples of {WINDOW}, found {tuple(high.shape[2:])}")
-        gains = self.gains(mtf.to(high.dtype))
-        start = self.head(with_noise(high, noise))
+        gains = self.gains(told.to(high.dtype))
+        start = self.head(with_noise(high, spread))
         features = start
         for index, group in enumerate(self.groups):
             features = group(features * gains[:, index])

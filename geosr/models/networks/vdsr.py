@@ -25,10 +25,12 @@ class Vdsr(BandNetwork):
         for layer in (self.head, *self.layers):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
-    def residual(self, high: Tensor, mtf: Tensor, noise: Tensor) -> Tensor:
+    def residual(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
         """See `BandNetwork.residual`."""
-        gains = self.gains(mtf.to(high.dtype))
-        features = F.relu(self.head(with_noise(upsampled(high, self.scale), noise))) * gains[:, 0]
+        gains = self.gains(told.to(high.dtype))
+        features = (
+            F.relu(self.head(with_noise(upsampled(high, self.scale), upsampled(spread, self.scale)))) * gains[:, 0]
+        )
         for index, layer in enumerate(self.layers, 1):
             features = F.relu(layer(features)) * gains[:, index]
         result: Tensor = self.tail(features)
