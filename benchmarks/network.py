@@ -22,9 +22,11 @@ from geosr.models.networks import fast
 from geosr.models.registry import locate
 from geosr.models.runtime import network_for
 from geosr.models.threads import prepare_process
+from geosr.noise import SILENT
+from geosr.response import PROBE
 from geosr.sensors import Observation
 
-MTF, NOISE, SCALE = 0.25, 0.0, 4
+RESPONSE, NOISE, SCALE = PROBE.towards_result, SILENT, 4
 
 
 def main() -> None:
@@ -42,7 +44,9 @@ def main() -> None:
         with prepare_process():
             report(side, "fast, plain, memory kept", cost(plain(), block, options.repeats))
             for model in ("fast", "nearest", "bilinear", "bicubic", "lanczos", "ibp"):
-                network = network_for(model, SCALE, Observation((MTF,), (NOISE,)), device="cpu", precision="float32")
+                network = network_for(
+                    model, SCALE, Observation((RESPONSE,), (NOISE,)), device="cpu", precision="float32"
+                )
                 decibels = agreement(network(block, (0,)), exact, block, network.halo) if model == "fast" else None
                 report(side, model, cost(lambda b, n=network: n(b, (0,)), block, options.repeats), decibels)
 
@@ -56,7 +60,7 @@ def plain() -> Callable[[np.ndarray], np.ndarray]:
 
     def run(block: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            result = module(torch.from_numpy(block)[None], torch.tensor([MTF]), torch.tensor([NOISE]))
+            result = module(torch.from_numpy(block)[None], torch.tensor([RESPONSE.told]), torch.zeros(1, 2))
         return result[0].numpy()
 
     return run
@@ -77,7 +81,7 @@ def agreement(result: np.ndarray, exact: np.ndarray, block: np.ndarray, halo: in
     """Power of the detail over that of the difference, dB, away from the border."""
     rim = halo * SCALE
     inner = (slice(None), slice(rim, -rim), slice(rim, -rim))
-    base = network_for("bicubic", SCALE, Observation((MTF,), (NOISE,)))(block, (0,))
+    base = network_for("bicubic", SCALE, Observation((RESPONSE,), (NOISE,)))(block, (0,))
     detail = np.mean((exact[inner].astype(np.float64) - base[inner]) ** 2)
     return float(10 * np.log10(detail / np.mean((result[inner].astype(np.float64) - exact[inner]) ** 2)))
 

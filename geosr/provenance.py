@@ -67,7 +67,7 @@ def settings(card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiom
         "scale and offset": str((scene.scales, scene.offsets)),
         "model": " ".join(filter(None, (card.title, own, network.sha256))),
         "scale": str(network.scale),
-        "mtf": str(seen.mtf),
+        "response": str(seen.response),
         "noise": str((seen.noise, network.rounding)),
         "levels": str((seen.levels, seen.colors)),
         "precision": network.precision,

@@ -37,6 +37,8 @@ from geosr.models.checkpoint import read_card, read_header, sha256
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
 from geosr.models.shelf import INDEX
+from geosr.noise import SILENT
+from geosr.response import PROBE
 from geosr.sensors import Observation
 
 DEAREST_DB = 0.02
@@ -70,7 +72,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "full.safetensors"
         _write(trial, tensors, card)
-        network = network_for(str(trial), card.scales[0], Observation((0.25,), (0.0,)), device="cpu")
+        network = network_for(str(trial), card.scales[0], Observation((PROBE,), (SILENT,)), device="cpu")
         card = replace(card, halo=network.halo, multiple=network.multiple, framework_version=_torch_version())
         report = None if quality is None else _read(quality)
         if report is not None:

@@ -17,6 +17,8 @@ from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
 from geosr.models.networks import fast
 from geosr.models.runtime import network_for
+from geosr.noise import SILENT
+from geosr.response import PROBE
 from geosr.sensors import Observation
 from tests import scenes
 
@@ -68,7 +70,7 @@ def test_a_card_that_is_shipped_tells_all_that_a_user_asks(card: Card) -> None:
 )
 def test_the_halo_that_a_card_tells_is_that_of_the_network(card: Card) -> None:
     path = registry.WEIGHTS / f"{card.name}_x{card.scales[0]}.safetensors"
-    network = network_for(str(path), card.scales[0], Observation((0.25,), (0.0,)), device="cpu")
+    network = network_for(str(path), card.scales[0], Observation((PROBE,), (SILENT,)), device="cpu")
     assert card.halo == network.halo
 
 

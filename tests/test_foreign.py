@@ -27,6 +27,8 @@ from geosr.models.foreign import find, runner
 from geosr.models.foreign.bands import arrange, check_chunks, told
 from geosr.models.foreign.checkpoint import _spandrel
 from geosr.models.runtime import ModelNetwork, network_for
+from geosr.noise import SILENT
+from geosr.response import PROBE, Response
 from geosr.sensors import Observation, SensorGuess, colors
 from tests import scenes
 
@@ -105,7 +107,7 @@ def test_tiles_give_what_the_network_gives_for_the_whole_scene(photo: Path, scen
     inside = values.clip(0, 1)
     with torch.inference_mode():
         network = Photo()(torch.from_numpy(inside[None]).float())[0].double().numpy()
-    bicubic = network_for("bicubic", 2, Observation((0.3,) * 3, (0.0,) * 3))
+    bicubic = network_for("bicubic", 2, Observation((PROBE,) * 3, (SILENT,) * 3))
     expected = (network + bicubic(values - inside, (0, 1, 2))) * (high - low) + low
     limits = np.iinfo(np.uint16)
     inner = np.s_[:, 8:-8, 8:-8]
@@ -143,7 +145,7 @@ def test_the_accessor_finds_the_colours_that_the_file_paints(photo: Path, tmp_pa
 def test_a_worker_that_finds_another_file_refuses_it(photo: Path, tmp_path: Path) -> None:
     copy = tmp_path / "photo.pt2"
     copy.write_bytes(photo.read_bytes())
-    seen = Observation((0.3,) * 3, (0.0,) * 3, levels=((0.0, 1.0),) * 3, colors=("red", "green", "blue"))
+    seen = Observation((PROBE,) * 3, (SILENT,) * 3, levels=((0.0, 1.0),) * 3, colors=("red", "green", "blue"))
     network = pickle.loads(pickle.dumps(network_for(str(copy), 2, seen)))
     assert isinstance(network, ModelNetwork)
     copy.write_bytes(photo.read_bytes() + b" ")
@@ -235,7 +237,7 @@ def test_a_network_that_works_in_place_changes_only_its_own_copy(tmp_path: Path,
     network = geosr.TorchNetwork(InPlace, scale=2, halo=2)
     geosr.upscale(scene, tmp_path / "out.tif", model=network, scale=2, project=True, mtf=0.3, snr=1e6)
     with rasterio.open(scene) as src, rasterio.open(tmp_path / "out.tif") as dst:
-        found = consistency(dst.read(1), src.read(1), 0.3)
+        found = consistency(dst.read(1), src.read(1), Response.gaussian(0.3).relative(2))
     assert found.mean < 20  # half of all would be a thousand
 
 

@@ -22,6 +22,8 @@ from geosr.models.checkpoint import read_card
 from geosr.models.engines import Padded
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
+from geosr.noise import SILENT
+from geosr.response import PROBE
 from geosr.sensors import Observation
 from tests.test_engines import SMALL, shaken
 
@@ -112,7 +114,7 @@ def test_half_the_bytes_are_stored_after_their_cost_was_measured(tmp_path: Path)
 def test_a_published_network_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "mine_x2.safetensors"
     publish(trained(tmp_path, "span"), card_file(tmp_path, "span"), 2, out)
-    seen = Observation((0.25,), (0.0,))
+    seen = Observation((PROBE,), (SILENT,))
     measured = network_for(str(out), 2, seen, device="cpu")
     monkeypatch.setenv("GEOSR_MODELS", str(tmp_path))
     monkeypatch.delattr(Padded, "_rim")

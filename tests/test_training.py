@@ -26,9 +26,10 @@ from geosr.evaluation.protocol import Case, load_scenes
 from geosr.evaluation.report import record
 from geosr.models import registry
 from geosr.models.checkpoint import read_card
-from geosr.models.degradation import Degradation
 from geosr.models.networks import NETWORKS, fast
 from geosr.models.runtime import network_for
+from geosr.noise import SILENT, Noise
+from geosr.response import PROBE
 from geosr.sensors import Observation
 from geosr.training import log
 from geosr.training.loop import train
@@ -37,6 +38,7 @@ from geosr.training.patches import Patches
 from geosr.training.rasters import load_planes
 from geosr.training.recipe import Critic, Data, Group, Recipe, read_recipe
 from geosr.training.samples import Degraded, Paired, sharp_side
+from geosr.training.sensing import Degradation
 from geosr.training.soap import Soap
 from geosr.training.start import adopt
 from geosr.training.team import Team
@@ -201,13 +203,14 @@ def test_a_grown_network_makes_what_the_smaller_one_made_and_all_of_it_learns(ch
     torch.nn.init.normal_(small.tail.weight)
     torch.nn.init.normal_(small.gains.second.weight, std=0.1)
     adopt(large, small.state_dict())
-    scene, mtf, noise = torch.randn(2, 1, 20, 20), torch.tensor([0.1, 0.4]), torch.tensor([0.0, 0.3])
+    scene, told = torch.randn(2, 1, 20, 20), torch.tensor([[0.1] * 4, [0.4] * 4])
+    noise = torch.tensor([[0.0, 0.0], [0.09, 0.0]])
     with torch.no_grad():
-        assert torch.allclose(large(scene, mtf, noise), small(scene, mtf, noise), atol=1e-5)
+        assert torch.allclose(large(scene, told, noise), small(scene, told, noise), atol=1e-5)
     optimiser = torch.optim.SGD(large.parameters(), lr=1e-3)
     for _ in range(2):  # what stands behind a convolution of zeros hears of the error after one step
         optimiser.zero_grad()
-        large(scene, mtf, noise).square().mean().backward()
+        large(scene, told, noise).square().mean().backward()
         optimiser.step()
     for name, value in large.named_parameters():
         assert value.grad is not None, name
@@ -386,7 +389,7 @@ def test_the_model_can_be_used_at_once_and_its_card_states_the_gap(recipe: Recip
     assert validation["over_bicubic"][0] == pytest.approx(validation["over_bicubic"][1])  # one place: no interval
     gap = card.metrics["training"]["over_bicubic"][0] - validation["over_bicubic"][0]
     assert card.metrics["gap_db"] == pytest.approx(gap, abs=0.011)
-    network = network_for(str(trained.model), 2, Observation((0.25,), (0.0,)))
+    network = network_for(str(trained.model), 2, Observation((PROBE,), (SILENT,)))
     assert network(blocks(5)[None, :40, :40].astype(np.float32), (0,)).shape == (1, 80, 80)
 
 
@@ -429,7 +432,7 @@ def test_another_optimiser_or_other_sources_do_not_go_on_with_a_run(recipe: Reci
     first = trainer(recipe)
     first.step()
     first.save(Path(recipe.out))
-    pairs = [Pair("a", np.ones((24, 24), np.float32), blocks(1, 48).astype(np.float32), 0.3, 0.1, 1.0)]
+    pairs = [Pair("a", np.ones((24, 24), np.float32), blocks(1, 48).astype(np.float32), PROBE, Noise(0.01, 0.0), 1.0)]
     other = Trainer(recipe, Material(((Paired(pairs, recipe.patch, recipe.scale, 1), 1.0),)))
     with pytest.raises(InputError, match="can't go on with"):
         other.load(Path(recipe.out))

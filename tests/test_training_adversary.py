@@ -9,6 +9,7 @@ import torch
 
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
+from geosr.response import PROBE
 from geosr.training.adversary import Adversary, UNet, shown
 from geosr.training.losses import Outcome
 from geosr.training.team import Team
@@ -20,9 +21,9 @@ def blurred(seed: int = 0, side: int = 48) -> Outcome:
     """Bicubic estimates of stripes with sharp edges."""
     random = torch.Generator().manual_seed(seed)
     truth = torch.randint(0, 2, (6, 1, side // 4, side), generator=random).float().repeat_interleave(4, 2)
-    lr = degrade(truth, 0.2, 2)
+    lr = degrade(truth, PROBE, 2)
     base = upsample(lr, 2)
-    return Outcome(base - truth, base, truth, base, lr, torch.full((6,), 0.2), torch.zeros(6), 2)
+    return Outcome(base - truth, base, truth, base, lr, (PROBE,) * 6, torch.zeros(6, 2), 2)
 
 
 @pytest.fixture
