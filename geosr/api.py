@@ -25,7 +25,7 @@ from geosr.pipeline import cores
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
-from geosr.sensors import Observation, known_bands
+from geosr.sensors import Observation
 from geosr.tiling import TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
@@ -109,8 +109,8 @@ def upscale(
     precision
         "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
     project
-        Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. By default
-        where a network's result has a known sensor behind it, by the table or by `mtf`.
+        Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. Those of
+        generative models always are; other networks are nearer to finer pixels' truth without it.
     overwrite
         Replace `dst`, or what a run with other options left of it.
     progress
@@ -225,12 +225,13 @@ def _observed(
     scene: Scene, model: Model, card: Card, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
 ) -> tuple[Observation, tuple[str, ...], bool]:
     """How the scene was observed, a line each on what the model makes use of, and whether its results are projected."""
-    told = card.conditioned or is_projected(project, model, card, known_bands(scene.sensor, mtf, scene.categorical))
+    projected = is_projected(project, card)
+    told = card.conditioned or projected
     seen, notes = observe(scene, mtf, snr, sample=told)
     seen, about = with_levels(seen, scene, card)
     if not isinstance(model, str) and scene.radiometry.working.itemsize > 4:
         about = (*about, f"{card.title} computes in float32, which keeps 7 digits of {scene.dtype}")
-    return seen, (*(notes if told else ()), *about), is_projected(project, model, card, seen.blurred(scene.categorical))
+    return seen, (*(notes if told else ()), *about), projected
 
 
 def _plan(

@@ -41,10 +41,6 @@ class Observation:
     """Common name per band, such as red; "" where it is unknown, "categorical" for one that is repeated; empty where no
     model asks for them."""
 
-    def blurred(self, categorical: Sequence[bool]) -> tuple[bool, ...]:
-        """Per band: whether it has a blur that is known, not being repeated (`categorical`)."""
-        return tuple(known and not kept for known, kept in zip(self.known, categorical, strict=True))
-
     def projection(self, categorical: Sequence[bool]) -> str:
         """Which bands a projection corrects, in words as tags have them.
 
@@ -224,14 +220,6 @@ def observation(
     spread, line = _noise(guess, means, snr, noise)
     seen = Observation(responses, spread, tuple(each.known for each in decided))
     return seen, (f"MTF {listed([each.mtf for each in responses])} ({why})", line)
-
-
-def known_bands(
-    guess: SensorGuess, mtf: float | Sequence[float] | str | None, categorical: Sequence[bool]
-) -> tuple[bool, ...]:
-    """Per band: whether it has a blur, not being `categorical`, and its MTF is told, tabled or to be estimated."""
-    own = guess.known if mtf is None else (True,) * len(categorical)
-    return Observation((), (), own).blurred(categorical)
 
 
 def _seen(told: tuple[float | None, str], otherwise: Decided) -> Decided:

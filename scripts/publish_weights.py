@@ -53,6 +53,7 @@ def main(
     out: str | Path,
     quality: str | Path | None = None,
     *,
+    native: str | Path | None = None,
     half: bool = False,
     planes: str | Path | None = None,
     half_report: str | Path | None = None,
@@ -77,6 +78,8 @@ def main(
         report = None if quality is None else _read(quality)
         if report is not None:
             card = replace(card, metrics=figures(report), measured=described(report, card.scales[0]))
+        if native is not None:
+            card = replace(card, native=_native(_read(native), card.name))
         if half:
             tensors = {name: value.half() for name, value in tensors.items()}
             stored = Path(folder) / "half.safetensors"
@@ -114,20 +117,36 @@ def _cards(sources: list[Path]) -> list[Card]:
     return found
 
 
+def _native(report: dict[str, Any], model: str) -> dict[str, Any]:
+    """Figures of a model from a report of `benchmarks/native.py --kept judge --json`."""
+    rows = {kind: report["rows"][model].get(f"{kind}, judge") for kind in ("B8A", "B05-B07", "60 m", "pan")}
+    wanted = ("places", "pairs", "gain", "low", "high", "correlation", "energy")
+    found: dict[str, Any] = {
+        kind: {name: round(row[name], 3) for name in wanted if row[name] == row[name]}
+        for kind, row in rows.items()
+        if row
+    }
+    water = [each["ratio"] for each in report["flat"] if each["model"] == model and "SeaLake" in each["group"]]
+    if water:
+        found["water"] = [round(sum(water) / len(water), 2), round(max(water), 2)]
+    gains = [each["scores"][model]["gain"] for each in report["pairs"]]
+    return found | {"below": [sum(gain < 0 for gain in gains), len(gains)]}
+
+
 def _gap(cards: list[Card]) -> str:
     """What the last of the models that `geosr train` made says of overfitting; nothing of mere checkpoints."""
     if not cards or "validation" not in cards[-1].metrics:
         return ""
     last = cards[-1]
     own, others = (last.metrics[part]["over_bicubic"][0] for part in ("training", "validation"))
-    where = f"(x{last.scales[0]}, MTF .25)"
+    where = f"(x{last.scales[0]}, degraded as products are made)"
     return f"{own:+.2f} dB over bicubic on places it was trained on, {others:+.2f} on others {where}"
 
 
 def _with_what_was_measured(card: Card, before: Card) -> Card:
     if card.noise_trust != before.noise_trust:
         raise SystemExit(f"these weights have noise_trust {before.noise_trust} in them; publish the checkpoints anew")
-    kept = ("measured", "metrics", "stored", "half_cost_db", "training_gap")
+    kept = ("measured", "metrics", "native", "stored", "half_cost_db", "training_gap")
     same = {name: getattr(before, name) for name in kept}
     return replace(card, **same, speed=card.speed or before.speed)
 
@@ -219,6 +238,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("scale", type=int)
     parser.add_argument("out")
     parser.add_argument("quality", nargs="?", metavar="QUALITY.json")
+    parser.add_argument("--native", metavar="NATIVE.json", help="a report of benchmarks/native.py --kept judge")
     parser.add_argument("--half", action="store_true", help="store float16, if it costs next to nothing")
     parser.add_argument("--planes", help="validation scenes (scripts/prepare_planes.py)")
     parser.add_argument("--half-report", metavar="JSON", help="a report of weights stored as float16")

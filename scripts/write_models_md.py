@@ -6,7 +6,7 @@ Prose that belongs to no card stands in `recipes/MODELS.md.in`, what is said of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,12 @@ def data(models: dict[str, list[Card]]) -> Iterator[str]:
 COMPARED = (
     "model",
     "scale",
-    "MTF .25: over IBP, dB",
+    "**natively**: 20 to 10 m, dB over bicubic [95 %]",
+    "correlation / energy of detail",
+    "pan, dB",
+    "noise on water",
+    "pairs below bicubic",
+    "simulated, MTF .25: over IBP, dB",
     "bicubic LR: over bicubic",
     "SNR 100, MTF .25: over IBP",
     "worst band against bicubic in these cases",
@@ -83,7 +88,21 @@ def compared(card: Card) -> list[str]:
         if not card.generative
         else f"[{card.name}](#{anchor(card.title)}) *generative*"
     )
-    return [name, f"x{card.scales[0]}", *gains, worst, f"{card.parameters / 1e6:.2f} M", _speeds(card)]
+    sizes = f"{card.parameters / 1e6:.2f} M", _speeds(card)
+    return [name, f"x{card.scales[0]}", *natively(card.native), *gains, worst, *sizes]
+
+
+def natively(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The cells of what was measured on natural pairs."""
+    if "B8A" not in figures:
+        yield from (ABSENT, *[""] * 4)
+        return
+    pair, water = figures["B8A"], figures.get("water")
+    yield f"{pair['gain']:+.2f} [{pair['low']:+.2f}, {pair['high']:+.2f}]"
+    yield f"{pair['correlation']:.3f} / {pair['energy']:.2f}"
+    yield f"{figures['pan']['gain']:+.2f}" if "pan" in figures else ABSENT
+    yield f"{water[0]:.2f} (most {water[1]:.2f})" if water else ABSENT
+    yield "{} of {}".format(*figures["below"])
 
 
 def anchor(title: str) -> str:

@@ -161,7 +161,7 @@ def test_a_written_result_gives_its_input_back_and_says_that_it_was_projected(tm
 def test_a_network_of_the_callers_own_with_several_bands_is_projected(tmp_path: Path) -> None:
     src = scenes.write(tmp_path / "s.tif", scenes.pixels((2, 60, 64), low=1000))
     own = geosr.TorchNetwork(lambda: lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), 2, 0, bands=2)
-    geosr.upscale(src, tmp_path / "own.tif", model=own, scale=2, mtf=[0.2, 0.3], snr=1e6)
+    geosr.upscale(src, tmp_path / "own.tif", model=own, scale=2, mtf=[0.2, 0.3], snr=1e6, project=True)
     with rasterio.open(src) as before, rasterio.open(tmp_path / "own.tif") as after:
         for band, mtf in ((1, 0.2), (2, 0.3)):
             found = consistency(after.read(band), before.read(band), gaussian(mtf).relative(2))
@@ -169,20 +169,19 @@ def test_a_network_of_the_callers_own_with_several_bands_is_projected(tmp_path: 
             assert found.p99 < 4
 
 
-def test_by_default_networks_are_projected_where_the_sensor_is_known() -> None:
+def test_networks_are_projected_where_that_is_asked_for() -> None:
     fast, bicubic = card("fast"), card("bicubic")
-    assert is_projected(None, "fast", fast, (False, True))
-    assert not is_projected(None, "fast", fast, (False, False))
-    assert not is_projected(None, "bicubic", bicubic, (True,))
-    assert is_projected(True, "bicubic", bicubic, (False,))
-    assert not is_projected(False, "fast", fast, (True,))
+    assert not is_projected(None, fast)
+    assert not is_projected(False, fast)
+    assert is_projected(True, fast)
+    assert is_projected(True, bicubic)
 
 
 def test_a_generative_model_is_always_projected() -> None:
     inventive = replace(card("fast"), name="dreamer", generative=True)
-    assert is_projected(None, "dreamer", inventive, (False,))
+    assert is_projected(None, inventive)
     with pytest.raises(InputError, match=r"dreamer \[generative\] is always projected"):
-        is_projected(False, "dreamer", inventive, (True,))
+        is_projected(False, inventive)
 
 
 def test_what_was_told_and_done_of_each_band_is_said_and_tagged(tmp_path: Path) -> None:
@@ -196,7 +195,8 @@ def test_what_was_told_and_done_of_each_band_is_said_and_tagged(tmp_path: Path) 
     with rasterio.open(src, "r+") as file:
         file.descriptions = ("B02", "B03", "SCL")
         file.update_tags(SPACECRAFT_NAME="Sentinel-2A")
-    assert geosr.prepare(src, tmp_path / "a.tif", model="fast").tags["GEOSR_PROJECTED"] == "yes yes no"
+    assert geosr.prepare(src, tmp_path / "a.tif", model="fast", project=True).tags["GEOSR_PROJECTED"] == "yes yes no"
+    assert "GEOSR_PROJECTED" not in geosr.prepare(src, tmp_path / "a.tif", model="fast").tags
 
 
 def test_where_the_blur_is_a_default_half_of_the_correction_is_made() -> None:

@@ -162,7 +162,7 @@ HEADINGS = {
 @click.option(
     "--project/--no-project",
     default=None,
-    help="Make the result, degraded as the sensor does it, give the input back. [default: where the MTF is known]",
+    help="Make the result, degraded as the sensor does it, give the input back. [default: generative models]",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace DST, or what an earlier run left of it.")

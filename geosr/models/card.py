@@ -73,6 +73,10 @@ class Card:
     """How much better it is on training places than on others."""
     longer_training: str = ""
     """What training for longer is expected to give."""
+    native: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What `benchmarks/native.py` found on places kept apart, with no option given: by kind of pair `gain`, `low` and
+    `high` over bicubic in dB, `correlation` and `energy` of detail; `water`, mean and most of the result's variation
+    over the input's; `below`, pairs below bicubic of how many."""
     measured: str = ""
     """How the metrics were measured, and on what."""
     metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)

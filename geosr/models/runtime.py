@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -178,20 +178,18 @@ def network_for(
     return replace(network, notes=tuple(line for line in lines if line))
 
 
-def is_projected(project: bool | None, model: registry.Model, card: Card, known: Sequence[bool]) -> bool:
-    """Whether results are projected: as asked, and by default those of networks where a band's own MTF is known.
+def is_projected(project: bool | None, card: Card) -> bool:
+    """Whether results are projected: where that is asked for, and those of generative models always.
 
-    An interpolation that is asked for by its name stays what it is called, and back-projection has done its work.
-    Generative models always are. Raises `InputError` where one of those is asked to leave it.
+    Measured on natural pairs, a network's result is nearer to what finer pixels show without it: by .07 dB on
+    Sentinel-2's B8A, by .8 dB on Landsat. Raises `InputError` where a generative model is asked to leave it.
     """
-    if card.generative:
-        if project is False:
-            raise InputError(
-                f"{card.title} is always projected, so that it draws nothing that the input contradicts; "
-                "ask for another model, or leave the projection on"
-            )
-        return True
-    return project if project is not None else model not in registry.CLASSICAL and any(known)
+    if card.generative and project is False:
+        raise InputError(
+            f"{card.title} is always projected, so that it draws nothing that the input contradicts; "
+            "ask for another model, or leave the projection on"
+        )
+    return card.generative or bool(project)
 
 
 def _about(model: registry.Model, observation: Observation) -> tuple[str, ...]:

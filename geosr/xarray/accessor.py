@@ -96,8 +96,8 @@ class DataArrayGeosr:
         precision
             "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
         project
-            Correct the result so that, degraded as the sensor does it, it gives the input back but for noise. By
-            default where a network's result has a known sensor behind it, by the table or by `mtf`.
+            Correct the result so that, degraded as the sensor does it, it gives the input back but for noise.
+            Those of generative models always are; other networks are nearer to finer pixels' truth without it.
         """
         array, options = self._array, handed_on(recipe_of, locals())
         with named(array):

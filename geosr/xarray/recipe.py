@@ -19,7 +19,7 @@ from geosr.noise import SILENT
 from geosr.observing import levels_of, observe_pixels
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, Radiometry
-from geosr.sensors import Observation, SensorGuess, known_bands, observation
+from geosr.sensors import Observation, SensorGuess, observation
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
@@ -56,7 +56,7 @@ class Recipe:
     def projected(self) -> bool:
         """Whether results are projected."""
         about = card(self.model, self.scale)
-        return is_projected(self.project, self.model, about, known_bands(self.sensor, self.mtf, self.categorical))
+        return is_projected(self.project, about)
 
     @property
     def observed(self) -> bool:
