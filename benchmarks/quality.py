@@ -24,7 +24,7 @@ from geosr.evaluation.protocol import Case, Floats, decibels, load_scenes, measu
 from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
-from geosr.sensors import DEFAULT_MTF
+from geosr.sensors import UNKNOWN
 
 MTFS = (0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
 CASES = [
@@ -32,8 +32,8 @@ CASES = [
     Case("bicubic LR", None),
     *(Case(f"MTF {mtf:.2f}, SNR 100", mtf, snr=100) for mtf in (0.10, 0.25, 0.40)),
     Case("bicubic LR, SNR 100", None, snr=100),
-    *(Case(f"MTF {mtf:.2f}, told nothing", mtf, told_mtf=DEFAULT_MTF) for mtf in MTFS),
-    Case("bicubic LR, told nothing", None, told_mtf=DEFAULT_MTF),
+    *(Case(f"MTF {mtf:.2f}, told nothing", mtf, told=UNKNOWN) for mtf in MTFS),
+    Case("bicubic LR, told nothing", None, told=UNKNOWN),
     Case("MTF 0.25, SNR 100, told no noise", 0.25, snr=100, told_snr=float("inf")),
     Case("MTF 0.25, no noise, told SNR 100", 0.25, told_snr=100),
     *(Case(f"MTF {mtf:.2f}, rounded", mtf, rounded=True) for mtf in (0.10, 0.25)),

@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geosr.models.degradation import BICUBIC_MTF, observe
+from geosr.models.degradation import BICUBIC, observe
 from geosr.mtf import FEWEST_BLOCKS, disagreement, estimate_mtf, measure, typical_error
+from geosr.response import Response
 from geosr.training.patches import Plane
 from geosr.training.rasters import load_planes
 
@@ -122,7 +123,7 @@ def _drawn(random: np.random.Generator) -> list[tuple[Floats, float, str]]:
         row, col = random.integers(0, side, 2)
         height, width = (random.uniform(0.3, 1.0, 2) * size).astype(int) + 1
         values[row : row + height, col : col + width] += random.standard_normal() * random.uniform(0.2, 1.0)
-    seen = observe(values[None].astype(np.float32), mtf, 4)[0].astype(np.float64)
+    seen = observe(values[None].astype(np.float32), Response.gaussian(mtf), 4)[0].astype(np.float64)
     noise = values.std() * float(np.exp(random.uniform(np.log(0.002), np.log(0.1))))
     features = measure([seen + (random.random() < 0.6) * noise * random.standard_normal(seen.shape)])
     return [] if features is None else [(features, mtf, f"drawn {int(random.integers(1 << 30))}")]
@@ -131,14 +132,15 @@ def _drawn(random: np.random.Generator) -> list[tuple[Floats, float, str]]:
 def truth(plane: Plane, mtf: float | None, scale: int) -> float:
     """The blur that a band was given, with the one that it had."""
     own = SENTINEL_2 if "sentinel2" in plane.file else UNKNOWN
-    return float((BICUBIC_MTF if mtf is None else mtf) * own ** (1 / scale**2))
+    return float((BICUBIC.mtf if mtf is None else mtf) * own ** (1 / scale**2))
 
 
 def degraded(
     plane: Plane, mtf: float | None, scale: int, snr: float | None, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """What a sensor sees of a band: blurred (by bicubic reduction where `mtf` is None), noisy, at times rounded."""
-    seen = observe(plane.values[None].astype(np.float32), mtf, scale)[0].astype(np.float64)
+    response = None if mtf is None else Response.gaussian(mtf)
+    seen = observe(plane.values[None].astype(np.float32), response, scale)[0].astype(np.float64)
     if snr is not None:
         level = abs(float(np.nanmean(seen))) if plane.snr else 2 * plane.contrast
         seen = seen + level / snr * random.standard_normal(seen.shape)

@@ -12,6 +12,7 @@ from geosr.evaluation.metrics import bootstrap, fine_detail, psnr, rmse, shift, 
 from geosr.evaluation.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
 from geosr.models.degradation import BICUBIC
 from geosr.noise import SILENT
+from geosr.response import Response
 
 
 def test_psnr_is_twenty_decibels_for_an_error_of_a_tenth_of_the_peak() -> None:
@@ -75,7 +76,9 @@ def test_methods_are_told_the_truth_unless_the_case_says_otherwise() -> None:
     told = observed(scene(), Case("plain", 0.2, snr=100), 4)
     assert told.response.mtf == pytest.approx(0.2)
     assert [each.sigma(0.0) for each in told.noise] == pytest.approx([10.0, 10.0], rel=0.01)
-    misled = observed(scene(), Case("misled", 0.2, snr=100, told_mtf=0.4, told_snr=float("inf")), 4)
+    misled = observed(
+        scene(), Case("misled", 0.2, snr=100, told=Response.gaussian(0.4).towards_result, told_snr=float("inf")), 4
+    )
     assert (misled.response.mtf, misled.truth.mtf) == pytest.approx((0.4, 0.2))
     assert set(misled.noise) == {SILENT}
     assert observed(scene(), Case("bicubic", None), 4).response is BICUBIC

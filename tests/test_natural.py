@@ -15,6 +15,7 @@ from geosr.errors import InputError
 from geosr.evaluation.natural import Judge, Pair, Product, Score, matched, means, noise_gain, over_places
 from geosr.models.classical import upsample_into
 from geosr.models.degradation import degrade
+from geosr.response import Response
 
 Image = NDArray[np.float64]
 
@@ -32,7 +33,9 @@ def ground(side: int, seed: int = 0) -> Image:
 
 def seen(truth: Image, scale: int, mtf: float = 0.35) -> Image:
     """What a sensor with coarser pixels sees."""
-    return np.asarray(degrade(torch.from_numpy(truth)[None, None], mtf, scale)[0, 0].numpy(), np.float64)
+    return np.asarray(
+        degrade(torch.from_numpy(truth)[None, None], Response.gaussian(mtf), scale)[0, 0].numpy(), np.float64
+    )
 
 
 def slopes(side: int) -> Image:

@@ -502,7 +502,7 @@ def test_a_run_starts_from_a_model_by_its_name(recipe: Recipe) -> None:
 
 
 def test_a_run_does_not_start_from_the_weights_of_another_network(recipe: Recipe) -> None:
-    for start in ("srcnn_x4", "balanced_x4"):
+    for start in ("srcnn_x4", "vdsr_x4"):
         with pytest.raises(InputError, match="of another network"):
             trainer(replace(recipe, start_from=start, channels=32, blocks=8))
 

@@ -52,7 +52,7 @@ class Case:
     """True MTF of the Gaussian relative response at the input's Nyquist frequency; None for a reduction by bicubic."""
     snr: float | None = None
     """Mean of the input band over the noise's standard deviation; None for no noise."""
-    told_mtf: float | None = None
+    told: Response | None = None
     """What the methods are told instead of the truth."""
     told_snr: float | None = None
     """What they are told instead of the true noise; infinity for none."""
@@ -117,7 +117,7 @@ def observed(scene: Scene, case: Case, scale: int, *, seed: int = 0) -> Observat
         whole = (scene.bands == np.round(scene.bands)).all(axis=(1, 2))
         coarse = np.where(whole[:, None, None], np.round(coarse), coarse)
         noise = np.where(whole, np.maximum(noise, np.float32(ROUNDING)), noise)
-    told = true if case.told_mtf is None else Response.gaussian(case.told_mtf).towards_result
+    told = true if case.told is None else case.told.relative(scale)
     return Observation(coarse, told, tuple(Noise(float(each) ** 2, 0.0) for each in noise), scale, true)
 
 
