@@ -71,8 +71,11 @@ class Noise:
     """Variance that it has at any level, such as that of rounding."""
 
     def __str__(self) -> str:
-        shown = f"{self.constant:.6g}{self.slope:+.6g}x" if self.slope else f"{max(self.constant, self.least):.6g}"
-        return f"{shown}, at least {self.least:.6g}" if self.slope and self.least else shown
+        """The standard deviation in stored numbers, a number or a formula of the stored number x."""
+        if not self.slope:
+            return f"{max(self.constant, self.least) ** 0.5:.6g}"
+        least = f", at least {self.least**0.5:.6g}" if self.least else ""
+        return f"sqrt({self.constant:.6g}{self.slope:+.6g}x){least}"
 
     def variance(self, level: Level) -> Level:
         """The variance at stored numbers, an array or a tensor of them."""

@@ -38,6 +38,7 @@ def test_noise_is_no_less_than_it_is_told_to_be_and_moves_with_gain_and_offset()
     noise = Noise(4.0, 0.01).at_least(3.0)
     assert [noise.sigma(level) for level in (0.0, 1200.0)] == [3.0, 4.0]
     assert noise.variance(np.array([0.0, 1200.0])).tolist() == [9.0, 16.0]
+    assert (str(noise), str(Noise(4.0, 0.0))) == ("sqrt(4+0.01x), at least 3", "2")
     moved = noise.moved(0.5, -100.0)
     assert [moved.sigma(0.5 * level - 100.0) for level in (0.0, 1200.0)] == pytest.approx([1.5, 2.0])
 

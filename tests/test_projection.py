@@ -189,7 +189,7 @@ def test_what_was_told_and_done_of_each_band_is_said_and_tagged(tmp_path: Path) 
     run = geosr.prepare(src, tmp_path / "a.tif", model="fast", snr=float("inf"), project=True)
     assert any(note.startswith("projected by half") for note in run.notes)
     assert any(note.startswith("noise counts as 0.289 DN at least") for note in run.notes)
-    assert (run.tags["GEOSR_PROJECTED"], run.tags["GEOSR_NOISE"]) == ("half", "0.0833333")
+    assert (run.tags["GEOSR_PROJECTED"], run.tags["GEOSR_NOISE"]) == ("half", "0.288675")
     named = geosr.prepare(src, tmp_path / "a.tif", model="fast", mtf=0.3, snr=10, project=True)
     assert not any("half" in note or "at least" in note for note in named.notes)
     with rasterio.open(src, "r+") as file:
