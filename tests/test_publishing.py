@@ -72,7 +72,10 @@ def test_the_gap_between_training_and_validation_goes_from_the_run_into_the_card
     out, checkpoint = tmp_path / "mine_x2.safetensors", tmp_path / "other_x2.safetensors"
     publish(tmp_path / "model.safetensors", card_file(tmp_path), 2, out)
     card = read_card(out)
-    assert card.training_gap == "+3.00 dB over bicubic on places it was trained on, +2.50 on others (x2, MTF .25)"
+    assert (
+        card.training_gap
+        == "+3.00 dB over bicubic on places it was trained on, +2.50 on others (x2, degraded as products are made)"
+    )
     assert card.metrics == {}
     publish(trained(tmp_path), card_file(tmp_path), 2, checkpoint)
     assert all(torch.equal(value, load_file(checkpoint)[name]) for name, value in load_file(out).items())
