@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -345,8 +346,12 @@ def test_two_runs_in_threads_of_one_process_keep_memory_until_the_last_one_ends(
 
 
 def alone(code: str) -> tuple[int, str]:
-    """Exit code and complaints of a process that has imported nothing before it runs the code."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    """Exit code and complaints of a process that has imported nothing before it runs the code.
+
+    Dask leaves numbers of threads in the environment of whoever starts workers, as tests before this one do.
+    """
+    plain = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=plain)
     return done.returncode, done.stderr
 
 
