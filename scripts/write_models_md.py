@@ -173,7 +173,7 @@ def measured(card: Card) -> Iterator[str]:
             f"median over bands: {sharp['model']:.2f} (bicubic {sharp['bicubic']:.2f}, IBP {sharp['ibp']:.2f})."
         )
     if misled:
-        yield f"\nx{card.scales[0]}, told nothing (then the default of an unknown sensor, MTF .45) or something wrong:\n"
+        yield f"\nx{card.scales[0]}, told nothing (then MTF .45 of an unknown sensor) or something wrong:\n"
         yield table(columns, (case_row(*item) for item in misled.items()))
     shown = [(case, against) for case, against in (("MTF 0.25", "bicubic"), *HEADLINE) if case in card.metrics]
     kinds = {kind: each for case, _ in shown for kind, each in card.metrics[case]["kinds"].items()}
