@@ -73,7 +73,7 @@ def upscale(
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
-        A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pt2, .pth), or a
+        A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pth), or a
         `geosr.TorchNetwork`.
     scale
         Output pixels per source pixel each way.

@@ -22,6 +22,10 @@ from geosr.models.card import KEY, Card
 from geosr.models.foreign import find
 from geosr.models.foreign.export import export
 from geosr.models.networks import NETWORKS
+from geosr.models.runtime import network_for
+from geosr.noise import Noise
+from geosr.response import Response
+from geosr.sensors import Observation
 from tests import scenes
 
 
@@ -63,15 +67,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mine(folder: Path, request: pytest.FixtureRequest) -> Path:
-    path = folder / f"mine.{request.param}"
-    report = export(str(folder / "mine.safetensors"), 2, request.param, path)
+def mine(folder: Path) -> Path:
+    path = folder / "mine.onnx"
+    report = export(str(folder / "mine.safetensors"), 2, "onnx", path)
     assert float(report["difference"].split()[0]) < 1e-5
     return path
 
 
-@pytest.mark.lowest
-@pytest.mark.parametrize("mine", ["pt2", pytest.param("onnx", marks=ONNX)], indirect=True)
+@ONNX
 def test_an_export_gives_the_stored_numbers_of_the_native_network(mine: Path, tmp_path: Path) -> None:
     scene = scenes.make_plain(tmp_path, shape=(2, 90, 110))
     options: dict[str, Any] = {"scale": 2, "tile": 32, "mtf": [0.2, 0.35], "snr": 50, "precision": "float32"}
@@ -80,6 +83,23 @@ def test_an_export_gives_the_stored_numbers_of_the_native_network(mine: Path, tm
     assert np.abs(read(native["path"]).astype(int) - read(foreign["path"])).max() <= 1
     card = find(str(mine)).card
     assert (card.name, card.conditioned, card.value_range, card.licence) == ("mine", True, (), "Apache-2.0")
+
+
+@pytest.mark.lowest
+def test_a_program_of_torch_gives_what_the_engine_gives(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.pt2"
+    report = export(str(folder / "mine.safetensors"), 2, "pt2", path)
+    assert float(report["difference"].split()[0]) < 1e-5
+    extra = {KEY: ""}
+    program = torch.export.load(path, extra_files=extra).module()
+    assert Card.from_json(extra[KEY]).name == "mine"
+    x = torch.rand(1, 1, 90, 96) * 1000
+    response, noise = Response.gaussian(0.3).relative(2), Noise(4.0, 0.01)
+    found = program(x, torch.tensor([response.told]), torch.tensor([[noise.constant, noise.slope]]))
+    seen = Observation((response,), (noise,))
+    expected = network_for(str(folder / "mine.safetensors"), 2, seen, device="cpu")(x[0].numpy(), (0,))[0]
+    inner = np.s_[2 * report["halo"] : -2 * report["halo"], 2 * report["halo"] : -2 * report["halo"]]
+    assert np.abs(found[0, 0].detach().numpy() - expected)[inner].max() < 1e-4 * np.ptp(expected)
 
 
 @pytest.mark.parametrize("network", ["span", "vdsr"])

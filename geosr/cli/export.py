@@ -22,7 +22,7 @@ def command(model: str, kind: Any, output: Path | None, scale: int | None, overw
     """Write MODEL, a name that `geosr models` lists or a weights file, for onnxruntime or torch without geosr.
 
     It takes a band of any height and width, the sensor's MTF and the noise, and is compared with geosr's own before it
-    takes its name. `geosr upscale --model FILE` runs it, too.
+    takes its name. `geosr upscale --model FILE` runs ONNX files, too.
     """
     from geosr.errors import InputError
     from geosr.models.foreign.export import default_path, export, scale_of

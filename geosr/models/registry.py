@@ -127,7 +127,7 @@ def _unknown(model: str) -> str:
     close = get_close_matches(model.lower(), names(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     known = ", ".join(names())
-    return f"no model is called {model!r}; {hint}there are {known}, or a .safetensors, .onnx, .pt2 or .pth file"
+    return f"no model is called {model!r}; {hint}there are {known}, or a .safetensors, .onnx or .pth file"
 
 
 def _either(words: Iterable[str]) -> str:

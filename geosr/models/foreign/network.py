@@ -68,7 +68,7 @@ def is_foreign(model: str) -> bool:
     path = Path(model)
     if path.suffix == ".safetensors":
         return path.is_file() and KEY not in read_header(path).metadata
-    return path.suffix in (".onnx", ".pt2", *SUFFIXES)
+    return path.suffix in (".onnx", *SUFFIXES)
 
 
 def find(model: str) -> Foreign:

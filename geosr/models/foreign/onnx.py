@@ -110,11 +110,9 @@ def _shape(path: Path, shape: list[Any]) -> tuple[dict[str, Any], tuple[int, int
 
 
 def _card(path: Path, text: str | None) -> dict[str, Any]:
-    return {} if text is None else entries(path, text)
-
-
-def entries(path: Path, text: str) -> dict[str, Any]:
-    """A card that `geosr export` put into a file, as JSON. Raises `ModelError` for anything else under its name."""
+    """The card that `geosr export` put into a file, as JSON. Raises `ModelError` for anything else under its name."""
+    if text is None:
+        return {}
     try:
         card = Card.from_json(text)
     except ModelError as error:

@@ -39,10 +39,6 @@ def load(path: Path, sha: str, device: str) -> Runner:
         from geosr.models.foreign.onnx import Onnx
 
         return Onnx(path, device)
-    if path.suffix == ".pt2":
-        from geosr.models.foreign.pt2 import Pt2
-
-        return Pt2(path, device)
     from geosr.models.foreign.checkpoint import Checkpoint
 
     return Checkpoint(path, device)
