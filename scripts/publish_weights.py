@@ -33,10 +33,9 @@ from geosr.evaluation.protocol import Case, load_scenes, score
 from geosr.evaluation.report import cost, described, figures, record
 from geosr.evaluation.speed import against_bicubic
 from geosr.models.card import KEY, Card
-from geosr.models.checkpoint import read_card, read_header, sha256
+from geosr.models.checkpoint import read_card, read_header
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
-from geosr.models.shelf import INDEX
 from geosr.noise import SILENT
 from geosr.response import PROBE
 from geosr.sensors import Observation
@@ -59,7 +58,6 @@ def main(
     half_report: str | Path | None = None,
     hardware: str = "",
     device: str = "cpu",
-    url: str = "",
 ) -> None:
     """Writes `out`; nothing, where something is wrong: then `ModelError` or `SystemExit` says what."""
     sources = [Path(path) for path in str(weights).split(",")]
@@ -91,8 +89,6 @@ def main(
             card = replace(card, speed=(against_bicubic(str(trial), card.scales[0], hardware, device), *others))
     _write(Path(out), tensors, card)
     print(f"{out}: {Path(out).stat().st_size / 1e6:.2f} MB, {card.stored}, halo {card.halo}")
-    if url:
-        _serve(Path(out), url)
 
 
 def _card(path: Path, scale: int) -> Card:
@@ -206,23 +202,6 @@ def _affordable(spent: float) -> float:
     return round(spent, 4)
 
 
-def _serve(out: Path, url: str) -> None:
-    """Enters the file in the package's index of what can be fetched."""
-    card = read_card(out)
-    entry = {
-        "name": card.name,
-        "scale": card.scales[0],
-        "urls": [url],
-        "sha256": sha256(out),
-        "size": out.stat().st_size,
-        "summary": card.summary,
-        "parameters": card.parameters,
-        "generative": card.generative,
-    }
-    listed = [each for each in _read(INDEX)["files"] if (each["name"], each["scale"]) != (card.name, card.scales[0])]
-    INDEX.write_text(json.dumps({"files": [*listed, entry]}, indent=1) + "\n", encoding="utf-8")
-
-
 def _torch_version() -> str:
     return str(torch.__version__).partition("+")[0]
 
@@ -244,9 +223,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--half-report", metavar="JSON", help="a report of weights stored as float16")
     parser.add_argument("--hardware", default="", help="measure the speed here and now, and call the hardware this")
     parser.add_argument("--device", default="cpu", help="cpu, on one core, or cuda")
-    parser.add_argument(
-        "--url", default="", help="OUT is not for the package: enter it in the index under this address"
-    )
     return parser.parse_args()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from hypothesis import settings
 
 settings.register_profile("geosr", deadline=None)  # a busy machine is no failure
 settings.load_profile("geosr")
-
-os.environ["GEOSR_MODELS"] = str(Path(__file__).parent / "nowhere")  # what its owner fetched is not for tests
 
 _SLOW = {
     "any_system", "cluster", "endurance", "environment", "examples", "export", "foreign", "optimised", "package",

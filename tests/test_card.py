@@ -84,7 +84,7 @@ def test_a_model_that_may_invent_is_marked_wherever_its_name_is_shown(
     from geosr.cli import cli
     from geosr.xarray import open_raster
 
-    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path))
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     weights = fast(2, 4, 1).state_dict()
     save_file(weights, tmp_path / "dreamer_x2.safetensors", metadata={KEY: INVENTIVE.to_json()})
     src = scenes.make_plain(tmp_path, shape=(1, 40, 50))

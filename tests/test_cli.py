@@ -17,6 +17,7 @@ from geosr.api import prepare
 from geosr.cli import main, outcome
 from geosr.cli.progress import bar
 from geosr.cli.upscale import command
+from geosr.models import registry
 from geosr.run import Report
 from tests import scenes
 
@@ -216,11 +217,11 @@ def test_models_are_listed_with_their_scales(run: Any) -> None:
 
 
 def test_a_file_that_is_no_model_stops_no_listing(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path))
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     (tmp_path / "torn_x2.safetensors").write_bytes(b"\x80")
     code, out, err = run("models")
     assert code == 0
-    assert "fast" in out
+    assert "bicubic" in out
     assert "torn_x2" in err
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from geosr.evaluation import speed
 from geosr.evaluation.protocol import Case, Scene, compare
 from geosr.evaluation.report import cost, described, figures, kind_of, record
-from geosr.models import shelf
+from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
 from geosr.models.engines import Padded
@@ -119,7 +119,7 @@ def test_a_published_network_is_not_measured_again(tmp_path: Path, monkeypatch: 
     publish(trained(tmp_path, "span"), card_file(tmp_path, "span"), 2, out)
     seen = Observation((PROBE,), (SILENT,))
     measured = network_for(str(out), 2, seen, device="cpu")
-    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path))
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     monkeypatch.delattr(Padded, "_rim")
     named = network_for("mine", 2, seen, device="cpu")
     assert named.halo == measured.halo == read_card(out).halo
@@ -162,20 +162,6 @@ def test_checkpoints_and_published_weights_are_not_mixed(tmp_path: Path) -> None
     publish(trained(tmp_path), card_file(tmp_path), 2, out)
     with pytest.raises(SystemExit, match="not both"):
         publish(f"{out},{trained(tmp_path)}", card_file(tmp_path), 2, tmp_path / "other.safetensors")
-
-
-def test_weights_for_elsewhere_are_entered_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = tmp_path / "index.json"
-    index.write_text('{"files": []}')
-    monkeypatch.setitem(publish.__globals__, "INDEX", index)
-    monkeypatch.setattr(shelf, "INDEX", index)
-    monkeypatch.setenv("GEOSR_MODELS", str(tmp_path / "mine"))
-    out = tmp_path / "mine_x2.safetensors"
-    for _ in range(2):
-        publish(trained(tmp_path), card_file(tmp_path), 2, out, url=out.as_uri())
-    [entry] = shelf.index()
-    assert (entry.name, entry.scale, entry.size) == ("mine", 2, out.stat().st_size)
-    assert shelf.fetch(entry).read_bytes() == out.read_bytes()
 
 
 def made_record(lost: float = 0.0) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`geosr models`: the models that can be named, their cards, and weights from elsewhere."""
+"""`geosr models`: the models that can be named, and their cards."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geosr.cli.streams import announce, out
+from geosr.cli.streams import out
 from geosr.cli.upscale import model_names
 
 if TYPE_CHECKING:
     from geosr.models.card import Card
 
 
-@click.group("models", short_help="List the models, show a card, fetch weights.", invoke_without_command=True)
+@click.group("models", short_help="List the models, show a card.", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the cards as JSON.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
     """List the models with their scales, parameters and what they are for; those marked generative may invent.
 
-    `geosr models show NAME` prints a card, `geosr models fetch NAME` gets weights that are not in the package.
+    `geosr models show NAME` prints a card.
     """
     if context.invoked_subcommand is not None:
         return
@@ -34,7 +34,6 @@ def command(context: click.Context, as_json: bool) -> None:
         return
     for card in cards:
         out(_line(card.title, card.scales, card.parameters, card.summary))
-    _list_elsewhere({(card.name, scale) for card in cards for scale in card.scales})
 
 
 @command.command("show")
@@ -57,26 +56,6 @@ def show(name: str, scale: int | None, as_json: bool) -> None:
         out(line)
 
 
-@command.command("fetch")
-@click.argument("name", metavar="NAME", shell_complete=model_names)
-@click.option("--scale", type=click.IntRange(1, 16), help="Only the weights for this scale. [default: all]")
-@click.option("--from", "source", metavar="URL_OR_FOLDER", help="Where the files lie, instead of the usual place.")
-def fetch(name: str, scale: int | None, source: str | None) -> None:
-    """Get the weights of NAME that are too large for the package, and check them; `--model NAME` then finds them.
-
-    They go to GEOSR_MODELS, by default ~/.cache/geosr/models. Nothing else that geosr does at run time needs a network.
-    """
-    from geosr.cli.progress import transfer
-    from geosr.models import shelf
-
-    entries = shelf.wanted(name, scale)
-    if not entries:
-        out(f"{name} is in the package: nothing to fetch")
-    for entry in entries:
-        with transfer(entry.file, entry.size) as progress:
-            announce(shelf.fetch(entry, source, progress))
-
-
 def _readable(names: Iterable[str]) -> Iterator[Card]:
     """The cards of these models; a file that holds none is told of, and stops no other."""
     from geosr.cli.talk import tell
@@ -93,16 +72,6 @@ def _readable(names: Iterable[str]) -> Iterator[Card]:
 def _line(title: str, scales: tuple[int, ...], parameters: int, summary: str) -> str:
     size = f"{parameters / 1e6:.2f} M" if parameters else ""
     return f"{title:10} x{','.join(map(str, scales)):14} {size:>7}  {summary}"
-
-
-def _list_elsewhere(here: set[tuple[str, int]]) -> None:
-    """What this release has, but not here."""
-    from geosr.models import shelf
-
-    for entry in shelf.index():
-        if (entry.name, entry.scale) not in here:
-            title = f"{entry.name} [generative]" if entry.generative else entry.name
-            out(_line(title, (entry.scale,), entry.parameters, f"to fetch, {entry.size / 1e6:.0f} MB: {entry.summary}"))
 
 
 def _alone(card: Card, scale: int) -> Card:

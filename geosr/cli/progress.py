@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,18 +40,3 @@ def bar(quiet: bool) -> Iterator[Advance]:
             progress.update(task, completed=done, total=total, told=f"{done}/{total} tiles", speed=speed)
 
         yield advance
-
-
-@contextmanager
-def transfer(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar with bytes and time left on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size)
-        yield lambda done, total: progress.update(task, completed=done)

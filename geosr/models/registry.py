@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -9,7 +10,6 @@ from numbers import Integral
 from pathlib import Path
 
 from geosr.errors import ModelError
-from geosr.models import shelf
 from geosr.models.card import Card
 from geosr.models.checkpoint import read_card, sha256
 from geosr.models.foreign import Foreign, find, is_foreign
@@ -20,8 +20,8 @@ __all__ = ["Card", "Model", "TorchNetwork", "card", "digest", "locate", "names",
 Model = str | TorchNetwork | Foreign
 """A model by name or path, a network of the caller's own, or one from elsewhere that has been looked at."""
 
-WEIGHTS = shelf.PACKAGED
-"""Where the package keeps its weights."""
+WEIGHTS = Path(__file__).parent / "weights"
+"""Where the package keeps its weights, `NAME_xSCALE.safetensors`."""
 
 _ANY_SCALE = tuple(range(2, 9))
 
@@ -63,7 +63,7 @@ CLASSICAL = {
 
 def names() -> tuple[str, ...]:
     """Every model by name, those with weights first."""
-    return (*sorted({name for name, _ in shelf.weights()}), *CLASSICAL)
+    return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
 def settled(model: Model) -> Model:
@@ -84,8 +84,6 @@ def card(model: Model, scale: int | None = None) -> Card:
     if scale is not None and scale not in found.scales:
         can = _either(f"x{each}" for each in found.scales)
         anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
-        if _is_elsewhere(found.name, scale):
-            anything = f"; get it once with: geosr models fetch {found.name}"
         raise ModelError(f"{found.name} works at {can}, not x{scale}{anything}")
     return found
 
@@ -96,7 +94,7 @@ def locate(model: Model, scale: int) -> Path | None:
         return model.file
     if model in CLASSICAL:
         return None
-    return shelf.weights()[model, scale] if model in names() else Path(model)
+    return _weights()[model, scale] if model in names() else Path(model)
 
 
 def digest(model: Model, scale: int) -> str | None:
@@ -108,7 +106,7 @@ def digest(model: Model, scale: int) -> str | None:
 def _card(model: str, scale: int | None) -> Card:
     if model in CLASSICAL:
         return CLASSICAL[model]
-    files = {each: path for (name, each), path in shelf.weights().items() if name == model}
+    files = {each: path for (name, each), path in _weights().items() if name == model}
     if files:
         first = read_card(files.get(scale or 0) or files[max(files)])
         return replace(first, scales=tuple(sorted(files)))
@@ -117,13 +115,13 @@ def _card(model: str, scale: int | None) -> Card:
     raise ModelError(_unknown(model))
 
 
-def _is_elsewhere(model: str, scale: int | None = None) -> bool:
-    return any(entry.name == model and scale in (None, entry.scale) for entry in shelf.index())
+def _weights() -> dict[tuple[str, int], Path]:
+    """Every file of weights by name and scale."""
+    matches = ((re.fullmatch(r"([^.].*)_x(\d+)", path.stem), path) for path in sorted(WEIGHTS.glob("*.safetensors")))
+    return {(match[1], int(match[2])): path for match, path in matches if match}
 
 
 def _unknown(model: str) -> str:
-    if _is_elsewhere(model):
-        return f"the weights of {model} are not in the package; get them once with: geosr models fetch {model}"
     close = get_close_matches(model.lower(), names(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     known = ", ".join(names())
