@@ -29,7 +29,7 @@ from geosr.io.writer import TiffSink
 from geosr.radiometry import DTYPES, Pixels
 from tests.writing import PROFILE, describe, encode, layout_for, noise, sink_for, write
 
-CODECS = ("DEFLATE", "ZSTD", "LZW", "NONE")
+CODECS = ("DEFLATE", "ZSTD", "NONE")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Pixels to the bytes of a TIFF block: padding, predictor, codec. Pure, and free of Python's lock in the heavy parts.
 
 DEFLATE is encoded by ISA-L (the package `isal`) at level 1, four times faster than zlib at the same size; its output
-is an ordinary zlib stream. LZW is GDAL's own, through a file of one block in memory.
+is an ordinary zlib stream.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from affine import Affine
 from isal import isal_zlib
 from numpy.typing import NDArray
-from rasterio.io import MemoryFile
 
-from geosr.io import tiff
 from geosr.io.layout import Layout
 
 _STRIP = 2**14
@@ -58,10 +55,7 @@ def encode_block(pixels: NDArray[Any], layout: Layout) -> bytes:
     """
     if _is_empty(pixels, layout.absent):
         return b""
-    padded = _pad(pixels, layout.block)
-    if layout.options.compress == "lzw":
-        return _through_gdal(padded, layout)
-    return _compress(_predict(padded, predictor(layout)), layout)
+    return _compress(_predict(_pad(pixels, layout.block), predictor(layout)), layout)
 
 
 def encode_mask(valid: NDArray[np.bool_], block: int) -> bytes:
@@ -158,19 +152,3 @@ def _deflate(samples: NDArray[Any], level: int = 1) -> bytes:
     if level == 1:
         return isal_zlib.compress(samples, _FASTEST)
     return zlib.compress(samples.data, level)
-
-
-def _through_gdal(pixels: NDArray[Any], layout: Layout) -> bytes:
-    profile = {"blockxsize": layout.block, "blockysize": layout.block, "tiled": True, "interleave": "pixel"}
-    profile |= creation_profile(layout) | {"bigtiff": "NO", "photometric": "MINISBLACK"}
-    count, height, width = pixels.shape
-    with MemoryFile() as memory:
-        shape = {"count": count, "height": height, "width": width, "dtype": layout.dtype}
-        # A georeference only keeps rasterio from warning that there is none.
-        where = {"transform": Affine(2, 0, 0, 0, -2, 0)}
-        with memory.open(driver="GTiff", **shape, **profile, **where) as file:
-            file.write(pixels)
-        data = memory.getbuffer()
-        tags = tiff.read_directory(data)
-        start, size = tiff.integers(tags[tiff.OFFSETS])[0], tiff.integers(tags[tiff.COUNTS])[0]
-        return bytes(data[start : start + size])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -16,10 +16,10 @@ Interleave = Literal["pixel", "band"]
 Format = Literal["GTiff", "COG", "Zarr"]
 BigTiff = Literal["YES", "NO", "IF_NEEDED", "IF_SAFER"]
 
-_LEVELS = {"deflate": (1, 9, 1), "zstd": (1, 22, 1), "lzw": (1, 1, 1), "none": (1, 1, 1)}
-"""Codec: lowest level, highest, default. LZW and none have no levels."""
-_ZARR_LEVELS = (1, 9, 1)
-"""Of each codec in a Zarr store, where Blosc counts them."""
+_LEVELS = {"deflate": 9, "zstd": 22, "none": 1}
+"""Highest level of each codec; the lowest, and the default, is 1."""
+_ZARR_LEVELS = {"zstd": 9, "lz4": 9, "deflate": 9, "none": 1}
+"""In a Zarr store, where Blosc counts them."""
 
 CLASSIC_LIMIT = 2**32 - 2**16
 _PIXEL_INTERLEAVED = 4
@@ -46,25 +46,34 @@ class Options:
     def parse(pairs: Sequence[str], format: Format = "COG") -> Options:
         """The options in texts such as "COMPRESS=ZSTD"; keys and values in any case.
 
-        COMPRESS (DEFLATE, ZSTD, LZW, NONE), LEVEL (also ZLEVEL, ZSTD_LEVEL), PREDICTOR (YES, NO, 1, 2, 3), BLOCKSIZE
-        (also BLOCKXSIZE, BLOCKYSIZE), INTERLEAVE (PIXEL, BAND), BIGTIFF (YES, NO, IF_NEEDED, IF_SAFER), OVERVIEWS
-        (AUTO, NONE), RESAMPLING (also OVERVIEW_RESAMPLING; AVERAGE, NEAREST). A Zarr store takes no BIGTIFF, but
-        ZARR_FORMAT (2, 3); its COMPRESS is ZSTD, LZ4, DEFLATE or NONE, its PREDICTOR shuffles bytes, its BLOCKSIZE is
-        the side of a chunk. Raises `InputError` for another key or value.
+        COMPRESS (DEFLATE, ZSTD, NONE), LEVEL, PREDICTOR (YES, NO), BLOCKSIZE, INTERLEAVE (PIXEL, BAND), BIGTIFF (YES,
+        NO, IF_NEEDED, IF_SAFER), OVERVIEWS (AUTO, NONE), RESAMPLING (AVERAGE, NEAREST). A Zarr store takes no BIGTIFF,
+        but ZARR_FORMAT (2, 3); its COMPRESS is ZSTD, LZ4, DEFLATE or NONE, its PREDICTOR shuffles bytes, its BLOCKSIZE
+        is the side of a chunk. Raises `InputError` for another key or value.
         """
-        keys = {key: name for key, name in _KEYS.items() if name != ("bigtiff" if format == "Zarr" else "zarr_format")}
-        found: dict[str, str] = {}
+        zarr = format == "Zarr"
+        levels = _ZARR_LEVELS if zarr else _LEVELS
+        choices = {**_CHOICES, "COMPRESS": {name.upper(): name for name in levels}}
+        del choices["BIGTIFF" if zarr else "ZARR_FORMAT"]
+        found: dict[str, object] = {"compress": "zstd"} if zarr else {}
+        given: dict[str, str] = {}
         for pair in pairs:
             key, equals, value = pair.partition("=")
             if not equals:
                 raise InputError(f"creation option {pair!r} has no value; write it as KEY=VALUE")
-            key = key.strip().upper()
-            if key not in keys:
-                raise InputError(f"unknown creation option {key}; geosr knows {', '.join(keys)}")
-            name, value = keys[key], value.strip().upper()
-            if found.setdefault(name, value) != value:
-                raise InputError(f"creation option {key} is given twice, as {found[name]} and {value}")
-        return _options(found, zarr=format == "Zarr")
+            key, value = key.strip().upper(), value.strip().upper()
+            if key not in choices:
+                raise InputError(f"unknown creation option {key}; geosr knows {', '.join(choices)}")
+            if given.setdefault(key, value) != value:
+                raise InputError(f"creation option {key} is given twice, as {given[key]} and {value}")
+            name = "block" if key == "BLOCKSIZE" else key.lower()
+            found[name] = _chosen(key, value, choices[key])
+        options = Options(**found)  # type: ignore[arg-type]
+        if not 1 <= options.level <= (high := levels[options.compress]):
+            raise InputError(f"creation option LEVEL={options.level} is outside 1 to {high} for {options.compress}")
+        if options.block is not None:
+            _check_block(options.block)
+        return options
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,58 +273,23 @@ def _halved(side: int, times: int) -> int:
     return -(-side // (1 << times))
 
 
-_KEYS = {
-    "COMPRESS": "compress",
-    "LEVEL": "level",
-    "ZLEVEL": "level",
-    "ZSTD_LEVEL": "level",
-    "PREDICTOR": "predictor",
-    "BLOCKSIZE": "block",
-    "BLOCKXSIZE": "block",
-    "BLOCKYSIZE": "block",
-    "INTERLEAVE": "interleave",
-    "BIGTIFF": "bigtiff",
-    "OVERVIEWS": "overviews",
-    "RESAMPLING": "resampling",
-    "OVERVIEW_RESAMPLING": "resampling",
-    "ZARR_FORMAT": "zarr_format",
-}
-
 _CHOICES: Mapping[str, Mapping[str, object]] = {
-    "compress": {name.upper(): name for name in _LEVELS},
-    "predictor": {"YES": True, "2": True, "3": True, "STANDARD": True, "FLOATING_POINT": True, "NO": False, "1": False},
-    "interleave": {"PIXEL": "pixel", "BAND": "band"},
-    "bigtiff": {name: name for name in ("YES", "NO", "IF_NEEDED", "IF_SAFER")},
-    "overviews": {"AUTO": True, "NONE": False, "YES": True, "NO": False},
-    "resampling": {"AVERAGE": "average", "NEAREST": "nearest"},
-    "zarr_format": {"2": 2, "3": 3},
+    "COMPRESS": {},
+    "LEVEL": {},
+    "PREDICTOR": {"YES": True, "NO": False},
+    "BLOCKSIZE": {},
+    "INTERLEAVE": {"PIXEL": "pixel", "BAND": "band"},
+    "BIGTIFF": {name: name for name in get_args(BigTiff)},
+    "OVERVIEWS": {"AUTO": True, "NONE": False},
+    "RESAMPLING": {"AVERAGE": "average", "NEAREST": "nearest"},
+    "ZARR_FORMAT": {"2": 2, "3": 3},
 }
-_ZARR_CODECS = {name.upper(): name for name in ("zstd", "lz4", "deflate", "none")}
+"""Creation options and their values; whole numbers where there are none, and codecs by the format."""
 
 
-def _options(found: Mapping[str, str], zarr: bool) -> Options:
-    chosen: dict[str, object] = {"compress": "zstd"} if zarr else {}
-    choices = {**_CHOICES, "compress": _ZARR_CODECS} if zarr else _CHOICES
-    for name, value in found.items():
-        key = next(key for key, field_name in _KEYS.items() if field_name == name)
-        if name in choices:
-            if value not in choices[name]:
-                raise InputError(f"creation option {key}={value} is not one of {', '.join(choices[name])}")
-            chosen[name] = choices[name][value]
-        else:
-            chosen[name] = _whole(key, value)
-    options = Options(**chosen)  # type: ignore[arg-type]
-    low, high, default = _ZARR_LEVELS if zarr else _LEVELS[options.compress]
-    if "level" not in found:
-        options = Options(**(chosen | {"level": default}))  # type: ignore[arg-type]
-    if not low <= options.level <= high:
-        raise InputError(f"creation option LEVEL={options.level} is outside {low} to {high} for {options.compress}")
-    if options.block is not None:
-        _check_block(options.block)
-    return options
-
-
-def _whole(key: str, value: str) -> int:
-    if not value.isdecimal():
+def _chosen(key: str, value: str, choices: Mapping[str, object]) -> object:
+    if choices and value not in choices:
+        raise InputError(f"creation option {key}={value} is not one of {', '.join(choices)}")
+    if not choices and not value.isdecimal():
         raise InputError(f"creation option {key}={value} is not a whole number")
-    return int(value)
+    return choices[value] if choices else int(value)

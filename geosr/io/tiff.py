@@ -65,11 +65,6 @@ def read_directory(data: bytes | memoryview) -> dict[int, Tag]:
     return tags
 
 
-def integers(tag: Tag) -> list[int]:
-    """The values of a tag that holds whole numbers."""
-    return [int(value) for value in np.frombuffer(tag.data, f"<u{_SIZES[tag.kind]}")]
-
-
 def directories(template: Directory, layout: Layout) -> list[dict[int, Tag]]:
     """One directory for each of `layout.parts`, all but the arrays of blocks."""
     return [_directory(template, part, layout.block) for part in layout.parts]
