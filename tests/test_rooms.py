@@ -27,7 +27,7 @@ PLACES = {
     "torch": {"models", "training", "evaluation"},
     "numcodecs": {"io"},
     "fsspec": {"io"},
-    "zarr": set(),
+    "zarr": {"io"},
     "xarray": {"xarray"},
     "dask": {"xarray"},
     "distributed": {"dispatch", "xarray", "cluster"},

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (the accessor that is asked)
@@ -19,6 +19,7 @@ import zarr
 
 import geosr
 from geosr.errors import InputError, PlaceError, TileError
+from geosr.io.zarr import Array, objects
 from tests import scenes
 from tests.test_endurance import started
 
@@ -331,6 +332,25 @@ def test_the_documents_are_strict_json(tmp_path: Path, version: dict[str, str]) 
     assert any(b"NaN" in data for data in documents)
     for data in documents:
         json.loads(data, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("format", [2, 3])
+def test_the_document_that_makes_a_store_of_the_objects_is_the_last(format: Literal[2, 3]) -> None:
+    arrays = [
+        Array(f"{level}/data".removeprefix("0/"), ("y", "x"), (8 >> level, 8), (4, 4), "<u2", version=format)
+        for level in (1, 0)
+    ]
+    made = list(objects({"key": 1}, [(array, {"unit": "m"}, None) for array in arrays], format))
+    assert made[-1][0] == {2: ".zgroup", 3: "zarr.json"}[format]
+    group = zarr.open_group({key: zarr.core.buffer.cpu.Buffer.from_bytes(data) for key, data in made}, mode="r")
+    assert (group.attrs["key"], group["1/data"].shape, dict(group["data"].attrs)["unit"]) == (1, (4, 8), "m")
+
+
+def test_without_the_library_a_store_is_refused_in_one_line(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geosr.io.zarr.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs zarr-python 3; pip install 'geosr\[zarr\]'"):
+        geosr.upscale(scene, scene.with_name("o.zarr"), **OPTIONS)
+    assert list(scene.parent.iterdir()) == [scene]
 
 
 @pytest.fixture

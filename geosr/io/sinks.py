@@ -15,7 +15,7 @@ from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata
 from geosr.io.store import Folder, Store
 from geosr.io.writer import TiffSink
-from geosr.io.zarr import ROOTS, check_codec
+from geosr.io.zarr import ROOTS, check_installed
 from geosr.io.zarr_place import FolderPlace, place_of
 from geosr.io.zarr_sink import ZarrSink, idle_encoder, tags_of_store
 from geosr.radiometry import Pixels
@@ -43,7 +43,7 @@ def open_sink(
 def check_format(layout: Layout) -> None:
     """Raise `InputError` where what the format needs is not installed."""
     if layout.format == "Zarr":
-        check_codec(layout.options.compress)
+        check_installed()
 
 
 def encoder_of(layout: Layout, metadata: Metadata, bands: tuple[int, ...]) -> Callable[[Tile, Pixels], Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from geosr.io.geozarr import MASK, Contents, Variable
 from geosr.io.layout import Layout
 from geosr.io.overviews import Image, blank, build, halve
 from geosr.io.store import NOTES, Nowhere, Store
-from geosr.io.zarr import Array, Documents, check_codec, dumped, group_documents
+from geosr.io.zarr import Array, check_installed, objects
 from geosr.io.zarr_place import Place, place_of
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
@@ -166,7 +166,7 @@ class ZarrEncoder:
         if not self.run:
             return None
         try:
-            check_codec(self.pyramid.layout.options.compress)
+            check_installed()
             current = self._is_current()
         except GeosrError as error:
             return f"it can't write the result: {error}"
@@ -292,31 +292,20 @@ class ZarrSink:
         return None if empty is None else Image(blank(self.layout, shape), empty)
 
     def _write_documents(self) -> None:
-        """Coarsest level first, and the root last: it makes a store of the objects."""
-        members: Documents = {}
-        for level in range(self.layout.levels, -1, -1):
-            here = self._level(level)
-            attributes = {} if level else self._contents.group_attributes(self.layout)
-            inner = here if level else here | members
-            group, last = group_documents(str(level or ""), attributes, inner, self.layout.options.zarr_format)
-            everything = here | {key: group[key] for key in sorted(group, key=lambda key: key == last)}
-            for key, document in everything.items():
-                self._place.store.put(key, dumped(document))
-            members |= here | {key: _alone(group[key]) for key in group if not key.endswith(".zmetadata")}
+        levels = range(self.layout.levels, -1, -1)
+        arrays = [array for level in levels for array in self._arrays(level)]
+        attributes = self._contents.group_attributes(self.layout)
+        for key, data in objects(attributes, arrays, self.layout.options.zarr_format):
+            self._place.store.put(key, data)
 
-    def _level(self, level: int) -> Documents:
-        """The documents of a level's arrays; their coordinates are written on the way."""
+    def _arrays(self, level: int) -> Iterator[tuple[Array, Mapping[str, Any], NDArray[Any] | None]]:
+        """The arrays of a level with their attributes, and the values of those that no worker has written."""
         pyramid, part = self.encoder.pyramid, self.layout.part(level)
-        documents = pyramid.array(level).documents(self._contents.pixel_attributes(self.layout))
+        yield pyramid.array(level), self._contents.pixel_attributes(self.layout), None
         if self.layout.masked:
-            documents |= pyramid.array(level, mask=True).documents(self._contents.mask_attributes())
+            yield pyramid.array(level, mask=True), self._contents.mask_attributes(), None
         for variable in self._contents.variables(level, (part.height, part.width)):
-            array = _array_of(variable, level, self.layout)
-            data = array.encode(variable.values)
-            assert data is not None  # without a fill value no chunk is left out
-            self._place.store.put(array.key((0,) * variable.values.ndim), data)
-            documents |= array.documents(variable.attributes)
-        return documents
+            yield _array_of(variable, level, self.layout), variable.attributes, variable.values
 
 
 def tags_of_store(store: Store, name: str = "data") -> dict[str, Any]:
@@ -331,11 +320,6 @@ def tags_of_store(store: Store, name: str = "data") -> dict[str, Any]:
 def idle_encoder(layout: Layout, contents: Contents) -> ZarrEncoder:
     """An encoder that does all the work of a tile and keeps nothing."""
     return ZarrEncoder(Pyramid(layout, contents.name, contents.dims, contents.shape), Nowhere())
-
-
-def _alone(document: dict[str, Any]) -> dict[str, Any]:
-    """A group's document without those of its members."""
-    return {key: value for key, value in document.items() if key != "consolidated_metadata"}
 
 
 def _array_of(variable: Variable, level: int, layout: Layout) -> Array:

@@ -20,7 +20,7 @@ from dask.delayed import delayed
 from geosr.io.destination import check_name, check_result
 from geosr.io.geozarr import Contents, Variable
 from geosr.io.layout import Layout
-from geosr.io.zarr import check_codec
+from geosr.io.zarr import check_installed
 from geosr.io.zarr_sink import WrittenTile, ZarrEncoder, ZarrSink
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
@@ -58,7 +58,7 @@ def to_zarr(
     with named(array):
         grid = grid_of(array)
         layout, plan = layout_of(array, "Zarr", co or {})
-    check_codec(layout.options.compress)
+    check_installed()
     band = band_dim(array)
     lead = [dim for dim in array.dims if dim not in (band, *grid.dims)]
     ordered = array.transpose(*lead, *([] if band is None else [band]), *grid.dims)
