@@ -168,6 +168,28 @@ def make_nodata(folder: Path, nodata: float = 0, dtype: str = "uint16", name: st
     return write(folder / name, stored, nodata=nodata)
 
 
+def make_gaps(folder: Path, masked: bool = False) -> Path:
+    """Two bands with a gap, of odd sizes."""
+    stored = pixels((2, 150, 170))
+    stored[:, 40:60, 70:110] = 0
+    return write(folder / "scene.tif", stored, nodata=0)
+
+
+def make_product(folder: Path, masked: bool = True) -> Path:
+    """Two bands of Sentinel-2 and one of classes, with scale and offset, perhaps with a mask."""
+    stored = pixels((3, 150, 170), seed=3)
+    stored[2] %= 12
+    path = folder / "S2A_MSIL2A_20240621T103631_N0510_R008_T32TNT_20240621T164158.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write(path, stored, blockxsize=64, blockysize=64, tiled=True)
+        with rasterio.open(path, "r+") as dst:
+            dst.descriptions = ("B04", "B8A", "SCL")
+            dst.scales, dst.offsets = (1e-4, 1e-4, 1.0), (-0.1, -0.1, 0.0)
+            if masked:
+                dst.write_mask(np.arange(150)[:, None] + np.arange(170) > 60)
+    return path
+
+
 def make_nan(folder: Path) -> Path:
     """float32 with NaN where there is nothing, and no nodata number."""
     stored = pixels(dtype="float32")

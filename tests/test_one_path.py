@@ -11,15 +11,13 @@ import pytest
 import geosr
 from tests import scenes
 
-SIDE, TILE = (150, 170), 48
+TILE = 48
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two bands with gaps."""
-    stored = scenes.pixels((2, *SIDE))
-    stored[:, 40:60, 70:110] = 0
-    return scenes.write(tmp_path_factory.mktemp("scene") / "scene.tif", stored, nodata=0)
+    return scenes.make_gaps(tmp_path_factory.mktemp("scene"))
 
 
 @pytest.fixture(scope="module")
