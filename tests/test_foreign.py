@@ -190,9 +190,9 @@ def test_a_card_beside_the_file_says_what_it_says(photo: Path, scene: Path, tmp_
     assert not registry.card(str(copy)).sampled
     for text, complaint in (
         ("halo = 1", "sees farther than its halo of 1 pixels"),
-        ("halo = true", "halo is True, expected a whole number"),
-        ("value_range = [1, 0]", "expected two numbers"),
-        ("tile = 3", "there is no entry 'tile'"),
+        ("halo = true", "halo is True; it must be a valid integer"),
+        ("value_range = [1, 0]", "it must be two numbers"),
+        ("tile = 3", "unknown key tile; known are bands"),
         ("halo = ", "can't read the card"),
         ("bands = 4", "can't be run"),
     ):

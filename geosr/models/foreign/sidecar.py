@@ -3,67 +3,62 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from geosr.errors import ModelError
+from geosr.schema import Strict, made
+
+Count = Annotated[int, Ge(1), Le(4096)]
+Range = tuple[float, float]
 
 
-def _number(value: Any, least: int) -> bool:
-    return type(value) is int and least <= value <= 4096
+@dataclass(frozen=True, slots=True)
+class Sidecar(Strict):
+    """Entries by the names of `Card`'s fields; None for what isn't said."""
 
-
-def _pair(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(each, int | float) and not isinstance(each, bool) for each in value)
-        and value[0] < value[1]
-    )
-
-
-_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (lambda value: isinstance(value, str), "text"),
-    "summary": (lambda value: isinstance(value, str), "text"),
-    "licence": (lambda value: isinstance(value, str), "text"),
-    "scale": (lambda value: _number(value, 1), "a whole number from 1"),
-    "bands": (lambda value: _number(value, 1), "a whole number from 1"),
-    "halo": (lambda value: _number(value, 0), "a whole number from 0"),
-    "multiple": (lambda value: _number(value, 1), "a whole number from 1"),
-    "value_range": (lambda value: value == [] or _pair(value), "two numbers such as [0, 1], or [] for stored numbers"),
-    "stored_range": (_pair, "two numbers such as [0, 10000]"),
-    "exact": (lambda value: isinstance(value, bool), "true or false"),
-    "generative": (lambda value: isinstance(value, bool), "true or false"),
-}
+    name: str | None = None
+    summary: str | None = None
+    licence: str | None = None
+    scale: Count | None = None
+    bands: Count | None = None
+    halo: Annotated[int, Ge(0), Le(4096)] | None = None
+    multiple: Count | None = None
+    value_range: Range | tuple[()] | None = None
+    """Two numbers such as [0, 1], or [] for stored numbers."""
+    stored_range: Range | None = None
+    """Two numbers such as [0, 10000]."""
+    exact: bool | None = None
+    generative: bool | None = None
 
 
 def beside(path: Path) -> Path:
-    """Where the card of a model would be."""
+    """The path where the card of a model would be."""
     return path.with_name(path.name + ".toml")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the card beside a model says, by the names of `Card`'s fields; nothing where there is none.
+    """Entries of the card beside a model, by the names of `Card`'s fields; none where there is no card.
 
     Raises `ModelError` for entries that are unknown or of the wrong kind.
     """
     card = beside(path)
     try:
-        found = tomllib.loads(card.read_text(encoding="utf-8"))
+        values = tomllib.loads(card.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"can't read the card {card}: {' '.join(str(error).split())}") from None
-    for key, value in found.items():
-        if key not in _ENTRIES:
-            raise ModelError(f"{card}: there is no entry {key!r}; there are {', '.join(_ENTRIES)}")
-        right, expected = _ENTRIES[key]
-        if not right(value):
-            raise ModelError(f"{card}: {key} is {value!r}, expected {expected}")
+    said = made(Sidecar, values, str(card), ModelError)
+    found = {each.name: value for each in fields(said) if (value := getattr(said, each.name)) is not None}
+    for key in ("value_range", "stored_range"):
+        if found.get(key) and not found[key][0] < found[key][1]:
+            raise ModelError(f"{card}: {key} is {list(found[key])}; it must be two numbers such as [0, 1]")
     if "scale" in found:
         found["scales"] = (found.pop("scale"),)
     if "stored_range" in found:
-        found.setdefault("value_range", [0, 1])
-    ranges = {key: tuple(float(each) for each in found[key]) for key in ("value_range", "stored_range") if key in found}
-    return found | ranges
+        found.setdefault("value_range", (0.0, 1.0))
+    return found
