@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from geosr.evaluation.metrics import bootstrap, fine_detail, psnr, rmse, shift, spectral_angle
+from geosr.evaluation.metrics import bootstrap, fine_detail, lattice, psnr, rmse, shift, spectral_angle
 from geosr.evaluation.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
 from geosr.models.degradation import BICUBIC
 from geosr.noise import SILENT
@@ -122,3 +124,17 @@ def test_scenes_are_read_with_the_bands_of_a_file_together(tmp_path: Path) -> No
     np.savez(tmp_path / "v.npz", index=np.array(json.dumps(index)), **planes)
     scenes = load_scenes(tmp_path / "v.npz")
     assert [(s.name, s.bands.shape) for s in scenes] == [("one", (2, 4, 5)), ("two", (1, 4, 5))]
+
+
+def test_a_lattice_is_found_by_its_period_and_only_there() -> None:
+    random = np.random.default_rng(3)
+    image = np.rint(1000 + 200 * gaussian_filter(random.normal(size=(256, 200)), 1.0))
+    assert lattice(image, 2) == pytest.approx(1.0, abs=0.3)
+    assert lattice(image, 4) == pytest.approx(1.0, abs=0.3)
+    spoilt = image.copy()
+    spoilt[:, 1::4] += 12
+    assert lattice(spoilt, 4) > 1.5
+    assert lattice(spoilt, 3) == pytest.approx(1.0, abs=0.3)
+    assert lattice(spoilt.T, 4) == pytest.approx(lattice(spoilt, 4))
+    assert math.isnan(lattice(image[:32], 4))
+    assert math.isnan(lattice(np.zeros((80, 80)), 2))

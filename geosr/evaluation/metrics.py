@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,27 @@ def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
     normal = plane.T @ (plane * weight[:, None])
     down, right = np.linalg.solve(normal, plane.T @ (weight * np.angle(cross[low])))
     return float(down), float(right)
+
+
+def lattice(image: ArrayLike, period: int) -> float:
+    """The power of waves of `period` pixels along either axis, over that of waves a little longer and shorter.
+
+    An image (h, w) without a lattice has about 1; NaN where nothing varies or a side has under 64 pixels. Pixels that
+    lie alike in what a network makes of each input pixel are `scale` apart, and show as that period and its half.
+    """
+    values = np.asarray(image, np.float64)
+    ratios = []
+    for each in (values, values.T):
+        side = each.shape[1] // period * period
+        if min(each.shape[0], side) < 64:
+            return math.nan
+        rows = each[:, :side] - each[:, :side].mean(1, keepdims=True)
+        power = (np.abs(np.fft.rfft(rows * np.hanning(side + 1)[:-1])) ** 2).mean(0)
+        at = side // period
+        sides = [part.mean() for part in (power[at - 6 : at - 2], power[at + 3 : at + 7]) if part.size]
+        around = float(np.sqrt(np.prod(sides))) if len(sides) > 1 else float(sides[0])
+        ratios.append(float(power[at]) / around if around > 0 else math.nan)
+    return float(np.mean(ratios))
 
 
 def bootstrap(differences: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> Interval:

@@ -117,8 +117,9 @@ class Judge:
         bicubic = means(bicubic, scale // self.factor)
         each = pair.ratio // self.factor
         lies = (pair.offset[0] / each, pair.offset[1] / each)
-        self._rows, self._cols, fine = _overlap(bicubic.shape, means(pair.fine, each), lies)
-        self._bicubic = bicubic[self._rows, self._cols]
+        self.rows, self.cols, fine = _overlap(bicubic.shape, means(pair.fine, each), lies)
+        """What of the result's grid the finer band covers, pixels of the comparison."""
+        self._bicubic = bicubic[self.rows, self.cols]
         rim = BORDER * self.factor
         if min(fine.shape) <= 2 * rim + self.factor:
             raise InputError(f"{pair.name}: {fine.shape} pixels overlap, which leaves too few inside a border of {rim}")
@@ -143,7 +144,7 @@ class Judge:
     def score(self, result: ArrayLike) -> Score:
         """How the upscaled product compares: (bands, h * scale, w * scale), all bands of it."""
         one = means(mixed(result, self.pair.weights), self.scale // self.factor)
-        return self._scored(one[self._rows, self._cols])
+        return self._scored(one[self.rows, self.cols])
 
     def _scored(self, estimate: Doubles) -> Score:
         errors = [float(np.mean((x - self.reference)[self._inner] ** 2)) for x in (self._bicubic, estimate)]

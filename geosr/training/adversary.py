@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ from geosr.training.team import Team
 SLOPE = 0.2
 """Of the activation, for what is negative."""
 BETAS = (0.9, 0.99)
+COARSEST = 8
+"""Pixels of a step of the U-Net's coarsest level."""
 SMALLEST = 1e-6
 
 
@@ -63,6 +66,7 @@ class Adversary:
         self.network = UNet(channels).to(device)
         self.judge = team.wrapped(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=rate, betas=BETAS)
+        self.generator = torch.Generator().manual_seed(team.rank)
 
     def loss(self, o: Outcome, weights: Mapping[str, float]) -> Tensor:
         """The weighted sum of `adversarial` and `perceptual`; gradients reach the estimate, none the adversary.
@@ -73,7 +77,8 @@ class Adversary:
         Networks, arXiv:1706.09138): no network that others trained is needed.
         """
         self.network.requires_grad_(False).eval()  # spectral norms follow the adversary's own steps only
-        made, true = shown(o, o.estimate), shown(o, o.truth)
+        cut = self._cut()
+        made, true = (shown(o, image)[cut] for image in (o.estimate, o.truth))
         terms = [o.estimate.sum() * 0.0]
         if weight := weights.get(ADVERSARIAL, 0.0):
             with torch.no_grad():
@@ -89,19 +94,26 @@ class Adversary:
     def learn(self, o: Outcome) -> None:
         """One step of its own on the same samples."""
         # Together: a network that several processes train is called once a step.
-        images = torch.cat((shown(o, o.truth), shown(o, o.estimate.detach())))
+        images = torch.cat((shown(o, o.truth), shown(o, o.estimate.detach())))[self._cut()]
         truths, estimates = self.judge(images).chunk(2)
         loss = _relativistic(truths, estimates)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
 
+    def _cut(self) -> tuple[Any, ...]:
+        """All but a rim drawn anew. The U-Net's steps of two pixels weigh those two differently: if its grid lay still
+        on that of the network's pixel shuffle, the network would learn to draw it as a lattice."""
+        down, right = torch.randint(COARSEST, (2,), generator=self.generator).tolist()
+        return ..., slice(down, down - COARSEST), slice(right, right - COARSEST)
+
     def state(self) -> dict[str, Tensor]:
         """All that decides how it goes on."""
-        return learner_state(self.network, self.optimiser)
+        return {"random": self.generator.get_state(), **learner_state(self.network, self.optimiser)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Goes on from what `state` gave. Raises `RuntimeError` where that was another network's."""
+        self.generator.set_state(state["random"])
         load_learner(self.network, self.optimiser, state)
 
 

@@ -17,12 +17,13 @@ from geosr.training import log
 from geosr.training.collection import Collection, collect
 from geosr.training.ground import shared
 from geosr.training.log import Check
+from geosr.training.natural import load_natural
 from geosr.training.pairs import Pair, load_pairs
 from geosr.training.patches import Patches
 from geosr.training.places import held_out_pairs
 from geosr.training.publish import publish
 from geosr.training.recipe import Recipe, checked
-from geosr.training.samples import Degraded, Paired, Source, Unlabelled, sharp_side
+from geosr.training.samples import Degraded, Natural, Paired, Source, Unlabelled, sharp_side
 from geosr.training.sensing import Degradation
 from geosr.training.state import save_tensors
 from geosr.training.team import Team, joined
@@ -106,12 +107,15 @@ class _Run:
         if len(apart) < len(train):
             lines = (*lines, f"{len(train) - len(apart)} bands of pairs left out, for they show validated ground")
         train = apart
-        if not (train or collection.train):
+        natural: list[Pair] = []
+        if recipe.natural is not None:
+            natural, said = load_natural(recipe.natural, recipe.data.root, recipe.scale, recipe.patch)
+            lines = (*lines, *said)
+        if not (train or natural or collection.train):
             raise InputError(f"nothing is left to train on; {'; '.join(lines)}")
         self.notes = (*collection.notes, *lines)
-        self.trainer = Trainer(
-            recipe, _material(recipe, collection, train, team), device=device, bfloat16=bfloat16, team=team
-        )
+        material = _material(recipe, collection, train, natural, team)
+        self.trainer = Trainer(recipe, material, device=device, bfloat16=bfloat16, team=team)
         cases = [*cases_of(collection.validate, recipe.scale), *cases_of_pairs(kept, recipe.scale)]
         if recipe.check_every and not cases:
             self.notes += ("nothing to validate on: no part of the held-out places is whole and has detail",)
@@ -187,11 +191,14 @@ class _Run:
         self.trainer.progress = replace(now, seconds=seconds, best=best, stale=int(stale_))
 
 
-def _material(recipe: Recipe, collection: Collection, pairs: list[Pair], team: Team) -> Material:
+def _material(recipe: Recipe, collection: Collection, pairs: list[Pair], natural: list[Pair], team: Team) -> Material:
     """Every process of a team draws samples of its own."""
     degradation = Degradation(bicubic=recipe.bicubic, noisy=recipe.noisy)
     seed = recipe.seed + 1000 * team.rank
     labelled: list[tuple[Source, float]] = []
+    if natural:
+        share = recipe.natural.share if recipe.natural and (pairs or collection.train) else 1.0
+        labelled.append((Natural(natural, recipe.patch, recipe.scale, seed), share))
     if pairs:
         share = recipe.pairs.share if recipe.pairs and collection.train else 1.0
         labelled.append((Paired(pairs, recipe.patch, recipe.scale, seed), share))

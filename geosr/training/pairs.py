@@ -48,6 +48,10 @@ class Pair:
     """Of the reference, as of a `Plane`."""
     ground: Ground | None = None
     """What the reference shows; None where that isn't known."""
+    block: int = 1
+    """Pixels of the reference each way of which only the mean is known."""
+    weight: float = 1.0
+    """Of an input pixel when patches are drawn."""
 
 
 def load_pairs(files: PairFiles, root: str, scale: int) -> tuple[list[Pair], tuple[str, ...]]:

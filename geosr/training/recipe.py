@@ -83,6 +83,16 @@ class PairFiles(Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class NaturalPairs(Strict):
+    """Bands that one platform saw with coarse and with fine pixels at the same moment."""
+
+    list: str
+    """Such as `recipes/natural.toml`, whose `fit` half is trained on; its patterns count from the root of [data]."""
+    share: Share = 0.1
+    """Of the samples, where there is other data too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Critic(Strict):
     """The adversary of a generative network; see `geosr.training.adversary`."""
 
@@ -102,6 +112,7 @@ class Recipe(Strict):
     """Folder of the run; `runs/` and the recipe's name by default."""
     data: Data = field(default_factory=Data)
     pairs: PairFiles | None = None
+    natural: NaturalPairs | None = None
     loss: Mapping[str, float] = field(default_factory=lambda: {"decibels": 1.0}, hash=False)
     """What is minimised, names in `geosr.training.losses.LOSSES` and their weights; `adversarial` and `perceptual`
     bring in an adversary, and make a network that may draw what it cannot know."""
@@ -174,6 +185,8 @@ def read_recipe(path: str | Path) -> Recipe:
     values["data"] = _data(values.get("data", {}), str(path))
     if "pairs" in values:
         values["pairs"] = made(PairFiles, values["pairs"], f"[pairs] of {path}")
+    if "natural" in values:
+        values["natural"] = made(NaturalPairs, values["natural"], f"[natural] of {path}")
     if "adversary" in values:
         values["adversary"] = made(Critic, values["adversary"], f"[adversary] of {path}")
     if isinstance(loss := values.get("loss"), str):
@@ -230,16 +243,17 @@ def _checked(values: object, path: str) -> Recipe:
     if recipe.network not in NETWORKS:
         raise InputError(f"{path} asks for the network {recipe.network!r}; choose {' or '.join(NETWORKS)}")
     _check_patch(recipe, path)
-    if recipe.pairs and recipe.data.train and recipe.batch < 2:
-        raise InputError(f"{path}: batch is 1; pairs and other imagery together need 2 or more")
-    if recipe.together > 1 and (recipe.pairs or recipe.batch % recipe.together):
+    kinds = sum(map(bool, (recipe.pairs, recipe.natural, recipe.data.train)))
+    if recipe.batch < kinds:
+        raise InputError(f"{path}: batch is {recipe.batch}; pairs and other imagery together need {kinds} or more")
+    if recipe.together > 1 and (recipe.pairs or recipe.natural or recipe.batch % recipe.together):
         raise InputError(
             f"{path}: the loss spectral compares {SPECTRUM} bands of a place of [data]; take a batch that is a "
-            f"multiple of {SPECTRUM} (it is {recipe.batch}), and no [pairs]"
+            f"multiple of {SPECTRUM} (it is {recipe.batch}), and no [pairs] or [natural]"
         )
     if recipe.generative and recipe.patch < 12:
         raise InputError(f"{path}: patch is {recipe.patch}; an adversary has to see 12 input pixels or more")
-    if not (recipe.data.train or recipe.pairs):
+    if not (recipe.data.train or recipe.pairs or recipe.natural):
         raise InputError(f'{path} names nothing to train on; add [data] with train = "folder/**/*.tif", or [pairs]')
     check_losses(recipe.loss, path, unlabelled=bool(recipe.data.unlabelled))
     return recipe

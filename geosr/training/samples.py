@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from geosr.errors import InputError
@@ -42,14 +43,16 @@ class Sample:
     """(n,) unit of its numbers, in stored ones."""
     responses: tuple[Response, ...]
     """The true ones, relative to the truth."""
+    block: Tensor
+    """(n,) pixels of the truth each way of which only the mean is known."""
 
     def to(self, device: str) -> Sample:
         """The same on a device."""
         truth = None if self.truth is None else self.truth.to(device)
-        lr, base, told, noise, contrast = (
-            part.to(device) for part in (self.lr, self.base, self.told, self.noise, self.contrast)
+        lr, base, told, noise, contrast, block = (
+            part.to(device) for part in (self.lr, self.base, self.told, self.noise, self.contrast, self.block)
         )
-        return Sample(lr, base, truth, told, noise, contrast, self.responses)
+        return Sample(lr, base, truth, told, noise, contrast, self.responses, block)
 
 
 class Source(Protocol):
@@ -125,16 +128,18 @@ class Paired:
         """`patch` is the side of an input patch."""
         self.pairs, self.patch, self.scale = pairs, patch, scale
         self.random = np.random.default_rng(seed)
-        self.edges = np.cumsum([pair.lr.size for pair in pairs]) / sum(pair.lr.size for pair in pairs)
+        shares = np.cumsum([pair.lr.size * pair.weight for pair in pairs])
+        self.edges = shares / shares[-1]
 
     def sample(self, n: int) -> Sample:
         """See `Source`."""
-        coarse, sharp, responses, spread, units = zip(*(self._draw() for _ in range(n)), strict=True)
+        coarse, sharp, responses, spread, units, blocks = zip(*(self._draw() for _ in range(n)), strict=True)
         lr, truth = (torch.from_numpy(np.stack(each))[:, None] for each in (coarse, sharp))
         told = torch.tensor([response.told for response in responses])
         noise, contrast = torch.tensor(spread), torch.tensor(units)
         rim = CROP * self.scale
-        return _sample(lr, truth[..., rim:-rim, rim:-rim], told, noise, contrast, responses, self.scale)
+        sample = _sample(lr, truth[..., rim:-rim, rim:-rim], told, noise, contrast, responses, self.scale)
+        return replace(sample, block=torch.tensor(blocks))
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -144,7 +149,7 @@ class Paired:
         """See `Source`."""
         self.random.bit_generator.state = json.loads(state)
 
-    def _draw(self) -> tuple[Any, Any, Response, tuple[float, float], float]:
+    def _draw(self) -> tuple[Any, Any, Response, tuple[float, float], float, int]:
         for _ in range(PATIENCE * ATTEMPTS):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             pair = self.pairs[min(place, len(self.pairs) - 1)]
@@ -157,8 +162,12 @@ class Paired:
                 coarse, sharp = (_turned(image / pair.contrast, turns, flip) for image in (lr, hr))
                 response = pair.response if turns % 2 == 0 else pair.response.turned
                 noise = pair.noise.constant / pair.contrast**2, pair.noise.slope / pair.contrast
-                return coarse, sharp, response, noise, pair.contrast
+                return coarse, sharp, response, noise, pair.contrast, pair.block
         raise InputError(f"no square of {self.patch} x {self.patch} pixels is valid in both scenes of a pair")
+
+
+class Natural(Paired):
+    """Natural pairs, which stand beside pairs of two sensors."""
 
 
 def sharp_side(patch: int, scale: int) -> int:
@@ -176,16 +185,27 @@ def _sample(
     scale: int,
 ) -> Sample:
     rim = CROP * scale
-    return Sample(lr, upsample(lr, scale)[..., rim:-rim, rim:-rim], truth, told, noise, contrast, responses)
+    base = upsample(lr, scale)[..., rim:-rim, rim:-rim]
+    return Sample(lr, base, truth, told, noise, contrast, responses, torch.ones(len(lr), dtype=torch.long))
 
 
 def joined(samples: list[Sample]) -> Sample:
     """Samples that all have a truth, as one."""
-    lr, base, truth, told, noise, contrast = (
-        torch.cat(column)
-        for column in zip(*((s.lr, s.base, s.truth, s.told, s.noise, s.contrast) for s in samples), strict=True)
-    )
-    return Sample(lr, base, truth, told, noise, contrast, tuple(each for s in samples for each in s.responses))
+    columns = zip(*((s.lr, s.base, s.truth, s.told, s.noise, s.contrast, s.block) for s in samples), strict=True)
+    lr, base, truth, told, noise, contrast, block = map(torch.cat, columns)
+    return Sample(lr, base, truth, told, noise, contrast, tuple(each for s in samples for each in s.responses), block)
+
+
+def as_known(image: Tensor, block: Tensor) -> Tensor:
+    """The image (n, 1, H, W) with each pixel the mean of its block of so many pixels each way, (n,)."""
+    if bool((block == 1).all()):
+        return image
+    known = image.clone()
+    for size in sorted(set(block.tolist())):
+        chosen = block == size
+        means = F.avg_pool2d(image[chosen], size)
+        known[chosen] = means.repeat_interleave(size, 2).repeat_interleave(size, 3)
+    return known
 
 
 def _turned(image: Any, turns: int, flip: bool) -> Any:

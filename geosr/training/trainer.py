@@ -23,7 +23,7 @@ from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.adversary import Adversary
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
 from geosr.training.recipe import Recipe
-from geosr.training.samples import CROP, Sample, Source, joined
+from geosr.training.samples import CROP, Sample, Source, as_known, joined
 from geosr.training.soap import Soap
 from geosr.training.start import adopt, starting_weights
 from geosr.training.state import learner_state, load_learner, part, save_tensors
@@ -201,14 +201,14 @@ class Trainer:
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16):
             detail = self.detail(high, sample.told, spread)
-        detail = detail.float()[..., rim:-rim, rim:-rim]
+        detail = as_known(detail.float()[..., rim:-rim, rim:-rim], sample.block)
         truth = sample.base if sample.truth is None else sample.truth
-        missing = truth - sample.base
+        missing = as_known(truth - sample.base, sample.block)
         seen = sample.lr[..., CROP:-CROP, CROP:-CROP]
         outcome = Outcome(
             detail - missing,
             sample.base + detail,
-            truth,
+            sample.base + missing,
             sample.base,
             seen,
             sample.responses,
