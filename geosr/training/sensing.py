@@ -49,7 +49,7 @@ class Seen:
 class Degradation:
     """The responses and noises that a network meets in training."""
 
-    gaussian: float = 0.25
+    gaussian: float = 0.40
     """Share of samples with a Gaussian response, sampled where the map's pixels are..."""
     bicubic: float = 0.15
     """...and of those reduced by antialiased bicubic; the others are products."""
