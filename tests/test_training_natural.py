@@ -104,5 +104,5 @@ def test_a_recipe_with_natural_pairs_alone_trains_and_goes_on(listed: NaturalPai
     recipe = recipe_of(listed, data=replace(Recipe(2).data, root=str(tmp_path)))
     assert train(recipe).progress.loss < 1.0
     assert train(replace(recipe, steps=34)).progress.step == 34
-    with pytest.raises(InputError, match=r"share of \[natural\] is 2"):
+    with pytest.raises(InputError, match=r"natural.share is 2.0; it must be"):
         train(replace(recipe, natural=replace(listed, share=2.0)))
