@@ -113,7 +113,7 @@ def check(name: str, seen: Seen, *, exact: bool) -> None:
 @cache
 def surroundings() -> dict[str, Any]:
     """What bytes depend on beside geosr."""
-    libraries = {"gdal": rasterio.__gdal_version__, **{name: version(name) for name in ("numcodecs", "isal")}}
+    libraries = {"gdal": rasterio.__gdal_version__, **{name: version(name) for name in ("numcodecs", "isal", "zarr")}}
     arithmetic = {"torch": torch.__version__, "processor": torch.backends.cpu.get_cpu_capability()}
     return {"packing": libraries, "arithmetic": arithmetic}
 
