@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.training.rasters import Notes, find, is_degenerate, open_rasters, read_pixels
-from geosr.training.recipe import read_groups
+from geosr.training.reading import read_groups
 
 
 def main(list_path: str, root: str, out: str) -> None:

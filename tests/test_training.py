@@ -36,7 +36,8 @@ from geosr.training.loop import train
 from geosr.training.pairs import Pair
 from geosr.training.patches import Patches
 from geosr.training.rasters import load_planes
-from geosr.training.recipe import Critic, Data, Group, Recipe, read_recipe
+from geosr.training.reading import read_recipe
+from geosr.training.recipe import Critic, Data, Group, Recipe
 from geosr.training.samples import Degraded, Paired, sharp_side
 from geosr.training.sensing import Degradation
 from geosr.training.soap import Soap
@@ -576,7 +577,7 @@ def test_two_processes_end_with_the_same_weights(recipe: Recipe, tmp_path: Path)
     path.write_text(RECIPE.format(out=recipe.out, steps=3, train=recipe.data.train[0].files[0]))
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from geosr.training import loop; from geosr.training.recipe import read_recipe\n"
+        "from geosr.training import loop; from geosr.training.reading import read_recipe\n"
         "from geosr.training.state import save_tensors; from pathlib import Path\n"
         "kept = []\n"
         "class Kept(loop.Trainer):\n"

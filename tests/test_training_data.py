@@ -26,7 +26,8 @@ from geosr.training.pairs import harmonise, load_pairs
 from geosr.training.patches import Patches
 from geosr.training.places import held_out_pairs, names, split
 from geosr.training.rasters import Notes, load_planes, open_rasters, read_pixels, read_rasters
-from geosr.training.recipe import Data, Group, PairFiles, Recipe, read_groups
+from geosr.training.reading import read_groups
+from geosr.training.recipe import Data, Group, PairFiles, Recipe
 from geosr.training.samples import Paired
 from geosr.training.validation import cases_of, cases_of_pairs
 from tests import scenes

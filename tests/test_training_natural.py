@@ -13,7 +13,8 @@ from geosr.errors import InputError
 from geosr.sensor_table import SENTINEL_2
 from geosr.training.loop import train
 from geosr.training.natural import load_natural
-from geosr.training.recipe import NaturalPairs, Recipe, read_recipe
+from geosr.training.reading import read_recipe
+from geosr.training.recipe import NaturalPairs, Recipe
 from geosr.training.samples import Natural, as_known
 from geosr.training.trainer import Material, Trainer
 from tests.test_natural import ground, seen

@@ -57,7 +57,7 @@ def command(recipes: tuple[str, ...], plot: str | None, quiet: bool) -> None:
 
 def _train(path: str, quiet: bool) -> None:
     from geosr.training.loop import train
-    from geosr.training.recipe import read_recipe
+    from geosr.training.reading import read_recipe
 
     recipe = read_recipe(path)
     leads = os.environ.get("RANK", "0") == "0"

@@ -22,7 +22,8 @@ from geosr.training.pairs import Pair, load_pairs
 from geosr.training.patches import Patches
 from geosr.training.places import held_out_pairs
 from geosr.training.publish import publish
-from geosr.training.recipe import Recipe, checked
+from geosr.training.reading import checked
+from geosr.training.recipe import Recipe
 from geosr.training.samples import Degraded, Natural, Paired, Source, Unlabelled, sharp_side
 from geosr.training.sensing import Degradation
 from geosr.training.state import save_tensors
