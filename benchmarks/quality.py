@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.methods import back_projection, bicubic, of_model
+from benchmarks.protocol import Case, Floats, decibels, load_scenes, measured
+from benchmarks.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.errors import GeosrError
-from geosr.evaluation.methods import back_projection, bicubic, of_model
 from geosr.evaluation.metrics import fine_detail
-from geosr.evaluation.protocol import Case, Floats, decibels, load_scenes, measured
-from geosr.evaluation.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
 from geosr.sensors import UNKNOWN

@@ -27,11 +27,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.methods import bicubic, of_model
+from benchmarks.protocol import Case, load_scenes, score
+from benchmarks.report import cost, described, figures, record
+from benchmarks.speed import against_bicubic
 from geosr.errors import ModelError
-from geosr.evaluation.methods import bicubic, of_model
-from geosr.evaluation.protocol import Case, load_scenes, score
-from geosr.evaluation.report import cost, described, figures, record
-from geosr.evaluation.speed import against_bicubic
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card, read_header
 from geosr.models.networks import NETWORKS

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from geosr.evaluation.report import KINDS
+from benchmarks.report import KINDS
 from geosr.models.card import Card
 from geosr.models.checkpoint import read_card
 from geosr.models.registry import WEIGHTS

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from benchmarks.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
 from geosr.evaluation.metrics import bootstrap, fine_detail, lattice, psnr, rmse, shift, spectral_angle
-from geosr.evaluation.protocol import Case, Observation, Scene, compare, load_scenes, observed, score
 from geosr.models.degradation import BICUBIC
 from geosr.noise import SILENT
 from geosr.response import Response

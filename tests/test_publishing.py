@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from geosr.evaluation import speed
-from geosr.evaluation.protocol import Case, Scene, compare
-from geosr.evaluation.report import cost, described, figures, kind_of, record
+from benchmarks import speed
+from benchmarks.protocol import Case, Scene, compare
+from benchmarks.report import cost, described, figures, kind_of, record
 from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card

@@ -21,9 +21,9 @@ import torch
 from affine import Affine
 from safetensors.torch import load_file, save_file
 
+from benchmarks.protocol import Case, load_scenes
+from benchmarks.report import record
 from geosr.errors import InputError
-from geosr.evaluation.protocol import Case, load_scenes
-from geosr.evaluation.report import record
 from geosr.models import registry
 from geosr.models.checkpoint import read_card
 from geosr.models.networks import NETWORKS, fast

@@ -80,7 +80,7 @@ class Card:
     measured: str = ""
     """How the metrics were measured, and on what."""
     metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """By case, see `geosr.evaluation.report.figures`."""
+    """By case, see `benchmarks/report.py`."""
     speed: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     """By hardware: `hardware`, `mpx_per_s` of the source, `bicubic_mpx_per_s` in the same run."""
     limits: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geosr.evaluation.metrics import psnr
-from geosr.evaluation.protocol import BORDER
+from geosr.evaluation.natural import BORDER
 from geosr.models import registry
 from geosr.models.checkpoint import read_tensors
 from geosr.models.classical import upsample

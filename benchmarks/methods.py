@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geosr.evaluation.protocol import Floats, Method, Observation
+from benchmarks.protocol import Floats, Method, Observation
 from geosr.models.backprojection import backproject
 from geosr.models.classical import upsample
 from geosr.models.registry import card

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from geosr.evaluation.protocol import Case, Scene, Scores, compare
+from benchmarks.protocol import Case, Scene, Scores, compare
 
 OPPONENTS = ("bicubic", "ibp")
 KINDS = {
@@ -64,7 +64,7 @@ def described(report: Sequence[Mapping[str, Any]], scale: int) -> str:
     return (
         f"PSNR against the native band, {len(scenes)} scenes ({bands} bands) of places never trained on{part}, made "
         f"coarser x{scale}; means over a scene's bands, then over scenes, intervals by bootstrap over scenes "
-        "(geosr/evaluation/protocol.py)"
+        "(benchmarks/protocol.py)"
     )
 
 
