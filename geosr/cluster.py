@@ -207,7 +207,7 @@ def _wait_for_a_worker(client: Client) -> None:
 
 
 def look(job: Job) -> str | None:
-    """What keeps this process from doing a job, in one line; None where nothing does."""
+    """The line that says why this process can't do a job; None where it can."""
     try:
         job.source.pixels(Window(0, 0, 1, 1))  # type: ignore[attr-defined]
     except GeosrError as error:

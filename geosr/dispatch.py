@@ -28,12 +28,12 @@ _KEPT = "finished tiles are kept, the same command goes on, here or on another c
 
 
 def graphics(client: Client) -> int:
-    """How many tiles the workers' resources "GPU" let run at a time; 0 where no worker has such a resource."""
+    """The tiles that the workers' resources "GPU" let run at a time; 0 where no worker has such a resource."""
     return _slots(_workers(client), "GPU")
 
 
 def workers_are_coming(client: Client) -> bool:
-    """Whether the client's own cluster has asked for workers, who may wait in a batch system's queue."""
+    """True where the client's own cluster has asked for workers, who may wait in a batch system's queue."""
     return bool(getattr(getattr(client, "cluster", None), "requested", ()))
 
 
@@ -261,6 +261,6 @@ def _gone(why: object) -> str:
 
 
 def one_line(why: object) -> str:
-    """What an exception says, in a line of at most 200 characters; its type where it says nothing."""
+    """The words of an exception, in a line of at most 200 characters; its type where it has none."""
     text = " ".join(str(why).split())
     return text[:200] or type(why).__name__

@@ -40,7 +40,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker does with a tile."""
+    """The work of a worker on a tile."""
 
     plan: TilePlan
     source: Source
@@ -135,7 +135,7 @@ def _assemble(whole: Tile, parts: list[tuple[Tile, Pixels]]) -> Pixels:
 
 
 def name_of(tile: Tile) -> str:
-    """What a message calls a tile: its number, and its window in what is upscaled, which may be a part of a file."""
+    """The name of a tile in messages: its number, and its window in what is upscaled, which may be a part of a file."""
     core = tile.core
     return (
         f"tile {tile.index} (rows {core.row}-{core.stop[0] - 1}, columns {core.col}-{core.stop[1] - 1} of the part "

@@ -37,7 +37,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Radiometry:
-    """How stored numbers become values and come back."""
+    """The way from stored numbers to values and back."""
 
     dtype: str
     """The source's, one of `DTYPES`."""
@@ -67,7 +67,7 @@ class Radiometry:
 
     @property
     def may_have_gaps(self) -> bool:
-        """Whether stored numbers alone can say 'no data'."""
+        """True where stored numbers alone can say 'no data'."""
         return np.dtype(self.dtype).kind == "f" or any(value is not None for value in self.nodata)
 
     def valid(self, pixels: Pixels) -> NDArray[np.bool_] | None:
@@ -125,7 +125,7 @@ class Radiometry:
 
 
 def widened(value: float, dtype: str) -> float:
-    """What a number reads as that a file of this type holds: float32's -9999.9 is -9999.900390625 in float64."""
+    """The number that a file of this type reads back: float32's -9999.9 is -9999.900390625 in float64."""
     kind = np.dtype(dtype)
     return float(kind.type(value)) if kind.kind == "f" else value
 
@@ -187,7 +187,7 @@ def as_stored(value: float | None, dtype: str) -> Any:
 
 
 def same_number(one: float | None, other: float | None) -> bool:
-    """Whether two nodata numbers are the same: both none, both NaN, or equal."""
+    """True where two nodata numbers are the same: both none, both NaN, or equal."""
     return one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
 
 

@@ -73,7 +73,7 @@ class Response:
         return Response((self.variance[0] * share, self.variance[1] * share)).towards_result
 
     def at(self, frequency: ArrayLike) -> tuple[Floats, Floats]:
-        """What is left of waves of these frequencies, cycles per pixel, along y and x; 1 at frequency 0.
+        """The share that is left of waves of these frequencies, cycles per pixel, along y and x; 1 at frequency 0.
 
         Beyond its own Nyquist frequency the finer image shows nothing: there its response counts as it is at the end.
         """
@@ -97,8 +97,8 @@ class Response:
 
     @property
     def told(self) -> tuple[float, float, float, float]:
-        """What a network is told: the MTF at Nyquist of the Gaussians that agree with the response at half the Nyquist
-        frequency, along y and x, and at Nyquist, along y and x. All four are the MTF of a Gaussian response."""
+        """Four numbers for a network: the MTF at Nyquist of the Gaussians that agree with the response at half the
+        Nyquist frequency, along y and x, and at Nyquist, along y and x. All four are the MTF of a Gaussian response."""
         half, full = self.at(NYQUIST / 2), self.at(NYQUIST)
         return float(half[0]) ** 4, float(half[1]) ** 4, float(full[0]), float(full[1])
 
@@ -116,7 +116,7 @@ class Response:
 
 
 def transfer(interpolation: Interpolation, frequency: Floats) -> Floats:
-    """What an interpolation leaves of waves of these frequencies, cycles per sample, the mean over all positions.
+    """The share of waves of these frequencies, cycles per sample, that an interpolation leaves, mean over positions.
 
     The transform of its kernel: Keys 1981; Unser 1999, Splines: a perfect fit for signal and image processing.
     """

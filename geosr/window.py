@@ -23,7 +23,7 @@ class Window:
 
     @property
     def size(self) -> int:
-        """How many pixels it holds."""
+        """The number of its pixels."""
         return self.height * self.width
 
     @property

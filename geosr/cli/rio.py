@@ -28,7 +28,7 @@ def _in_rios_words(text: str | None) -> str:
 )
 @click.pass_context
 def command(context: click.Context, /, output: str | None, **options: Any) -> None:
-    """What `geosr upscale` does, in the environment and at the verbosity that `rio` was given."""
+    """The work of `geosr upscale`, in the environment and at the verbosity that `rio` was given."""
     work = upscale.callback
     assert work is not None
     options["quiet"] |= context.obj["verbosity"] < 0

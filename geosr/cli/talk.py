@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """How a user wants to be talked to."""
+    """The way that a user wants to be talked to."""
 
     dry_run: bool
     as_json: bool
@@ -60,7 +60,7 @@ def print_plan(report: Report, as_json: bool) -> None:
 
 
 def needs_of(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What dry runs will take together, in words."""
+    """The needs of dry runs together, in words."""
     seconds, workers = sum(report["seconds"] for report in reports), reports[0]["workers"]
     return {
         "tiles": sum(report["tiles"] for report in reports),

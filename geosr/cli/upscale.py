@@ -92,7 +92,7 @@ def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 
 
 def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """What a shell may complete: the names of models that begin so, else files."""
+    """Completions for a shell: the names of models that begin so, else files."""
     from geosr.models import registry
 
     names = [name for name in registry.names() if name.startswith(incomplete)]

@@ -67,7 +67,7 @@ def spectral_angle(estimate: ArrayLike, reference: ArrayLike) -> float:
 
 
 def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
-    """How far `image` lies from `reference`, (down, right) in pixels, by the slope of the cross-spectrum's phase.
+    """The shift of `image` from `reference`, (down, right) in pixels, by the slope of the cross-spectrum's phase.
 
     For shifts under half a pixel, as after a change of grid: the phase of the low frequencies (up to a quarter of
     the sampling rate, where the interpolation's aliases are small) is fitted by a plane, weighted by the energy that

@@ -88,7 +88,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a result compares with the finer band."""
+    """Figures of a result beside the finer band."""
 
     gain: float
     """dB, squared error of the bicubic result over this one's."""
@@ -142,7 +142,7 @@ class Judge:
         return ""
 
     def score(self, result: ArrayLike) -> Score:
-        """How the upscaled product compares: (bands, h * scale, w * scale), all bands of it."""
+        """The score of the upscaled product: (bands, h * scale, w * scale), all bands of it."""
         one = means(mixed(result, self.pair.weights), self.scale // self.factor)
         return self._scored(one[self.rows, self.cols])
 
@@ -186,7 +186,7 @@ def matched(reference: Doubles, estimate: Doubles) -> Doubles:
 
 
 def noise_gain(result: ArrayLike, source: ArrayLike) -> float:
-    """What a result of flat ground varies by over what the input varies by, a quadratic surface taken off of both.
+    """The variation of a result of flat ground over the input's, a quadratic surface taken off of both.
 
     Flat ground has no detail: over 1 is noise made larger. `result` is (h * scale, w * scale), `source` (h, w); the
     border is cut off of both. NaN where the input doesn't vary.

@@ -55,7 +55,7 @@ class Area:
         return Window(row, col, math.ceil(bottom - _SNAP) - row, math.ceil(right - _SNAP) - col)
 
     def touches(self, window: Window) -> bool:
-        """Whether it shares any ground with a window."""
+        """True where it shares any ground with a window."""
         row, col = window.stop
         return bool(_prepared(self.wkb).intersects(shapely.box(window.col, window.row, col, row)))
 

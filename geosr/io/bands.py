@@ -96,7 +96,7 @@ def _unzeroed(name: str) -> str:
 
 
 def told_of_bands(dataset: DatasetReader, metadata: Metadata, bands: tuple[int, ...]) -> list[Told]:
-    """What the dataset tells of each band that may say that it is categorical."""
+    """All that the dataset tells of each band that may say that it is categorical."""
     file, variable = subdataset(dataset.name) or (dataset.name, "")
     variable = re.split(r"[/\\:]", variable)[-1].strip('"')
     # Of a variable among others its own attributes: drivers put its name before each.

@@ -84,7 +84,7 @@ def _reason(band: Told, among_its_kind: bool) -> str:
 
 
 def names_classes(text: str, *, file: bool = False) -> bool:
-    """Whether a name says that a band (or a file of one band) holds classes or flags, such as SCL or cloud_mask."""
+    """True where a name says that a band (or a file of one band) holds classes or flags, such as SCL or cloud_mask."""
     words = _plain(text)
     if _MEASURED.search(words):
         return False

@@ -21,7 +21,7 @@ _COUNT, _NAME, _LOW, _HIGH, _VALUE = "1", "2", "3", "4", "5"
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """What the classes of one band are called."""
+    """Names of the classes of one band."""
 
     names: tuple[str, ...] = ()
     """By stored number from 0; empty where a number has none."""
@@ -41,7 +41,7 @@ class Categories:
 
     @property
     def more_than_names(self) -> bool:
-        """Whether its table has columns beside numbers and names."""
+        """True where its table has columns beside numbers and names."""
         fields = ElementTree.fromstring(self.table or "<none/>").findall("FieldDefn")
         return any(_use(field) not in (_NAME, _VALUE) for field in fields)
 

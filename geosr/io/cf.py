@@ -17,7 +17,7 @@ Points = tuple[GroundControlPoint, ...]
 
 
 def is_turned(transform: Affine) -> bool:
-    """Whether rows and columns run across the axes of the CRS."""
+    """True where rows and columns run across the axes of the CRS."""
     return bool(transform.b or transform.d)
 
 

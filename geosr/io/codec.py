@@ -31,7 +31,7 @@ def crc32(data: bytes | memoryview, start: int = 0) -> int:
 
 
 def creation_profile(layout: Layout) -> dict[str, str]:
-    """What GDAL must be told to declare, or do, the same compression."""
+    """Options by which GDAL declares, or does, the same compression."""
     options = layout.options
     if options.compress == "none":
         return {}

@@ -19,7 +19,7 @@ _ZARR = ".zarr"
 
 
 def is_zarr(path: str | Path) -> bool:
-    """Whether a name is that of a Zarr store."""
+    """True for the name of a Zarr store."""
     return str(path).rstrip("/").lower().endswith(_ZARR)
 
 

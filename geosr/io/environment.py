@@ -53,7 +53,7 @@ _CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 def gdal_path(path: str) -> str:
-    """What GDAL calls a path: `https://`, `s3://` and the like become `/vsicurl/`, `/vsis3/`; others stay."""
+    """GDAL's name of a path: `https://`, `s3://` and the like become `/vsicurl/`, `/vsis3/`; others stay."""
     scheme, found, rest = path.partition("://")
     scheme = scheme.lower()
     if not found:
@@ -66,7 +66,7 @@ def gdal_path(path: str) -> str:
 
 
 def is_remote(path: str) -> bool:
-    """Whether reading a path (as given, or as GDAL calls it) goes over a network."""
+    """True where reading a path (as given, or as GDAL calls it) goes over a network."""
     return any(name in gdal_path(path) for name in _REMOTE)
 
 
@@ -151,7 +151,7 @@ class Complaints(list[str]):
 
     @property
     def stalled(self) -> bool:
-        """Whether it took so long that a server must have left GDAL waiting; GDAL itself doesn't say so."""
+        """True where it took so long that a server must have left GDAL waiting; GDAL itself doesn't say so."""
         return time.monotonic() - self._began >= _patience()
 
     @property

@@ -53,7 +53,7 @@ _SIGNS = {
 
 
 def stranger(path: str) -> str:
-    """What a local file is that `DRIVERS` don't open, and why it is left out; empty where it isn't known."""
+    """The kind of a local file that `DRIVERS` don't open, and why it is left out; empty where it isn't known."""
     head = _head(Path(path))
     driver = next((name for name, sign in _SIGNS.items() if head and re.search(sign, head)), None)
     if driver is None:

@@ -53,7 +53,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a store holds beside its pixels."""
+    """The contents of a store beside its pixels."""
 
     dims: tuple[str, ...]
     """Of the array of pixels; the last two are rows and columns."""

@@ -70,7 +70,7 @@ def degrees(metadata: Metadata, window: Window) -> Bounds | None:
 
 
 def same_grid(one: Affine, other: Affine, shape: tuple[int, int]) -> bool:
-    """Whether all corners of pixels lie on those of another grid of this shape, to what rounding moves."""
+    """True where all corners of pixels lie on those of another grid of this shape, to what rounding moves."""
     if one == other:
         return True
     if one.is_degenerate or other.is_degenerate:

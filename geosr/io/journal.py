@@ -41,7 +41,7 @@ class Journal:
         """Where the next record is read or written."""
 
     def header(self) -> str | None:
-        """What `begin` was given, None for a new or torn journal. Raises `PlaceError` where the file is none."""
+        """The text given to `begin`, None for a new or torn journal. Raises `PlaceError` where the file is none."""
         record = self._record(len(_MAGIC))
         start = read_at(self._file, len(_MAGIC), 0)
         if start != _MAGIC[: len(start)]:

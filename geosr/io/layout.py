@@ -93,13 +93,13 @@ class Part:
 
     @property
     def blocks(self) -> int:
-        """How many blocks it has."""
+        """The number of its blocks."""
         return self.planes * self.rows * self.cols
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a result lies in its file. Small, pickles, and says all that a worker needs to encode a tile."""
+    """The layout of a result in its file. Small, pickles, and says all that a worker needs to encode a tile."""
 
     height: int
     """Rows of the result."""
@@ -134,7 +134,7 @@ class Layout:
 
     @property
     def interleave(self) -> Interleave:
-        """Whether a block holds all bands or one."""
+        """The word "pixel" where a block holds all bands, "band" where it holds one."""
         return self.options.interleave or ("pixel" if self.count <= _PIXEL_INTERLEAVED else "band")
 
     @property
@@ -153,7 +153,7 @@ class Layout:
 
     @property
     def absent(self) -> np.generic | None:
-        """What pixels of a block read as that was left out; None where that can't be relied on."""
+        """The number that pixels of a block read as that was left out; None where that can't be relied on."""
         if all(value is None for value in self.nodata):
             return as_stored(0, self.dtype)  # type: ignore[no-any-return]
         same = len({str(value) for value in self.nodata}) == 1
@@ -194,7 +194,7 @@ class Layout:
         return level * 2 + mask if self.masked else level
 
     def takes_nearest(self, band: int) -> bool:
-        """Whether overviews of a band take a pixel rather than an average."""
+        """True where overviews of a band take a pixel rather than an average."""
         return self.options.resampling == "nearest" or bool(self.nearest and self.nearest[band])
 
     def tile_share(self, row: int, col: int, level: int) -> tuple[int, int]:

@@ -52,7 +52,7 @@ _FALLBACK = ColorInterp.undefined
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What travels from a scene to its result beside the pixels. Bands are the chosen ones, in order."""
+    """All that travels from a scene to its result beside the pixels. Bands are the chosen ones, in order."""
 
     crs: CRS | None
     """The source's own object, never rebuilt from a number."""
@@ -139,7 +139,7 @@ class Metadata:
 
     @property
     def flags(self) -> dict[str, Any]:
-        """What the classes of a single band are called, as attributes of CF, which speak of all bands at once."""
+        """Names of the classes of a single band as attributes of CF, which speak of all bands at once."""
         if len(self.colors) != 1:
             return {}
         tags = (self.tags or {}).get("", {}) | (self.band_tags[0].get("", {}) if self.band_tags else {})
@@ -292,7 +292,7 @@ def _tags(pick: _Reader, band: int, trouble: list[str]) -> Tags:
 
 
 def tells_of_old_pixels(key: str, space: str = "") -> bool:
-    """Whether a tag of this name is untrue of new pixels: statistics, and what belongs to the old grid or file."""
+    """True where a tag of this name is untrue of new pixels: statistics, and what belongs to the old grid or file."""
     patterns = (_DERIVED, _OLD_GRID, *([_OLD_FILE[space]] if space in _OLD_FILE else []))
     return any(pattern.match(key) for pattern in patterns)
 

@@ -33,7 +33,7 @@ def numbers_of(dataset: DatasetReader, band: int, dtype: str) -> tuple[float, ..
 
 
 def tells_of_all_bands(dataset: DatasetReader, band: int) -> bool:
-    """Whether a band's nodata is a part of one for all bands: pixels are void where every band has its number."""
+    """True where a band's nodata is a part of one for all bands: pixels are void where every band has its number."""
     flags = dataset.mask_flag_enums[band - 1]
     return MaskFlags.per_dataset in flags and MaskFlags.nodata in flags
 

@@ -27,7 +27,7 @@ _IN_ORDER = "geosr reads in any order, and again; save it to a file first"
 
 
 def checked_path(path: str | Path) -> tuple[str, tuple[Path, ...]]:
-    """What GDAL calls an input; and where it is a VRT every file that it names, those in further VRTs too.
+    """GDAL's name of an input; and where it is a VRT every file that it names, those in further VRTs too.
 
     Raises `InputError` for what is missing, a folder, empty, or a VRT beyond trust.
     """

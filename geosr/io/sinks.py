@@ -59,7 +59,7 @@ def losses(metadata: Metadata, layout: Layout) -> tuple[str, ...]:
 
 
 def is_there(path: Path | str) -> bool:
-    """Whether something stands under the name of a result."""
+    """True where something stands under the name of a result."""
     return bool(set(_store(path).names()) & set(ROOTS)) if is_zarr(path) else Path(path).exists()
 
 

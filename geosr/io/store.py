@@ -31,7 +31,7 @@ class Store(Protocol):
         """An object, None where there is none."""
 
     def names(self, folder: str = "") -> list[str]:
-        """What lies right under a key."""
+        """Names of what lies right under a key."""
 
     def clear(self, folder: str = "") -> None:
         """Remove all that lies under a key."""

@@ -22,7 +22,7 @@ _SIDE = 16
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What GDAL wrote for a file of this metadata."""
+    """The directory that GDAL wrote for a file of this metadata."""
 
     directory: tiff.Directory
     sidecar: bytes | None

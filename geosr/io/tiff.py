@@ -42,7 +42,7 @@ class Tag:
 
     @property
     def count(self) -> int:
-        """How many values."""
+        """The number of values."""
         return len(self.data) // _SIZES[self.kind]
 
 

@@ -100,7 +100,7 @@ class TiffSink:
 
     @property
     def encoder(self) -> Encoder:
-        """What workers call; pickles small."""
+        """The encoder that workers call; pickles small."""
         return Encoder(self.layout)
 
     def done(self) -> frozenset[int]:

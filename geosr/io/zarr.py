@@ -64,7 +64,7 @@ class Array:
         return bytes(blosc.compress(flat, _NAMES[self.compress].encode(), self.level, shuffle))
 
     def codec(self) -> Any:
-        """What zarr-python calls the compression."""
+        """The compression as zarr-python has it."""
         if self.compress == "none":
             return None
         name, size = _NAMES[self.compress], 1 if self.dtype == "string" else np.dtype(self.dtype).itemsize

@@ -22,11 +22,11 @@ class Place(Protocol):
 
     @property
     def store(self) -> Store:
-        """What workers write to."""
+        """The store that workers write to."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name, for people."""
 
     def enter(self) -> None:
         """Begin to use it. Raises `PlaceError` where another run does."""

@@ -71,7 +71,7 @@ class Pyramid:
 
     @property
     def scenes(self) -> int:
-        """How many scenes lie one behind the other, such as those of a time axis."""
+        """The number of scenes that lie one behind the other, such as those of a time axis."""
         return math.prod(self.shape) // self.layout.count
 
     @property
@@ -162,7 +162,7 @@ class ZarrEncoder:
                 self.store.put(key, data)
 
     def check(self) -> str | None:
-        """What keeps this process from writing, in one line; None where nothing does."""
+        """The line that says why this process can't write; None where it can."""
         if not self.run:
             return None
         try:

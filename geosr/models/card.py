@@ -94,12 +94,12 @@ class Card:
 
     @property
     def levelled(self) -> bool:
-        """Whether the stored numbers that are dark and bright in a scene have to be known."""
+        """True where the stored numbers that are dark and bright in a scene have to be known."""
         return bool(self.value_range) and not self.stored_range
 
     @property
     def sampled(self) -> bool:
-        """Whether a few windows of a scene are looked at before the first tile."""
+        """True where a few windows of a scene are looked at before the first tile."""
         return self.conditioned or self.levelled
 
     @property
@@ -109,7 +109,7 @@ class Card:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever runs it should be told, one line each."""
+        """Lines for whoever runs it."""
         if not self.generative:
             return ()
         return (f"{self.title} may draw detail that was never there; measure nothing on it",)

@@ -32,7 +32,7 @@ def bicubic_kernel(scale: int) -> Tensor:
 
 
 def degrade(hr: Tensor, response: Response | Sequence[Response], scale: int) -> Tensor:
-    """What a sensor of the given response sees of `hr`: (n, c, H / scale, W / scale), in the same unit.
+    """The image that a sensor of the given response sees of `hr`: (n, c, H / scale, W / scale), in the same unit.
 
     Differentiable; a constant stays constant. Beyond the border the edge pixel is repeated. H and W are to be
     multiples of `scale`; what is left over is not seen.

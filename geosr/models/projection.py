@@ -142,7 +142,7 @@ def _share(part: Tensor, expected: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """What undoes the degradation of an upsampled image, as taps along y and x that sum to 1."""
+    """The filter that undoes the degradation of an upsampled image, as taps along y and x that sum to 1."""
 
     means: tuple[float, ...]
     """Along either axis."""

@@ -76,7 +76,7 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """What came of it."""
+    """The outcome of a fine-tuning."""
 
     gain: Interval
     """Over the model as it was, dB at the scene's own lower scale: mean over the blocks that decide, 95 % interval."""

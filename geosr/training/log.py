@@ -17,7 +17,7 @@ NAME = "log.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was seen at a step."""
+    """Figures of a step."""
 
     step: int
     seconds: float

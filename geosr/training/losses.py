@@ -31,7 +31,7 @@ FLAT = 5e-3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a network made of a batch, without the rim where it saw padding."""
+    """The estimate of a batch beside its truth, without the rim where the network saw padding."""
 
     error: Tensor
     """(n, bands, h * scale, w * scale): estimate minus truth, taken where neither is rounded by a large mean."""

@@ -60,7 +60,7 @@ def held_out_pairs(names: Sequence[str], grounds: Sequence[Ground | None]) -> se
 
 
 def names(files: Iterable[str]) -> dict[str, str]:
-    """What to call files: as few of the last parts of their paths as tell them apart. (Many a `B04.tif` is a place.)"""
+    """Names for files: as few of the last parts of their paths as tell them apart. (Many a `B04.tif` is a place.)"""
     left = {file: Path(file).parts for file in dict.fromkeys(files)}
     order, depth = list(left), 0
     found: dict[str, str] = {}

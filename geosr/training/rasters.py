@@ -27,7 +27,7 @@ ARCHIVE = ".npz"
 
 
 class Notes:
-    """What was left out and why, gathered so that a thousand files make one line."""
+    """Files that were left out and why, gathered so that a thousand of them make one line."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = defaultdict(list)
@@ -58,7 +58,7 @@ class Raster:
 
     @property
     def ground(self) -> Ground | None:
-        """What it shows; None where that isn't known."""
+        """The ground that it shows; None where that isn't known."""
         return Ground.of(self.scene.metadata, self.part)
 
     @property
@@ -169,7 +169,7 @@ def load_planes(path: str | Path) -> list[Plane]:
 
 
 def is_degenerate(plane: NDArray[Any]) -> bool:
-    """Whether half of the band is one stored value: clipped, constant or fill, and so no truth."""
+    """True where half of the band is one stored value: clipped, constant or fill, and so no truth."""
     return bool(np.unique(plane[np.isfinite(plane)], return_counts=True)[1].max(initial=0) > 0.5 * plane.size)
 
 

@@ -100,7 +100,7 @@ class Critic(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Recipe(Strict):
-    """How one network is trained."""
+    """Settings by which one network is trained."""
 
     scale: Annotated[int, Ge(2), Le(8)]
     """Output pixels along one input pixel."""
@@ -159,7 +159,7 @@ class Recipe(Strict):
 
     @property
     def generative(self) -> bool:
-        """Whether an adversary takes part."""
+        """True where an adversary takes part."""
         return any(self.loss.get(name, 0.0) > 0 for name in (ADVERSARIAL, PERCEPTUAL))
 
     @property

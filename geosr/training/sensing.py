@@ -33,7 +33,7 @@ _HIGHEST, _PER_CYCLE = 3.0, 24
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of a batch of truths, and what a network is told of it."""
+    """The images of a batch of truths, and what a network is told of them."""
 
     lr: Tensor
     """(n, 1, h, w)."""

@@ -32,8 +32,8 @@ def load_learner(network: nn.Module, optimiser: Optimizer, state: Mapping[str, T
 
 
 def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What has a prefix, without it. Copies: tensors in a file's buffer are aligned otherwise, and products of those
-    are rounded otherwise."""
+    """Tensors that have a prefix, without it. Copies: tensors in a file's buffer are aligned otherwise, and products
+    of those are rounded otherwise."""
     return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}
 
 

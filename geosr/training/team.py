@@ -24,7 +24,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process decides, writes and talks."""
+        """True where this process decides, writes and talks."""
         return self.rank == 0
 
     def agreed(self, values: Sequence[float]) -> list[float]:
@@ -36,7 +36,7 @@ class Team:
         return list(box[0])
 
     def anyone(self, here: bool) -> bool:
-        """Whether something is so in any process."""
+        """True where something is so in any process."""
         return any(each["here"] for each in self.gathered({"here": b"1" if here else b""}))
 
     def gathered(self, value: dict[str, bytes]) -> list[dict[str, bytes]]:

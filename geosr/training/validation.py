@@ -106,7 +106,7 @@ def by_network(network: BandNetwork, device: str = "cpu") -> Method:
 def estimate(
     network: BandNetwork, lr: torch.Tensor, responses: Sequence[Response], noise: Sequence[Noise]
 ) -> torch.Tensor:
-    """What a network makes of (n, 1, h, w) of any size: (n, 1, h * scale, w * scale), float32."""
+    """The estimate (n, 1, h * scale, w * scale), float32, that a network makes of (n, 1, h, w) of any size."""
     height, width = lr.shape[2:]
     down, right = (-side % network.multiple for side in (height, width))
     padded = nn.functional.pad(lr, (0, right, 0, down), mode="replicate") if down or right else lr

@@ -18,7 +18,7 @@ _DIGITS = 15
 
 
 def is_even(values: NDArray[np.number]) -> bool:
-    """Whether coordinates are finite and evenly spaced, but for rounding."""
+    """True where coordinates are finite and evenly spaced, but for rounding."""
     line = np.linspace(float(values[0]), float(values[-1]), len(values))
     step = (line[-1] - line[0]) / max(1, len(values) - 1)
     worst = _EVEN * abs(step) + 4 * float(_grain(values).max())
@@ -26,7 +26,7 @@ def is_even(values: NDArray[np.number]) -> bool:
 
 
 def lies_on(values: NDArray[np.number], edge: float, step: float, slack: float) -> bool:
-    """Whether coordinates are centres of pixels of the size `step` from `edge` on, but for rounding.
+    """True where coordinates are centres of pixels of the size `step` from `edge` on, but for rounding.
 
     `slack` is what else they may lie off, as a part of a step.
     """
@@ -56,7 +56,7 @@ def line_of(values: NDArray[np.number]) -> tuple[float, float]:
 
 
 def factor(unit: str) -> tuple[str, float] | None:
-    """What a unit of CF measures, "length" or "angle", and how many metres or radians it has; None if not known."""
+    """The kind of a unit of CF, "length" or "angle", and its metres or radians; None if not known."""
     return _units().get(unit.strip().lower().replace("meter", "metre").removesuffix("s"))
 
 

@@ -80,7 +80,7 @@ class Grid:
 
 @contextmanager
 def named(array: xr.DataArray) -> Iterator[None]:
-    """What can't be done with an array that has a name says so by that name."""
+    """Errors of an array that has a name, under that name."""
     try:
         yield
     except InputError as error:
@@ -136,7 +136,7 @@ def band_dim(array: xr.DataArray) -> str | None:
 
 
 def band_count(array: xr.DataArray) -> int:
-    """How many bands it has."""
+    """The number of its bands."""
     dim = band_dim(array)
     return 1 if dim is None else int(array.sizes[dim])
 
@@ -162,7 +162,7 @@ def each_band(array: xr.DataArray, values: Sequence[Any]) -> list[Any] | None:
 
 
 def band_names(array: xr.DataArray) -> tuple[str, ...]:
-    """What each band is called, empty where that isn't said."""
+    """Names of the bands, empty where that isn't said."""
     dim, count = band_dim(array), band_count(array)
     if dim is not None and "band_name" in array.coords and array.coords["band_name"].dims == (dim,):
         return tuple(str(each) for each in array.coords["band_name"].values)
@@ -196,7 +196,7 @@ _OF_THE_FILE = ("scales", "offsets", "units")
 
 
 def by_band(array: xr.DataArray, key: str, usual: Any) -> list[Any]:
-    """What a key of `BY_BAND` says of each band: its coordinate, else the attribute, one for all or one for each.
+    """Values of a key of `BY_BAND`, one a band: its coordinate, else the attribute, one for all or one for each.
 
     Lists that rioxarray makes (`scales`, `offsets`, `units`) are of the bands of the file, as `each_band` has them.
 

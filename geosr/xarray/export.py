@@ -210,7 +210,7 @@ def _as_text(value: Any) -> str | None:
 
 
 def metadata_from(array: xr.DataArray) -> Metadata:
-    """What an array says of itself, for files. Raises `InputError` where it can't be said which band is meant."""
+    """Metadata of an array, for files. Raises `InputError` where it can't be said which band is meant."""
     grid, names = grid_of(array), band_names(array)
     tags = {key: text for key, value in tags_of(array).items() if (text := _as_text(value)) is not None}
     return metadata_of(

@@ -225,7 +225,7 @@ def compute_tile(
 
 
 def observe_scenes(recipe: Recipe, axes: Axes, bands: list[int], samples: list[Any]) -> tuple[Observation, ...]:
-    """How each scene in a chunk was observed."""
+    """The observation of each scene in a chunk."""
     patches = [_cut(axes, *pieces)[0] for pieces in samples]
     return tuple(recipe.observe(bands, [patch[scene] for patch in patches]) for scene in range(len(patches[0])))
 

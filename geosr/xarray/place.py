@@ -51,7 +51,7 @@ def mappings_of(array: xr.DataArray) -> dict[str, list[str]]:
 
 
 def absent_mapping(array: xr.DataArray) -> str:
-    """What to call the grid mapping of an array that has none: as it names it, else as is the custom."""
+    """The name for the grid mapping of an array that has none: as it names it, else as is the custom."""
     return next(iter(mappings_of(array)), "spatial_ref")
 
 
@@ -66,7 +66,7 @@ def mapping_of(array: xr.DataArray, dims: tuple[str, str]) -> str | None:
 
 
 def declares(attrs: Mapping[Any, Any]) -> bool:
-    """Whether these are the attributes of a grid mapping."""
+    """True for the attributes of a grid mapping."""
     return bool({"crs_wkt", "spatial_ref", "GeoTransform", "grid_mapping_name", "gcps"} & set(attrs))
 
 
@@ -95,7 +95,7 @@ def transform_of(attrs: Mapping[Any, Any], shape: tuple[int, int]) -> Affine | N
 
 
 def is_whole(attrs: Mapping[Any, Any], shape: tuple[int, int]) -> bool:
-    """Whether attributes that tell the shape of a grid tell this one."""
+    """True where attributes that tell the shape of a grid tell this one."""
     told = [numbers_in(attrs[key]) for key in SHAPES if key in attrs]
     return all(each == list(shape) for each in told)
 
@@ -112,7 +112,7 @@ def numbers_in(told: Any) -> list[float]:
 
 
 def units_of(array: xr.DataArray, dim: str, crs: CRS | None, mapping: str | None) -> float:
-    """How many units of the CRS a unit of the coordinates has: 1000 for km, a satellite's height for radians."""
+    """Units of the CRS in a unit of the coordinates: 1000 for km, a satellite's height for radians."""
     unit = factor(str(array.coords[dim].attrs.get("units", ""))) if dim in array.coords else None
     if unit is None or crs is None:
         return 1.0
@@ -177,7 +177,7 @@ def _from_cf(attrs: Mapping[Any, Any]) -> Any:
 
 
 def is_position(attrs: Mapping[Any, Any]) -> bool:
-    """Whether these are the attributes of a coordinate that tells where pixels lie."""
+    """True for the attributes of a coordinate that tells where pixels lie."""
     words = ("latitude", "longitude", "projection_x_coordinate", "projection_y_coordinate")
     return any(str(attrs.get("standard_name", "")).endswith(word) for word in words) or str(
         attrs.get("units", "")

@@ -80,7 +80,7 @@ class BandNetwork(nn.Module):
 
 
 class BlurGains(nn.Module):
-    """What the response multiplies features with: (n, places, channels, 1, 1), one before training.
+    """Gains that the response multiplies features with: (n, places, channels, 1, 1), one before training.
 
     Its biases never meet the band's values, so that they leave the gain and the offset of the input alone.
     """
@@ -118,7 +118,7 @@ class Conv(nn.Conv2d):
 
 
 def is_exact(x: Tensor) -> bool:
-    """Whether oneDNN has a kernel for `x` that doesn't depend on its size."""
+    """True where oneDNN has a kernel for `x` that doesn't depend on its size."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
