@@ -13,10 +13,9 @@ from geosr.io.environment import GdalError, open_dataset, reading
 from geosr.io.geozarr import Contents
 from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata
-from geosr.io.store import Folder, Store
 from geosr.io.writer import TiffSink
 from geosr.io.zarr import ROOTS, check_installed
-from geosr.io.zarr_place import FolderPlace, place_of
+from geosr.io.zarr_place import Place
 from geosr.io.zarr_sink import ZarrSink, idle_encoder, tags_of_store
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
@@ -60,13 +59,13 @@ def losses(metadata: Metadata, layout: Layout) -> tuple[str, ...]:
 
 def is_there(path: Path | str) -> bool:
     """True where something stands under the name of a result."""
-    return bool(set(_store(path).names()) & set(ROOTS)) if is_zarr(path) else Path(path).exists()
+    return bool(set(Place(path).whole.names()) & set(ROOTS)) if is_zarr(path) else Path(path).exists()
 
 
 def tags_of(path: Path | str) -> dict[str, str]:
     """The tags of a finished result; none where they can't be read."""
     if is_zarr(path):
-        return tags_of_store(_store(path))
+        return tags_of_store(Place(path).whole)
     try:
         with reading(str(path)), open_dataset(str(path)) as dataset:
             return dict(dataset.tags())
@@ -78,9 +77,4 @@ def size_of(path: Path | str) -> int:
     """Bytes of a result."""
     if not is_zarr(path):
         return Path(path).stat().st_size
-    return _store(path).size()
-
-
-def _store(path: Path | str) -> Store:
-    place = place_of(path)
-    return Folder(place.path) if isinstance(place, FolderPlace) else place.store
+    return Place(path).whole.size()

@@ -147,29 +147,6 @@ class Bucket:
         return system, f"{root.rstrip('/')}/{key}".rstrip("/")
 
 
-@dataclass(frozen=True, slots=True)
-class Nowhere:
-    """Takes everything and keeps nothing, for a rehearsal."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """As `Store`."""
-
-    def get(self, key: str) -> bytes | None:
-        """As `Store`."""
-        return None
-
-    def names(self, folder: str = "") -> list[str]:
-        """As `Store`."""
-        return []
-
-    def clear(self, folder: str = "") -> None:
-        """As `Store`."""
-
-    def size(self) -> int:
-        """As `Store`."""
-        return 0
-
-
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -24,9 +24,9 @@ from geosr.io.fingerprint import differs, fingerprint_of
 from geosr.io.geozarr import MASK, Contents, Variable
 from geosr.io.layout import Layout
 from geosr.io.overviews import Image, blank, build, halve
-from geosr.io.store import NOTES, Nowhere, Store
+from geosr.io.store import NOTES, Store
 from geosr.io.zarr import Array, check_installed, objects
-from geosr.io.zarr_place import Place, place_of
+from geosr.io.zarr_place import Place
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 
@@ -127,9 +127,10 @@ class ZarrEncoder:
     """Writes a tile's chunks, overviews included, and then the note that it is done. Pickles small."""
 
     pyramid: Pyramid
-    store: Store
+    store: Store | None
+    """None where nothing is kept."""
     run: str = ""
-    """Fingerprint of the run, which the store should know; empty where nothing is kept."""
+    """Fingerprint of the run, which the store should know."""
 
     def __call__(self, tile: Tile, pixels: Pixels) -> WrittenTile:
         """Write the pixels of `tile.write`; the tile counts as done when this returns.
@@ -137,12 +138,13 @@ class ZarrEncoder:
         Raises `PlaceError`, also where another run has the place by now: a worker that was left to itself when its run
         was stopped must not write into the next one.
         """
-        if self.run and not self._is_current():
+        if not self._is_current():
             raise PlaceError("this run was stopped, and its place is another's; nothing of it is written any more")
         layout = self.pyramid.layout
         scene, index = divmod(tile.index, self.pyramid.tiles)
         rest = self.write(scene, index, only_wanted(pixels, layout))
-        self.store.put(f"{_TILES}/{tile.index}", rest)
+        if self.store:
+            self.store.put(f"{_TILES}/{tile.index}", rest)
         return WrittenTile(tile.index)
 
     def write(self, scene: int, index: int, image: Image) -> bytes:
@@ -158,13 +160,11 @@ class ZarrEncoder:
     def put(self, scene: int, level: int, row: int, col: int, image: Image) -> None:
         """Write the chunks of an image."""
         for key, data in self.pyramid.chunks(scene, level, row, col, image):
-            if data is not None:
+            if self.store and data is not None:
                 self.store.put(key, data)
 
     def check(self) -> str | None:
         """The line that says why this process can't write; None where it can."""
-        if not self.run:
-            return None
         try:
             check_installed()
             current = self._is_current()
@@ -176,8 +176,7 @@ class ZarrEncoder:
 
     def _is_current(self) -> bool:
         """Whether the store is that of this run."""
-        known = self.store.get(_RUN)
-        return known is not None and known.decode() == self.run
+        return self.store is None or self.store.get(_RUN) == self.run.encode()
 
 
 class ZarrSink:
@@ -191,7 +190,7 @@ class ZarrSink:
     def __init__(
         self, path: str | Path, layout: Layout, *, contents: Contents, fingerprint: str, overwrite: bool = False
     ) -> None:
-        self._place: Place = place_of(path)
+        self._place = Place(path)
         self._contents = contents
         self.layout = layout
         self.started: Literal["fresh", "resumed", "restarted"] = "fresh"
@@ -251,7 +250,7 @@ class ZarrSink:
                 raise InputError(differs(self._place.name, earlier.decode(), run))
             self.started = "restarted"
         if earlier is None or earlier.decode() != run:
-            self._place.begin()
+            store.clear()
             store.put(_RUN, run.encode())
             return
         self._done = {int(name) for name in store.names(_TILES) if name.isdigit()}
@@ -319,7 +318,7 @@ def tags_of_store(store: Store, name: str = "data") -> dict[str, Any]:
 
 def idle_encoder(layout: Layout, contents: Contents) -> ZarrEncoder:
     """An encoder that does all the work of a tile and keeps nothing."""
-    return ZarrEncoder(Pyramid(layout, contents.name, contents.dims, contents.shape), Nowhere())
+    return ZarrEncoder(Pyramid(layout, contents.name, contents.dims, contents.shape), None)
 
 
 def _array_of(variable: Variable, level: int, layout: Layout) -> Array:
