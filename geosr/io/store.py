@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from geosr.errors import InputError, PlaceError
 
@@ -21,33 +21,17 @@ NOTES = ".geosr"
 """Under this key a run keeps what it needs to go on; gone when the store is whole."""
 
 
-class Store(Protocol):
-    """Bytes under keys such as "1/data/0.3.2". Raises `PlaceError` where the place fails."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Keep an object: whole or not at all, in place of what was there."""
-
-    def get(self, key: str) -> bytes | None:
-        """An object, None where there is none."""
-
-    def names(self, folder: str = "") -> list[str]:
-        """Names of what lies right under a key."""
-
-    def clear(self, folder: str = "") -> None:
-        """Remove all that lies under a key."""
-
-    def size(self) -> int:
-        """Bytes of all objects."""
-
-
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of this machine, or of a file system that workers share."""
+    """Bytes under keys such as "1/data/0.3.2", in a folder of this machine or of a file system that workers share.
+
+    Raises `PlaceError` where the place fails.
+    """
 
     path: Path
 
     def put(self, key: str, data: bytes) -> None:
-        """As `Store`."""
+        """Keep an object: whole or not at all, in place of what was there."""
         with _told(self.path):
             try:
                 self._put(key, data)
@@ -60,7 +44,7 @@ class Folder:
                 self._put(key, data)
 
     def get(self, key: str) -> bytes | None:
-        """As `Store`."""
+        """An object, None where there is none."""
         with _told(self.path):
             try:
                 return (self.path / key).read_bytes()
@@ -68,20 +52,20 @@ class Folder:
                 return None
 
     def names(self, folder: str = "") -> list[str]:
-        """As `Store`."""
+        """Names of what lies right under a key."""
         there = self.path / folder
         with _told(self.path):
             return [each.name for each in there.iterdir()] if there.is_dir() else []
 
     def clear(self, folder: str = "") -> None:
-        """As `Store`."""
+        """Remove all that lies under a key."""
         there = self.path / folder
         with _told(self.path):
             for each in list(there.iterdir()) if there.is_dir() else []:
                 _remove(each)
 
     def size(self) -> int:
-        """As `Store`."""
+        """Bytes of all objects."""
         return sum(each.stat().st_size for each in self.path.rglob("*") if each.is_file())
 
     def _put(self, key: str, data: bytes) -> None:
@@ -97,18 +81,18 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A prefix of an object store, by its address."""
+    """The same, under a prefix of an object store, by its address."""
 
     url: str
 
     def put(self, key: str, data: bytes) -> None:
-        """As `Store`."""
+        """As `Folder`."""
         with _told(self.url):
             system, path = self._at(key)
             system.pipe_file(path, data)
 
     def get(self, key: str) -> bytes | None:
-        """As `Store`."""
+        """As `Folder`."""
         with _told(self.url):
             system, path = self._at(key)
             try:
@@ -118,7 +102,7 @@ class Bucket:
             return data
 
     def names(self, folder: str = "") -> list[str]:
-        """As `Store`."""
+        """As `Folder`."""
         with _told(self.url):
             system, path = self._at(folder)
             try:
@@ -128,13 +112,13 @@ class Bucket:
             return [each.rpartition("/")[2] for each in found if each != path]
 
     def clear(self, folder: str = "") -> None:
-        """As `Store`."""
+        """As `Folder`."""
         with _told(self.url), suppress(FileNotFoundError):
             system, path = self._at(folder)
             system.rm(path, recursive=True)
 
     def size(self) -> int:
-        """As `Store`."""
+        """As `Folder`."""
         with _told(self.url):
             system, path = self._at("")
             return int(system.du(path))
@@ -145,6 +129,9 @@ class Bucket:
 
         system, root = url_to_fs(self.url, use_listings_cache=False)
         return system, f"{root.rstrip('/')}/{key}".rstrip("/")
+
+
+Store = Folder | Bucket
 
 
 def _remove(path: Path) -> None:
