@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.protocol import Floats, Method, Observation
-from geosr.models.backprojection import backproject
+from geosr.models.backprojection import KERNEL, STEPS, corrections, round_trip
 from geosr.models.classical import upsample
+from geosr.models.degradation import degrade
+from geosr.models.filters import mirror
 from geosr.models.registry import card
 from geosr.models.runtime import network_for
 from geosr.models.trial import up
 from geosr.noise import SILENT
+from geosr.response import Response
 from geosr.sensors import UNKNOWN
 from geosr.sensors import Observation as Seen
 
@@ -27,6 +30,24 @@ def bicubic(seen: Observation) -> Floats:
 def back_projection(seen: Observation) -> Floats:
     """Bicubic and ten steps of back-projection (Irani and Peleg 1991) with the true response."""
     return _on_tensors(seen, lambda x: backproject(x, upsample(x, seen.scale), seen.truth, seen.scale))
+
+
+def backproject(lr: Tensor, sr: Tensor, response: Response, scale: int, steps: int = STEPS) -> Tensor:
+    """`sr` after `steps` steps of `sr += upsample(lr - degrade(sr))`, (n, 1, h * scale, w * scale).
+
+    Parameters
+    ----------
+    lr
+        (n, 1, h, w) float32 or float64, what the sensor saw.
+    sr
+        (n, 1, h * scale, w * scale), an estimate of what it looked at, same unit.
+    response
+        Of `lr`, relative to the result.
+    """
+    rim = (steps - 1) * (len(round_trip(response, scale)[0]) // 2)
+    error = mirror(lr - degrade(sr, response, scale), rim)
+    totals = torch.stack([corrections(image[0], response, scale, steps) for image in error])
+    return sr + upsample(totals[:, None], scale, KERNEL)
 
 
 def of_model(model: str, scale: int, device: str = "auto") -> Method:

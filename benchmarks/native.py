@@ -26,9 +26,10 @@ from affine import Affine
 from numpy.typing import NDArray
 
 import geosr
+from benchmarks.places import noise_gain, over_places
 from geosr.errors import GeosrError, InputError
 from geosr.evaluation.metrics import Interval
-from geosr.evaluation.natural import Judge, Pair, Product, Score, noise_gain, over_places
+from geosr.evaluation.natural import Judge, Pair, Product, Score
 from geosr.evaluation.natural_pairs import (
     Flat,
     Same,

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import back_projection, bicubic, of_model
-from benchmarks.protocol import Case, Floats, decibels, load_scenes, measured
+from benchmarks.protocol import Case, Floats, decibels, fine_detail, load_scenes, measured
 from benchmarks.report import KINDS, OPPONENTS, kind_of, record, typical
 from geosr.errors import GeosrError
-from geosr.evaluation.metrics import fine_detail
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
 from geosr.sensors import UNKNOWN

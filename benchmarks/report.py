@@ -44,7 +44,7 @@ def record(case: Case, scores: Sequence[tuple[str, Scores]], kinds: Mapping[str,
 def figures(report: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What a card tells, by case, in dB: mean PSNR (`psnr`), gains (`over_bicubic`, `over_ibp`: mean, low and high of
     the 95 % interval), the worst band's gain over bicubic and where, the number of bands below bicubic and of all, the
-    number of scenes; gains by kind of scene. `fine_detail` is `metrics.fine_detail`, the median over bands, where told.
+    number of scenes; gains by kind of scene. `fine_detail` as `protocol` has it, the median over bands, where told.
     """
     return {entry["case"]["name"]: _told(entry) | {"kinds": _of_kinds(entry)} for entry in report}
 

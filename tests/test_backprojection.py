@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from geosr.models.backprojection import backproject, backproject_into, reach
+from benchmarks.methods import backproject
+from geosr.models.backprojection import backproject_into, reach
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.response import Response

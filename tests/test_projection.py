@@ -16,7 +16,8 @@ from benchmarks.consistency import consistency
 from geosr.errors import InputError
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
-from geosr.models.projection import project, project_into, reach
+from geosr.models.filters import mirror
+from geosr.models.projection import correction, project_into, reach
 from geosr.models.registry import card
 from geosr.models.runtime import is_projected, network_for
 from geosr.noise import SILENT, Noise
@@ -27,6 +28,16 @@ from tests import scenes
 gaussian = Response.gaussian
 PRODUCT = Response((0.12, 0.05), True, "spline")
 """About that of Sentinel-2's bands: of another width along either axis, with negative lobes."""
+
+
+def project(
+    sr: Tensor, lr: Tensor, response: Response, scale: int, noise: Noise = SILENT, trust: float = 1.0
+) -> Tensor:
+    """`sr` (n, 1, h * scale, w * scale) corrected by `lr` (n, 1, h, w), both mirrored beyond the border."""
+    rim = reach(response, scale)
+    fine, coarse = mirror(sr[:, 0], rim * scale), mirror(lr[:, 0], rim)
+    made = [correction(*each, response, scale, noise, trust) for each in zip(fine, coarse, strict=True)]
+    return sr + torch.stack(made)[:, None]
 
 
 def ground(height: int, width: int, seed: int = 0) -> Tensor:

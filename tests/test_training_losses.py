@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from geosr.errors import InputError
-from geosr.evaluation.metrics import spectral_angle
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.response import PROBE
 from geosr.training.losses import LOSSES, Outcome, below_bicubic, consistency, decibels, spectral, ssim, total
+from tests.test_metrics import spectral_angle
 
 
 def outcome(error: Tensor, truth: Tensor | None = None, scale: int = 2) -> Outcome:

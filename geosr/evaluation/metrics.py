@@ -36,36 +36,6 @@ def psnr(estimate: ArrayLike, reference: ArrayLike, *, peak: float) -> float:
     return float("inf") if error == 0.0 else float(20.0 * np.log10(peak / error))
 
 
-def fine_detail(estimate: ArrayLike, reference: ArrayLike, scale: int) -> float:
-    """Power beyond the input's Nyquist frequency, in `estimate` over `reference`: under 1 where it is the softer one.
-
-    That is the power, by the Fourier transform under a Hann window, of all frequencies above 1 / (2 * scale) cycles a
-    pixel along either axis, which no pixel of the input shows. It says how much fine detail there is, and not whether
-    it is true. Both are (height, width) of one shape. NaN where the reference has none.
-    """
-    powers = []
-    for image in (estimate, reference):
-        spectrum = np.fft.fft2(_faded(np.asarray(image, np.float64)))
-        rows, cols = (np.abs(np.fft.fftfreq(n)) for n in spectrum.shape)
-        beyond = np.maximum(rows[:, None], cols[None]) > 0.5 / scale
-        powers.append(float((np.abs(spectrum[beyond]) ** 2).sum()))
-    return powers[0] / powers[1] if powers[1] > 0 else float("nan")
-
-
-def spectral_angle(estimate: ArrayLike, reference: ArrayLike) -> float:
-    """Mean angle in degrees between the spectra of two (bands, height, width) arrays (Kruse et al. 1993).
-
-    Pixels where either spectrum is zero are left out; NaN where none is left.
-    """
-    a, b = (np.asarray(x, np.float64).reshape(len(np.asarray(x)), -1) for x in (estimate, reference))
-    lengths = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
-    valid = lengths > 0
-    if not valid.any():
-        return float("nan")
-    cosine = np.sum(a[:, valid] * b[:, valid], axis=0) / lengths[valid]
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))).mean())
-
-
 def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
     """The shift of `image` from `reference`, (down, right) in pixels, by the slope of the cross-spectrum's phase.
 
@@ -73,7 +43,7 @@ def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
     the sampling rate, where the interpolation's aliases are small) is fitted by a plane, weighted by the energy that
     both share. Both are (height, width) of one shape; their border is faded out by a Hann window.
     """
-    a, b = (_faded(np.asarray(x, np.float64)) for x in (image, reference))
+    a, b = (faded(np.asarray(x, np.float64)) for x in (image, reference))
     cross = np.fft.fft2(b) * np.conj(np.fft.fft2(a))
     rows, cols = (np.fft.fftfreq(n) for n in a.shape)
     low = (np.abs(rows)[:, None] < 0.25) & (np.abs(cols)[None] < 0.25)
@@ -117,7 +87,8 @@ def bootstrap(differences: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> 
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def _faded(image: Doubles) -> Doubles:
+def faded(image: Doubles) -> Doubles:
+    """An image without its mean, under a Hann window."""
     window: NDArray[Any] = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])[None]
     faded: Doubles = (image - image.mean()) * window
     return faded

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
-from geosr.models.classical import REACH, phase_taps, upsample, upsample_into
-from geosr.models.degradation import degrade
-from geosr.models.filters import cut, mirror, smooth_both
+from geosr.models.classical import REACH, phase_taps, upsample_into
+from geosr.models.filters import cut, smooth_both
 from geosr.response import Response
 
 STEPS = 10
@@ -21,24 +19,6 @@ STEPS = 10
 
 KERNEL = "bicubic"
 """How corrections are upsampled, and the estimate that they start from."""
-
-
-def backproject(lr: Tensor, sr: Tensor, response: Response, scale: int, steps: int = STEPS) -> Tensor:
-    """`sr` after `steps` steps of `sr += upsample(lr - degrade(sr))`, (n, 1, h * scale, w * scale).
-
-    Parameters
-    ----------
-    lr
-        (n, 1, h, w) float32 or float64, what the sensor saw.
-    sr
-        (n, 1, h * scale, w * scale), an estimate of what it looked at, same unit.
-    response
-        Of `lr`, relative to the result.
-    """
-    rim = (steps - 1) * _radius(response, scale)
-    error = mirror(lr - degrade(sr, response, scale), rim)
-    totals = torch.stack([_corrections(image[0], response, scale, steps) for image in error])
-    return sr + upsample(totals[:, None], scale, KERNEL)
 
 
 def backproject_into(out: Tensor, image: Tensor, response: Response, scale: int, steps: int = STEPS) -> None:
@@ -52,7 +32,7 @@ def backproject_into(out: Tensor, image: Tensor, response: Response, scale: int,
     if min(image.shape) > 2 * rim:
         error = cut(image, radius) - smooth_both(image, *round_trip(response, scale))
         estimate = image.clone()
-        cut(estimate, rim).add_(_corrections(error, response, scale, steps))
+        cut(estimate, rim).add_(corrections(error, response, scale, steps))
     upsample_into(out, estimate, scale, KERNEL)
 
 
@@ -61,7 +41,7 @@ def reach(response: Response, scale: int, steps: int = STEPS) -> int:
     return steps * _radius(response, scale) + REACH[KERNEL]
 
 
-def _corrections(error: Tensor, response: Response, scale: int, steps: int) -> Tensor:
+def corrections(error: Tensor, response: Response, scale: int, steps: int) -> Tensor:
     """The sum of all steps' errors on the input's grid, from the first; (h, w) less (steps - 1) radii a side."""
     taps, radius = round_trip(response, scale), _radius(response, scale)
     total = error

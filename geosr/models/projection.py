@@ -30,7 +30,7 @@ from torch import Tensor
 
 from geosr.models.backprojection import KERNEL, round_trip
 from geosr.models.classical import REACH, step_weights
-from geosr.models.filters import cut, mirror, smooth_both
+from geosr.models.filters import cut, smooth_both
 from geosr.noise import SILENT, Noise
 from geosr.response import Response
 
@@ -54,39 +54,15 @@ _LEAST = 1e-30
 """Stands for no power, where none is to be divided by."""
 
 
-def project(
-    sr: Tensor, lr: Tensor, response: Response, scale: int, noise: Noise = SILENT, trust: float = 1.0
-) -> Tensor:
-    """`sr` (n, 1, h * scale, w * scale), corrected so that degrading it gives `lr` back but for its noise.
-
-    Differentiable by `sr` and `lr`. Beyond the border both are mirrored.
-
-    Parameters
-    ----------
-    sr
-        float32 or float64, an estimate, in the unit of `lr`.
-    lr
-        (n, 1, h, w), what the sensor saw.
-    response, noise
-        Of `lr`, the first relative to the result.
-    trust
-        Share of the correction that is made, in [0, 1].
-    """
-    rim = reach(response, scale)
-    fine, coarse = mirror(sr[:, 0], rim * scale), mirror(lr[:, 0], rim)
-    made = [_correction(*each, response, scale, noise, trust) for each in zip(fine, coarse, strict=True)]
-    return sr + torch.stack(made)[:, None]
-
-
 def project_into(out: Tensor, image: Tensor, response: Response, noise: Noise, trust: float = 1.0) -> None:
-    """Correct an estimate of `image` (h, w) in place, `out` (h * scale, w * scale); see `project`.
+    """Correct an estimate of `image` (h, w) in place, `out` (h * scale, w * scale), by a share `trust` of what is due.
 
     What lies within `reach` of the border is left as it is.
     """
     scale = out.shape[0] // image.shape[0]
     rim = reach(response, scale)
     if min(image.shape) > 2 * rim:
-        cut(out, rim * scale).add_(_correction(out, image, response, scale, noise, trust))
+        cut(out, rim * scale).add_(correction(out, image, response, scale, noise, trust))
 
 
 def reach(response: Response, scale: int) -> int:
@@ -99,8 +75,8 @@ def seen_from(response: Response, scale: int) -> int:
     return -(-((len(response.taps(scale)[0]) - scale) // 2) // scale)
 
 
-def _correction(sr: Tensor, lr: Tensor, response: Response, scale: int, noise: Noise, trust: float) -> Tensor:
-    """What is to be added to `sr`, less `reach` source pixels a side."""
+def correction(sr: Tensor, lr: Tensor, response: Response, scale: int, noise: Noise, trust: float) -> Tensor:
+    """The image to be added to `sr`, less `reach` source pixels a side; differentiable by `sr` and `lr`."""
     rim = seen_from(response, scale)
     error = cut(lr, rim) - _degraded(sr, response, scale)
     inverse = _inverse(response, scale)
