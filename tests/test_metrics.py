@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.protocol import Case, Observation, Scene, compare, fine_detail, load_scenes, observed, score
