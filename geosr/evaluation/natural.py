@@ -147,7 +147,7 @@ class Judge:
     def _scored(self, estimate: Doubles) -> Score:
         errors = [float(np.mean((x - self.reference)[self._inner] ** 2)) for x in (self._bicubic, estimate)]
         gain = 10.0 * math.log10(errors[0] / errors[1]) if min(errors) > 0 else math.nan
-        one, other = (_detail(x)[self._inner].ravel() for x in (estimate, self.reference))
+        one, other = ((x - _low(x, DETAIL))[self._inner].ravel() for x in (estimate, self.reference))
         spread = float(one.std()), float(other.std())
         if min(spread) == 0.0:
             return Score(gain, math.nan, math.nan)
@@ -220,7 +220,3 @@ def _low(image: Doubles, sigma: float) -> Doubles:
     from scipy import ndimage
 
     return np.asarray(ndimage.gaussian_filter(image, sigma, mode="mirror"))
-
-
-def _detail(image: Doubles) -> Doubles:
-    return image - _low(image, DETAIL)

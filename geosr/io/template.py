@@ -41,7 +41,7 @@ class Template:
         fixed |= {"bigtiff": "NO", "sparse_ok": True} | creation_profile(layout)
         with TemporaryDirectory(prefix="geosr-") as folder:
             path = Path(folder) / "template.tif"
-            settings = {"nodata": _nodata(layout), **profile, **fixed}
+            settings = {"nodata": None if layout.absent is None else layout.nodata[0], **profile, **fixed}
             with quietly(), rasterio.open(path, "w", **settings) as file:
                 apply(file)
             sidecar = path.with_name(path.name + ".aux.xml")
@@ -52,10 +52,6 @@ class Template:
     def directories(self, layout: Layout) -> list[dict[int, tiff.Tag]]:
         """One directory for each of the layout's parts, without the arrays of blocks."""
         return tiff.directories(self.directory, layout)
-
-
-def _nodata(layout: Layout) -> float | None:
-    return None if layout.absent is None else layout.nodata[0]
 
 
 def _check_nodata(directory: tiff.Directory, layout: Layout) -> None:

@@ -30,7 +30,7 @@ def split(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Ras
     Rasters of the same ground (bands in files of their own, dates) are one place and stay together. A tenth of the
     places, at least one, is held out; of a lone place its far end is. Raises `InputError` where that end is too small.
     """
-    places = _places(rasters)
+    places = together([raster.ground for raster in rasters], [raster.file for raster in rasters])
     if len(places) == 1:
         train, validate = _cut(rasters, scale)
         return train, validate, f"validated on the far {REGION:.0%} of the only place, which is not trained on"
@@ -81,11 +81,6 @@ def _held_out(places: list[list[int]], rasters: Sequence[Raster]) -> set[int]:
         by_size = sorted(places, key=lambda place: (sum(rasters[i].bytes for i in place), rasters[place[0]].file))
         chosen = [by_size[(len(by_size) - 1) // 2]]
     return {index for place in chosen for index in place}
-
-
-def _places(rasters: Sequence[Raster]) -> list[list[int]]:
-    """Indices of rasters, those of a place together."""
-    return together([raster.ground for raster in rasters], [raster.file for raster in rasters])
 
 
 def _cut(rasters: Sequence[Raster], scale: int) -> tuple[list[Raster], list[Raster]]:

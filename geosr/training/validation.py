@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -84,7 +83,7 @@ class Validation:
 def references(scale: int) -> dict[str, Method]:
     """Bicubic, and the shipped default where it knows the scale: the same for every training."""
     methods: dict[str, Method] = {"bicubic": lambda case: _bicubic(case, scale)}
-    if (path := _shipped(scale)) is not None:
+    if (path := (registry.locate(SHIPPED, scale) if scale in registry.card(SHIPPED).scales else None)) is not None:
         card = registry.card(SHIPPED, scale)
         network = NETWORKS[card.network](scale, card.channels, card.blocks)
         network.load_state_dict(read_tensors(path))
@@ -164,10 +163,6 @@ def _case_of(bands: Sequence[Pair], scale: int) -> Case | None:
 def _bicubic(case: Case, scale: int) -> Floats:
     made: Floats = upsample(torch.from_numpy(case.lr)[:, None], scale)[:, 0].numpy()
     return made
-
-
-def _shipped(scale: int) -> Path | None:
-    return registry.locate(SHIPPED, scale) if scale in registry.card(SHIPPED).scales else None
 
 
 def _window(bands: Sequence[NDArray[Any]], scale: int, step: int = 1) -> Window | None:

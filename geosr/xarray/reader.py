@@ -208,7 +208,7 @@ def _told_of_bands(scene: Scene) -> dict[str, list[Any]]:
 def _sizes(scene: Scene, chunks: Any) -> tuple[tuple[int, ...], ...]:
     count, (height, width) = len(scene.bands), scene.shape
     band = 1 if scene.interleave == "band" else count
-    rows, cols = (_whole_blocks(block, _SIDE) for block in scene.block)
+    rows, cols = (block * max(1, _SIDE // block) for block in scene.block)
     if isinstance(chunks, Mapping):
         if strange := set(chunks) - {"band", "y", "x"}:
             raise InputError(f"chunks: there is no dimension {', '.join(sorted(strange))}; name band, y and x")
@@ -222,10 +222,6 @@ def _sizes(scene: Scene, chunks: Any) -> tuple[tuple[int, ...], ...]:
     )
     sizes: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(wanted, (count, height, width))
     return sizes
-
-
-def _whole_blocks(block: int, side: int) -> int:
-    return block * max(1, side // block)
 
 
 _DATE = re.compile(r"(?<!\d)(\d{4})([-:_]?)(\d{2})\2(\d{2})(?:[T _]?(\d{2})[-:_]?(\d{2})[-:_]?(\d{2})(?!\d))?(?!\d)")
