@@ -15,8 +15,8 @@ from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr.dispatch import ClusterExecutor, graphics, one_line, stay_prepared, workers_are_coming
-from geosr.errors import GeosrError, InputError, PlaceError
+from geosr.dispatch import ClusterExecutor, graphics, stay_prepared, workers_are_coming
+from geosr.errors import GeosrError, InputError, PlaceError, one_line
 from geosr.io.zarr_sink import ZarrEncoder
 from geosr.pipeline import Job
 from geosr.window import Window

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from geosr.errors import GeosrError, PlaceError, TileError
+from geosr.errors import GeosrError, PlaceError, TileError, one_line
 from geosr.models.threads import prepare_process
 from geosr.pipeline import name_of
 
@@ -210,7 +210,7 @@ class ClusterExecutor(Executor):
                 f"{name_of(errand.args[0])}: {deaths} times in a row the worker died on it, perhaps of memory; use a "
                 f"smaller tile, or workers with more memory"
             )
-        return TileError(f"{name_of(errand.args[0])}: {type(error).__name__}: {one_line(error)}")
+        return TileError(f"{name_of(errand.args[0])}: {one_line(error)}")
 
     def _watch(self) -> None:
         """Give up where nobody can take tiles for too long: Dask itself would wait for ever."""
@@ -258,9 +258,3 @@ def _workers(client: Client) -> list[dict[str, Any]]:
 
 def _gone(why: object) -> str:
     return f"the Dask scheduler is gone ({one_line(why)}); {_KEPT}"
-
-
-def one_line(why: object) -> str:
-    """The words of an exception, in a line of at most 200 characters; its type where it has none."""
-    text = " ".join(str(why).split())
-    return text[:200] or type(why).__name__

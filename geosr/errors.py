@@ -32,3 +32,9 @@ class TileError(GeosrError):
 
 class DamageError(TileError, InputError):
     """The input is there, and a part of it can't be read: the run stops, and nothing of it can be resumed."""
+
+
+def one_line(error: object) -> str:
+    """The kind and the words of somebody else's exception, in one line."""
+    words = " ".join(str(error).split())[:200]
+    return ": ".join(filter(None, (type(error).__name__ if isinstance(error, BaseException) else "", words)))

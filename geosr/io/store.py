@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geosr.errors import InputError, PlaceError
+from geosr.errors import InputError, PlaceError, one_line
 
 NOTES = ".geosr"
 """Under this key a run keeps what it needs to go on; gone when the store is whole."""
@@ -149,15 +149,11 @@ def _told(place: Path | str) -> Iterator[None]:
     except (InputError, PlaceError, KeyboardInterrupt, MemoryError):
         raise
     except ImportError as error:
-        raise InputError(f"{place}: {_line(error)}; geosr[s3] brings what s3:// needs") from error
+        raise InputError(f"{place}: {one_line(error)}; geosr[s3] brings what s3:// needs") from error
     except ValueError as error:  # fsspec's word for an address of an unknown kind
-        raise InputError(f"{place}: {_line(error)}") from error
+        raise InputError(f"{place}: {one_line(error)}") from error
     except Exception as error:  # clients of object stores raise errors of their own
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "no space left in" if full else "can't use"
-        told = "" if full else f" ({_line(error)})"
+        told = "" if full else f" ({one_line(error)})"
         raise PlaceError(f"{what} {place}{told}; tiles that are done are kept, and the same command goes on") from error
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

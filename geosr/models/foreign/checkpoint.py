@@ -9,9 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from geosr.errors import ModelError
+from geosr.errors import ModelError, one_line
 from geosr.models.checkpoint import read_header
-from geosr.models.foreign.runner import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor

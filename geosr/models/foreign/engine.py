@@ -9,7 +9,6 @@ import numpy as np
 from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.models.classical import REACH, upsample_into
-from geosr.models.foreign.network import Foreign
 from geosr.models.foreign.runner import Runner, load, one_line
 from geosr.models.trial import Run, up
 from geosr.noise import SILENT, Noise
@@ -17,6 +16,8 @@ from geosr.response import PROBE, Response
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from geosr.models.foreign.network import Foreign
 
 
 class ForeignEngine:

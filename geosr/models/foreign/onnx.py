@@ -7,9 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr.errors import ModelError
+from geosr.errors import ModelError, one_line
 from geosr.models.card import KEY, Card
-from geosr.models.foreign.runner import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import ModelError
-from geosr.models.foreign.runner import Runner, one_line
+from geosr.errors import ModelError, one_line
+from geosr.models.foreign.runner import Runner
 from geosr.models.trial import up
 from geosr.noise import SILENT
 from geosr.response import PROBE
