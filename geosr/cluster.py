@@ -230,10 +230,7 @@ def _asked(client: Client, question: Callable[..., Any], *args: Any) -> Iterator
 
 
 def _teller() -> Callable[[], dict[str, str | None]]:
-    """A function that tells which versions of what makes the pixels are installed.
-
-    It is made here so that it travels whole: a worker without geosr can still answer.
-    """
+    """A function that tells versions, made here so that it travels whole: a worker without geosr can answer."""
 
     def versions() -> dict[str, str | None]:
         from contextlib import suppress

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 
 class GeosrError(Exception):
-    """Something geosr can't do, told in one line: what, expected, found, the way out.
-
-    `exit_code` is what the command line returns for it.
-    """
+    """Something geosr can't do, in one line: what, expected, found, the way out; and the command's exit code."""
 
     exit_code = 1
 

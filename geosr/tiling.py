@@ -144,10 +144,7 @@ class Chosen(Sequence[Tile]):
 
 
 def split(tile: Tile, plan: TilePlan) -> list[Tile]:
-    """Up to four tiles whose cores partition the core of `tile`, for when the whole of it doesn't fit in memory.
-
-    Their `write` windows lie in the same result; each pixel is the same as in the whole tile.
-    """
+    """Up to four tiles that partition `tile`, with the same pixels, for when it doesn't fit in memory."""
     half = -(-max(tile.core.height, tile.core.width) // 2)
     parts = []
     for row in range(0, tile.core.height, half):

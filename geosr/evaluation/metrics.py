@@ -76,10 +76,7 @@ def lattice(image: ArrayLike, period: int) -> float:
 
 
 def bootstrap(differences: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> Interval:
-    """Mean of one figure a scene, with the 95 % percentile interval of the mean over scenes drawn with replacement.
-
-    Give paired differences, one a scene, to compare two methods (Efron 1979).
-    """
+    """Mean of one figure, or paired difference, a scene, with its 95 % interval over scenes drawn anew (Efron 1979)."""
     values = np.asarray(differences, np.float64)
     random = np.random.default_rng(seed)
     means = values[random.integers(0, len(values), (draws, len(values)))].mean(axis=1)

@@ -100,10 +100,7 @@ def _plain(text: str) -> str:
 
 
 def settled_by_hand(why: Sequence[str], wanted: Collection[int] | None) -> tuple[str, ...]:
-    """The reasons where a user has named the bands (counted from 0), all others being measured; alpha stays.
-
-    None leaves them as they are.
-    """
+    """The reasons where a user has named bands (from 0), others being measured; alpha stays, None changes nothing."""
     if wanted is None:
         return tuple(why)
     return tuple(each if each == ALPHA else ASKED if band in wanted else "" for band, each in enumerate(why))

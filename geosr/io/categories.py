@@ -47,10 +47,7 @@ class Categories:
 
 
 def categories_of(dataset: DatasetReader) -> tuple[Categories | None, ...]:
-    """Per band of an open dataset: what its classes are called, in the file or beside it; None where nothing is told.
-
-    rasterio has no call for it, but GDAL writes all of it into a VRT of the dataset.
-    """
+    """Classes of each band of an open dataset, None without; by way of a VRT, since rasterio has no call for it."""
     try:
         root = ElementTree.fromstring(_as_vrt(dataset))
     except (*GdalError, ElementTree.ParseError):

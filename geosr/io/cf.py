@@ -22,10 +22,7 @@ def is_turned(transform: Affine) -> bool:
 
 
 def centres(transform: Affine, shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates of the centres of rows and columns, in the middle of a pixel to the last bit that a division gives.
-
-    For a rotated grid they count pixels, as odc writes it.
-    """
+    """Centres of rows and columns, to the last bit of a division; of a rotated grid they count pixels, as odc has."""
     a, _, c, _, e, f = transform[:6]
     rows, cols = (np.arange(side, dtype=np.float64) + 0.5 for side in shape)
     return (rows, cols) if is_turned(transform) else (f + e * rows, c + a * cols)

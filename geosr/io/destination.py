@@ -46,10 +46,7 @@ def default_name(src: str, scale: int, format: Format = "COG") -> Path:
 
 
 def names_in(outdir: str, sources: Sequence[str], scale: int, format: Format) -> list[str]:
-    """Where the result of each source goes, in a folder or an object store.
-
-    Raises `InputError` where two would go to one place, or one to that of an input.
-    """
+    """The results of sources in a folder or bucket. Raises `InputError` where two meet, or one is an input's place."""
     results = [_under(outdir, default_name(source, scale, format).name) for source in sources]
     first: dict[str, str] = {}
     inputs = {str(Path(source).resolve()) for source in sources}

@@ -40,10 +40,7 @@ class Encoder:
     layout: Layout
 
     def __call__(self, tile: Tile, pixels: Pixels) -> EncodedTile:
-        """The encoded tile for pixels of `tile.write`.
-
-        Where `pixels.wanted` is False, nodata is stored, or 0 where there is none; and the mask says invalid.
-        """
+        """The encoded tile for pixels of `tile.write`; where not wanted nodata, or 0 without, and masked."""
         layout = self.layout
         row, col = layout.place(tile.write)
         image = only_wanted(pixels, layout)

@@ -67,10 +67,7 @@ def let_go(file: FileIO | BinaryIO, start: int, end: int) -> None:
 
 
 def lock(result: Path) -> BaseFileLock | None:
-    """The lock of a result, held until `unlock`; None on a file system that knows no locks.
-
-    Raises `PlaceError` where another run holds it.
-    """
+    """The lock of a result, None where the system knows no locks. Raises `PlaceError` where another run holds it."""
     path = result.with_name(f".{result.name}.lock")
     held = FileLock(path, thread_local=False)
     try:

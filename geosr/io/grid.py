@@ -33,10 +33,7 @@ def geobox_of(metadata: Metadata, window: Window) -> GeoBox:
 
 
 def bounds_window(bounds: Bounds, metadata: Metadata, scene: Window, name: str) -> Window:
-    """The smallest window of whole pixels that holds `bounds`, cut at the scene's edge.
-
-    Raises `InputError` for bounds that are no rectangle, or lie outside the scene.
-    """
+    """The smallest window of a scene around `bounds`. Raises `InputError` where they are no rectangle, or outside."""
     if len(bounds) != 4 or not all(math.isfinite(value) for value in bounds):
         raise InputError(f"--bounds {listed(bounds)}: expected four finite numbers: left bottom right top")
     if metadata.gcps or (metadata.transform.is_identity and (metadata.rpcs or metadata.crs) is not None):

@@ -18,10 +18,7 @@ _MISSING = ("_FillValue", "missing_value")
 
 
 def numbers_of(dataset: DatasetReader, band: int, dtype: str) -> tuple[float, ...]:
-    """All numbers for 'no data' in a band as they read once it is widened to `dtype`: the file's own, then those of CF.
-
-    None where a mask says it all.
-    """
+    """Numbers for 'no data' of a band, read as `dtype`: the file's own, then CF's; none where a mask says it all."""
     if tells_of_all_bands(dataset, band):
         return ()
     own, kind = possible_nodata(dataset.nodatavals[band - 1], dtype), dataset.dtypes[band - 1]

@@ -154,10 +154,7 @@ def _is_vrt(path: Path) -> bool:
 
 
 def _checked_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
-    """The files that a VRT names, and those that VRTs among them name.
-
-    Raises `InputError` for a VRT that carries Python, or names what does not lie in its own folder or below.
-    """
+    """Files that a VRT, and VRTs among them, name. Raises `InputError` for Python in it, or files not in its folder."""
     here = path.resolve()
     if here in seen or depth > _VRT_DEEPEST:
         raise InputError(f"{path.name}: VRT files that name each other, or are nested over {_VRT_DEEPEST} deep")

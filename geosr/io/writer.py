@@ -108,10 +108,7 @@ class TiffSink:
         return frozenset(self._done)
 
     def append(self, tile: Tile, encoded: EncodedTile) -> None:
-        """Keep a tile: it survives the death of the process when this returns.
-
-        Raises `PlaceError` where it can't be written; the tiles before it are kept.
-        """
+        """Keep a tile: from now on it survives a killed process. Raises `PlaceError`; those before it are kept."""
         with place_errors(self.path, len(self._done)):
             write_at(self._data, encoded.data, self._end)
             sizes = len(encoded.blocks), len(encoded.rest)

@@ -155,10 +155,7 @@ def read_pixels(raster: Raster, window: Window) -> NDArray[Any]:
 
 
 def load_planes(path: str | Path) -> list[Plane]:
-    """The bands of an archive that `scripts/prepare_planes.py` wrote; bands without any detail are left out.
-
-    Raises `InputError` for a file that is none.
-    """
+    """Bands with detail of an archive of `scripts/prepare_planes.py`. Raises `InputError` for another file."""
     try:
         with Path(path).open("rb") as file, np.load(file) as archive:
             index = json.loads(str(archive["index"]))

@@ -38,10 +38,7 @@ def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, under a partial name first: a killed run leaves the former one whole.
-
-    Raises `PlaceError` where it can't be written.
-    """
+    """Write a safetensors file, under a partial name first: a kill leaves the former. Raises `PlaceError`."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, partial, metadata)

@@ -166,10 +166,7 @@ def _bicubic(case: Case, scale: int) -> Floats:
 
 
 def _window(bands: Sequence[NDArray[Any]], scale: int, step: int = 1) -> Window | None:
-    """A square that all bands have valid, the largest that is found, not the calmest; None where there is none.
-
-    It begins at a multiple of `step` pixels.
-    """
+    """The largest square, not the calmest, valid in all bands, at a multiple of `step` pixels; None without one."""
     height, width = bands[0].shape
     side = min(SIDE, height // scale, width // scale)
     random = np.random.default_rng(0)

@@ -144,10 +144,7 @@ def _may_use_gpu(array: xr.DataArray) -> bool:
 
 
 def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:
-    """Layout of an array's bands, rows and columns, and the tiles that it is written by.
-
-    Raises `InputError` for a type or an option that can't be written.
-    """
+    """Layout of an array, and the tiles it is written by. Raises `InputError` for a type or option that can't be."""
     grid, count = grid_of(array), len(band_names(array))
     options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
     dtype = "uint8" if array.dtype == bool else array.dtype.name  # without the order of bytes

@@ -79,10 +79,7 @@ def crs_of(array: xr.DataArray, mapping: str | None, dims: tuple[str, str]) -> C
 
 
 def transform_of(attrs: Mapping[Any, Any], shape: tuple[int, int]) -> Affine | None:
-    """The transform that attributes tell of a grid, of which the array may be a part.
-
-    `shape` is the array's, for what tells only the outer edges.
-    """
+    """The transform that attributes tell of a grid; `shape` is the array's, for what tells only the outer edges."""
     for key in (*GDAL_TRANSFORMS, *TRANSFORMS):
         numbers = numbers_in(attrs.get(key))
         if len(numbers) in (6, 9) and all(map(math.isfinite, numbers)):
