@@ -15,11 +15,10 @@ from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format
 from geosr.keywords import handed_on, keywords
+from geosr.models import registry
+from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.registry import Card, Model
-from geosr.models.registry import card as find_card
-from geosr.models.registry import settled as find_model
-from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
+from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.observing import Blur, observe, with_levels
 from geosr.pipeline import cores
 from geosr.provenance import provenance
@@ -159,37 +158,34 @@ def prepare(
 ) -> Run:
     """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written."""
     _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
-    settled = find_model(model)
-    card = find_card(settled, scale)
+    found = registry.find(model, scale)
     scene = open_scene(
         src, bands=bands, categorical=categorical, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset
     )
     scene = scene.stored_as(dtype)
-    if not isinstance(settled, str):
-        settled.check_bands(scene.categorical)
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(str(src), scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = _radiometry(scene, dtype)
-    observation, notes, projected = _observed(scene, settled, card, mtf, snr, project)
+    observation, notes, projected = _observed(scene, found, mtf, snr, project)
     network = network_for(
-        settled, scale, observation, device=device, precision=precision, project=projected, rounding=radiometry.rounding
+        found, scale, observation, device=device, precision=precision, project=projected, rounding=radiometry.rounding
     )
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
     return Run(
         scene=scene,
-        card=card,
         dst=target,
         plan=plan,
         tiles=plan if scene.area is None else plan.over(scene.touches),
         layout=layout,
+        network=network,
         upscaler=Upscaler(network, radiometry, scene.categorical),
         workers=workers or cores(),
         overwrite=overwrite,
-        notes=(*card.notes, *notes, *network.notes),
-        tags=provenance(card, network, scene, radiometry, layout),
+        notes=(*found.card.notes, *notes, *network.notes),
+        tags=provenance(network, scene, radiometry, layout),
     )
 
 
@@ -222,14 +218,16 @@ def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
 
 
 def _observed(
-    scene: Scene, model: Model, card: Card, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
+    scene: Scene, model: Model, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
 ) -> tuple[Observation, tuple[str, ...], bool]:
     """How the scene was observed, a line each on what the model makes use of, and whether its results are projected."""
+    card = model.card
     projected = is_projected(project, card)
     told = card.conditioned or projected
     seen, notes = observe(scene, mtf, snr, sample=told)
     seen, about = with_levels(seen, scene, card)
-    if not isinstance(model, str) and scene.radiometry.working.itemsize > 4:
+    model.assign(seen.colors)  # raises where bands can't be given to it
+    if not model.wide and scene.radiometry.working.itemsize > 4:
         about = (*about, f"{card.title} computes in float32, which keeps 7 digits of {scene.dtype}")
     return seen, (*(notes if told else ()), *about), projected
 

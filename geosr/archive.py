@@ -19,9 +19,9 @@ from geosr.io.layout import Format
 from geosr.io.sinks import is_there, tags_of
 from geosr.io.source import close as close_files
 from geosr.keywords import handed_on, keywords
+from geosr.models import registry
+from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.registry import card as find_card
-from geosr.models.runtime import Precision
 from geosr.models.threads import prepare_process
 from geosr.pipeline import finishing
 from geosr.provenance import is_of
@@ -132,7 +132,7 @@ def plan_many(
     names = list(dict.fromkeys(map(str, given)))
     if not names:
         raise InputError("there is no scene in the list")
-    find_card(model, scale)
+    registry.card(model, scale)
     kind = format_of(None, format)
     results = names_in(str(outdir), names, scale, kind)
     make_folder(str(outdir))

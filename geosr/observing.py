@@ -50,7 +50,7 @@ def with_levels(seen: Observation, scene: Scene, card: Card) -> tuple[Observatio
     Levels come from the windows that the noise comes from. Raises what reading the scene raises.
     """
     painted = [str(color.name) for color in scene.metadata.colors]
-    names = colors(scene.sensor, scene.names, scene.categorical, painted) if card.bands > 1 else ()
+    names = colors(scene.sensor, scene.names, scene.categorical, painted)
     if not card.levelled:
         return replace(seen, colors=names), ()
     levels = levels_of(_samples(scene), scene.radiometry)

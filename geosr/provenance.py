@@ -12,9 +12,6 @@ from geosr.io import categorical
 from geosr.io.identity import content
 from geosr.io.layout import Layout, Options
 from geosr.io.scene import Scene
-from geosr.models.foreign.network import Foreign
-from geosr.models.own import TorchNetwork
-from geosr.models.registry import Card
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
 from geosr.sensors import once
@@ -27,19 +24,17 @@ RUN, INPUT = "GEOSR_RUN", "GEOSR_INPUT"
 """Tags by which a finished result is known again: a digest of all settings, and the input's."""
 
 
-def provenance(
-    card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout
-) -> dict[str, str]:
+def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:
     """Tags that a result carries: version, model, how the scene was observed, and what the run is known by."""
-    decided = settings(card, network, scene, radiometry, layout)
+    card, decided = network.card, settings(network, scene, radiometry, layout)
     tags = {
         "GEOSR_VERSION": __version__,
         "GEOSR_MODEL": card.title,
         "GEOSR_SCALE": str(network.scale),
         RUN: hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:32],
     }
-    if network.sha256:
-        tags |= {"GEOSR_WEIGHTS_SHA256": network.sha256, "GEOSR_PRECISION": network.precision}
+    if network.model.sha256:
+        tags |= {"GEOSR_WEIGHTS_SHA256": network.model.sha256, "GEOSR_PRECISION": network.precision}
     if classes := categorical.listed(scene.names, scene.repeated):
         tags["GEOSR_CATEGORICAL"] = classes
     seen = network.seen
@@ -54,10 +49,9 @@ def provenance(
     return tags
 
 
-def settings(card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:
+def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:
     """All that decides a result beside the input, to the last digit; not where and how it ran, nor geosr's version."""
     seen, model, usual = network.observation, network.model, asdict(Options())
-    own = repr(model) if isinstance(model, TorchNetwork) else repr(model.card) if isinstance(model, Foreign) else ""
     chosen = {key: value for key, value in asdict(layout.options).items() if value != usual[key]}
     return {
         "pixels": str(PIXELS),
@@ -65,11 +59,11 @@ def settings(card: Card, network: ModelNetwork, scene: Scene, radiometry: Radiom
         "area": str((scene.window, scene.area)),
         "radiometry": str((radiometry.dtype, radiometry.out_dtype, radiometry.nodata, radiometry.others)),
         "scale and offset": str((scene.scales, scene.offsets)),
-        "model": " ".join(filter(None, (card.title, own, network.sha256))),
+        "model": " ".join(filter(None, (model.card.title, model.key, model.sha256))),
         "scale": str(network.scale),
         "response": str(seen.response),
         "noise": str((seen.noise, network.rounding)),
-        "levels": str((seen.levels, seen.colors)),
+        "levels": str((seen.levels, model.assign(seen.colors))),
         "precision": network.precision,
         "projected": seen.projection(scene.categorical) if network.project else "no",
         "format": " ".join((layout.format, *(f"{key}={value}" for key, value in sorted(chosen.items())))),

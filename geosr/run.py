@@ -20,7 +20,6 @@ from geosr.io.layout import Layout, estimate_size
 from geosr.io.scene import Scene
 from geosr.io.sinks import encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
-from geosr.models.registry import Card
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, run
@@ -91,13 +90,13 @@ class Run:
     """An upscaling that is ready to go."""
 
     scene: Scene
-    card: Card
     dst: Path | str
     """An absolute path, or the address of an object store."""
     plan: TilePlan
     tiles: Sequence[Tile]
     """Those of the plan that have something to show."""
     layout: Layout
+    network: ModelNetwork
     upscaler: Upscaler
     workers: int
     overwrite: bool
@@ -205,9 +204,7 @@ class Run:
 
     def _fingerprint(self, known: str) -> dict[str, str]:
         """What must be the same for a stopped run to go on: what the input holds, and all settings."""
-        network = self.upscaler.network
-        assert isinstance(network, ModelNetwork)
-        decided = settings(self.card, network, self.scene, self.upscaler.radiometry, self.layout)
+        decided = settings(self.network, self.scene, self.upscaler.radiometry, self.layout)
         return {SOURCE: known.partition(" ")[2], **decided}
 
     def _report(self, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False) -> Report:
@@ -216,7 +213,7 @@ class Run:
         return Report(
             path=str(self.dst),
             dry_run=dry_run,
-            model=self.card.title,
+            model=self.network.card.title,
             grid_in=_grid(self.plan.height, self.plan.width, metadata.transform),
             grid_out=_grid(self.layout.height, self.layout.width, fine.transform),
             bands=list(self.scene.names),
@@ -247,8 +244,7 @@ class Run:
         """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""
         side = (self.plan.core + 2 * self.plan.halo) * self.plan.scale
         tile = (self.plan.core * self.plan.scale) ** 2 * self.layout.count * np.dtype(self.layout.dtype).itemsize
-        network = self.upscaler.network
-        alive = 4 * network.alive * (side / self.plan.scale) ** 2 if isinstance(network, ModelNetwork) else 0
+        alive = 4 * self.network.alive * (side / self.plan.scale) ** 2
         working = max(side**2 * (4 * 3 + 40), alive + side**2 * 4 * 3)
         return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
 

@@ -180,11 +180,12 @@ def colors(
     known = tuple(band.color if band else "" for band in guess.bands) or ("",) * len(names)
     told = (name.strip().lower() for name in names)
     return tuple(
-        "categorical" if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
+        CATEGORICAL if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
         for same, paint, color, name in zip(categorical, painted, known, told, strict=True)
     )
 
 
+CATEGORICAL = "categorical"
 _PRIMARY = ("red", "green", "blue")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -32,9 +32,8 @@ class Network(Protocol):
     def multiple(self) -> int:
         """Blocks have sides that are multiples of this."""
 
-    @property
-    def group(self) -> int:
-        """How many bands it likes to be given at a time."""
+    def groups(self, bands: Sequence[int]) -> Sequence[tuple[int, ...]]:
+        """Which of these bands it is to be given together."""
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         """Values (len(bands), height * scale, width * scale), same dtype, for a block (len(bands), height, width).
@@ -94,7 +93,7 @@ class Upscaler:
         valid: NDArray[np.bool_] | None,
         tile: Tile,
     ) -> None:
-        for bands in self._groups():
+        for bands in self.network.groups([band for band, same in enumerate(self.categorical) if not same]):
             values = stored[list(bands)].astype(self.radiometry.working)
             if valid is not None:
                 values = fill(values, valid[list(bands)])
@@ -106,11 +105,6 @@ class Upscaler:
                     encoded = np.empty_like(out[band])
                     self.radiometry.encode(estimate, encoded, band)
                     np.copyto(out[band], encoded, where=~gaps[band])
-
-    def _groups(self) -> Iterator[tuple[int, ...]]:
-        bands = [band for band, categorical in enumerate(self.categorical) if not categorical]
-        for start in range(0, len(bands), self.network.group):
-            yield tuple(bands[start : start + self.network.group])
 
 
 def _block(values: NDArray[np.floating], tile: Tile) -> NDArray[np.floating]:

@@ -10,10 +10,12 @@ from torch import Tensor
 from geosr.errors import InputError
 from geosr.models import engines
 from geosr.models.classical import upsample
+from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.networks.band import LOW_PASS_RADIUS, conv
 from geosr.noise import Noise
 from geosr.response import Response
+from geosr.sensors import Observation
 
 RESPONSE = Response((0.1, 0.05), True, "spline").relative(2)
 NOISE = Noise(2.0, 0.01)
@@ -32,7 +34,7 @@ def shaken(name: str, scale: int = 2) -> BandNetwork:
     return network.eval().requires_grad_(False)
 
 
-def engine(name: str, scale: int = 2) -> engines.Engine:
+def engine(name: str, scale: int = 2) -> Engine:
     channels, blocks = SMALL[name]
     settings = {"scale": scale, "channels": channels, "blocks": blocks}
     return engines.build(name, settings, dict(shaken(name, scale).state_dict()), "cpu", torch.float32)
@@ -42,11 +44,11 @@ def image(height: int = 160, width: int = 152) -> Tensor:
     return 40 * torch.randn(height, width, generator=torch.Generator().manual_seed(5)) + 700
 
 
-def run(ready: engines.Engine, band: Tensor, scale: int = 2, noise: Noise = NOISE) -> Tensor:
-    out = band.new_empty(band.shape[0] * scale, band.shape[1] * scale)
+def run(ready: Engine, band: Tensor, scale: int = 2, noise: Noise = NOISE) -> Tensor:
+    out = band.new_empty(1, band.shape[0] * scale, band.shape[1] * scale)
     with torch.inference_mode():
-        ready(band, RESPONSE, noise, out)
-    return out
+        ready(band[None], Observation((RESPONSE,), (noise,)), out)
+    return out[0]
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -22,7 +22,7 @@ from benchmarks.consistency import consistency
 from geosr.errors import GeosrError, ModelError
 from geosr.models import registry, runtime
 from geosr.models.foreign import find, runner
-from geosr.models.foreign.bands import arrange, check_chunks, told
+from geosr.models.foreign.bands import arrange, told
 from geosr.models.foreign.checkpoint import _spandrel
 from geosr.models.foreign.export import _quiet
 from geosr.models.runtime import ModelNetwork, network_for
@@ -95,7 +95,7 @@ def test_what_a_file_does_not_say_is_found_out(photo: Path, fixed: Path) -> None
     assert (card.bands, card.scales, card.multiple, card.value_range) == (3, (2,), 1, (0.0, 1.0))
     assert 2 <= card.halo <= 4
     assert 2 <= find(str(fixed)).card.halo <= 4
-    assert "halo = " in find(str(photo)).notes[0]
+    assert "halo = " in find(str(photo)).found[0]
 
 
 def test_tiles_give_what_the_network_gives_for_the_whole_scene(photo: Path, scene: Path, tmp_path: Path) -> None:
@@ -155,17 +155,14 @@ def test_a_worker_that_finds_another_file_refuses_it(photo: Path, tmp_path: Path
 
 
 def test_bands_go_in_as_colours_or_alone() -> None:
-    assert arrange(("blue", "green", "red", "nir"), 3) == ((2, 1, 0), (3,))
-    assert arrange(("", "", ""), 3) == ((0, 1, 2),)
-    assert arrange(("",) * 5, 3) == ((0,), (1,), (2,), (3,), (4,))
-    assert arrange(("",) * 4, 2) == ((0, 1), (2, 3))
-    assert told(("blue", "green", "red", "categorical", "nir"), 3) == (
+    assert arrange("it", ("blue", "green", "red", "nir"), 3) == ((2, 1, 0), (3,))
+    assert arrange("it", ("", "", ""), 3) == ((0, 1, 2),)
+    assert arrange("it", ("",) * 5, 3) == ((0,), (1,), (2,), (3,), (4,))
+    assert arrange("it", ("",) * 4, 2) == ((0, 1), (2, 3))
+    assert told(("blue", "green", "red", "categorical", "nir"), ((2, 1, 0), (4,))) == (
         "bands 3, 2, 1 go in as red, green and blue; band 5 goes in alone, three times, "
         "and the mean of what comes out is taken"
     )
-    check_chunks([("nir",), ("red", "green", "blue")], 3)
-    with pytest.raises(ModelError, match="one chunk"):
-        check_chunks([("red", "green"), ("blue",)], 3)
     assert colors(SensorGuess(), ("x", "Red", "scl"), (False, False, True), ("gray", "undefined", "gray")) == (
         "", "red", "categorical",
     )  # fmt: skip

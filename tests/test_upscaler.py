@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,9 @@ class Box:
     halo: int = 3
     multiple: int = 1
     group: int = 2
+
+    def groups(self, bands: Sequence[int]) -> list[tuple[int, ...]]:
+        return [tuple(bands[start : start + self.group]) for start in range(0, len(bands), self.group)]
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         size = 2 * self.halo + 1

@@ -166,6 +166,7 @@ def open_scene(
             with open_dataset(real) as dataset:
                 safety.check_dataset(dataset, name)
                 scene = _scene(dataset, real, named, name, bands, categorical)
+                scene = scene if nodata is not None else _with_told_nodata(scene, dataset)
                 scene = _cropped(scene, dataset, bounds, aoi)
         except GdalError as error:
             if is_remote(real):
@@ -202,7 +203,6 @@ def _scene(
         None if asked is None else [place for place, band in enumerate(bands) if band in asked],
     )
     mask, alpha = mask_kind(dataset, bands)
-    numbers = [numbers_of(dataset, band, dtype) for band in bands]
     scene = Scene(
         path=real,
         name=name,
@@ -213,7 +213,7 @@ def _scene(
         dtype=dtype,
         bands=bands,
         names=names,
-        nodata=tuple(next(iter(each), None) for each in numbers),
+        nodata=(None,) * len(bands),
         mask=mask,
         repeated=why,
         block=dataset.block_shapes[0],
@@ -224,8 +224,8 @@ def _scene(
         files=files,
         sensor=_sensor(metadata, real),
     )
-    scene = replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *_remarks(dataset, scene)))
-    return _one_nodata(scene, numbers)
+    remarks = *_remarks_on_place(scene), *_remarks_on_bands(dataset, scene)
+    return replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *remarks))
 
 
 def _sensor(metadata: Metadata, real: str) -> SensorGuess:
@@ -249,6 +249,17 @@ def _pixel_size(metadata: Metadata) -> float | None:
     return math.sqrt(abs(metadata.transform.determinant)) * factor
 
 
+def _with_told_nodata(scene: Scene, dataset: DatasetReader) -> Scene:
+    """The scene with the numbers that the file tells, but those that no pixel can hold."""
+    impossible = {
+        value for value in dataset.nodatavals if value is not None and possible_nodata(value, scene.dtype) is None
+    }
+    if impossible:
+        line = f"nodata {impossible.pop():g} can't occur in {scene.dtype} pixels and is left out"
+        scene = replace(scene, warnings=(*scene.warnings, line))
+    return _one_nodata(scene, [numbers_of(dataset, band, scene.dtype) for band in scene.bands])
+
+
 def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
     """A GeoTIFF holds one nodata number: where there are more, the source brings them to one while reading."""
     known = [value for each in numbers for value in each]
@@ -269,16 +280,6 @@ def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
             f"more than one nodata is told ({shown}) and a GeoTIFF holds one: the result uses {common:.9g}",
         ),
     )
-
-
-def _remarks(dataset: DatasetReader, scene: Scene) -> list[str]:
-    lines = [*_remarks_on_place(scene), *_remarks_on_bands(dataset, scene)]
-    impossible = {
-        value for value in dataset.nodatavals if value is not None and possible_nodata(value, scene.dtype) is None
-    }
-    if impossible:
-        lines.append(f"nodata {impossible.pop():g} can't occur in {scene.dtype} pixels and is left out")
-    return lines
 
 
 def _remarks_on_place(scene: Scene) -> list[str]:
@@ -364,8 +365,7 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
         nodata=(value,) * len(scene.bands),
         mask=mask,
         metadata=metadata,
-        source=replace(scene.source, nodata=(), common=None, mask=mask),
-        warnings=tuple(line for line in scene.warnings if "nodata" not in line),
+        source=replace(scene.source, mask=mask),
     )
 
 

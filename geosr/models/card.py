@@ -15,6 +15,10 @@ KEY = "geosr_card"
 _LARGEST_SETTING = 1024
 _TUPLES = ("scales", "training_data", "limits", "speed", "value_range", "stored_range")
 
+_FOR_RUNS = (
+    "name", "scales", "network", "channels", "blocks", "bands", "halo", "multiple", "conditioned", "generative",
+    "value_range", "stored_range", "exact",
+)  # fmt: skip
 _TERMS = {
     "name": "mlm:name",
     "summary": "description",
@@ -96,6 +100,11 @@ class Card:
     def levelled(self) -> bool:
         """True where the stored numbers that are dark and bright in a scene have to be known."""
         return bool(self.value_range) and not self.stored_range
+
+    @property
+    def bare(self) -> Card:
+        """What a run needs of it, without what only people read."""
+        return Card(summary="", **{name: getattr(self, name) for name in _FOR_RUNS})
 
     @property
     def sampled(self) -> bool:

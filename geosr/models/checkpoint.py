@@ -78,6 +78,13 @@ def sha256(path: Path) -> str:
         raise ModelError(f"can't read the weights {path}: {error.strerror or error}") from None
 
 
+def check_weights(path: Path, sha: str | None) -> Path:
+    """The path of weights that are those they were. Raises `ModelError` where they are others."""
+    if sha256(path) != sha:
+        raise ModelError(f"the weights {path} are not those that this run began with (sha256 {str(sha)[:12]}...)")
+    return path
+
+
 @lru_cache
 def _sha256(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geosr.models.filters import mirror
+from geosr.models.model import Engine
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geosr.noise import Noise
     from geosr.response import Response
+    from geosr.sensors import Observation
 
 REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 """The kernels, and how many source pixels each looks at on either side of the one that an output pixel lies in."""
@@ -27,10 +28,8 @@ _STRIP = 2**15
 """Pixels worked on at a time, so that all passes over them find them in the processor's cache."""
 
 
-class Interpolation:
-    """One of the kernels as an `Engine`, on arrays; torch is not needed."""
-
-    multiple = 1
+class Interpolation(Engine):
+    """One of the kernels as an `Engine`, on arrays and tensors; torch is not needed for arrays."""
 
     def __init__(self, kernel: str, scale: int) -> None:
         self.kernel = kernel
@@ -40,9 +39,10 @@ class Interpolation:
         """The kernel's."""
         return REACH[self.kernel]
 
-    def __call__(self, image: Any, response: Response, noise: Noise, out: Any) -> None:
-        """See `geosr.models.engines.Engine`."""
-        upsample_into(out, image, self.scale, self.kernel)
+    def __call__(self, block: Any, seen: Observation, out: Any) -> None:
+        """See `Engine`."""
+        for band, target in zip(block, out, strict=True):
+            upsample_into(target, band, self.scale, self.kernel)
 
 
 def upsample(x: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:

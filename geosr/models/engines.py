@@ -7,11 +7,10 @@ by operation in a fixed order, and convolutions go to the one kernel that was fo
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,66 +23,47 @@ from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
 from geosr.models.classical import upsample_into
 from geosr.models.filters import cut, mirror, smooth_both
+from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
 from geosr.models.projection import project_into
 from geosr.noise import Noise
 from geosr.response import PROBE, Response
+from geosr.sensors import Observation
 
 _one_on_the_card = threading.Lock()
 """A second block on a GPU would take memory and save no time, however many threads prepare blocks for it."""
 
 
-class Engine(Protocol):
-    """A model ready to run; made once a process and shared by its threads."""
-
-    multiple: int
-    """The sides of a band, and its place in the scene, are to be multiples of this."""
-
-    def reach(self, response: Response) -> int:
-        """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
-
-    def __call__(self, image: Any, response: Response, noise: Noise, out: Any) -> None:
-        """Write the estimate of a band (h, w) into `out` (h * scale, w * scale), both float32 or float64.
-
-        What lies nearer to the border than `reach` may be a simpler estimate. Both are arrays for the runtime, and
-        tensors inside `OnDevice`.
-        """
-
-
-class OnDevice:
+class OnDevice(Engine):
     """An engine of tensors on a device, as one of arrays. Raises `MemoryError` where torch has no memory."""
 
     def __init__(self, engine: Engine, device: str) -> None:
         self.engine = engine
         self.device = device
         self.multiple = engine.multiple
-        self.alive: int = getattr(engine, "alive", 0)
+        self.alive = engine.alive
 
     def reach(self, response: Response) -> int:
         """The engine's own."""
         return self.engine.reach(response)
 
-    def __call__(
-        self, image: NDArray[np.floating], response: Response, noise: Noise, out: NDArray[np.floating]
-    ) -> None:
+    def __call__(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
         """See `Engine`."""
         target = torch.from_numpy(out)
         with torch.inference_mode(), exact_convolutions(self.device), _memory_errors():
             if self.device == "cpu":
-                self.engine(torch.from_numpy(image), response, noise, target)
+                self.engine(torch.from_numpy(block), seen, target)
                 return
             with _one_on_the_card:
                 result = target.new_empty(target.shape, device=self.device)
-                self.engine(torch.from_numpy(image).to(self.device), response, noise, result)
+                self.engine(torch.from_numpy(block).to(self.device), seen, result)
                 target.copy_(result)
 
 
-class BackProjection:
+class BackProjection(Engine):
     """Bicubic and ten steps of back-projection."""
-
-    multiple = 1
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
@@ -92,12 +72,13 @@ class BackProjection:
         """Ten times that of blur and interpolation together, and more for a stronger blur."""
         return backprojection_reach(response, self.scale)
 
-    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
+    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
         """See `Engine`."""
-        backproject_into(out, image, response, self.scale)
+        for band, response, target in zip(block, seen.response, out, strict=True):
+            backproject_into(target, band, response, self.scale)
 
 
-class Trained(ABC):
+class Trained(Engine):
     """A network for one band: bicubic, to which its detail is added where no border reaches."""
 
     rim: int
@@ -114,8 +95,12 @@ class Trained(ABC):
         """Measured: what the network sees, and the low-pass before it."""
         return self.rim + len(self.low_pass) // 2
 
-    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
+    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
         """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat."""
+        for band, response, noise, target in zip(block, seen.response, seen.noise, out, strict=True):
+            self._sharpen(band, response, noise, target)
+
+    def _sharpen(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
         upsample_into(out, image, self.scale)
         reach = self.reach(response)
         if min(image.shape) <= 2 * reach:
@@ -150,8 +135,6 @@ class Residual(Trained):
     Convolutions are not padded, so that a block's rim is not computed in vain; the response's gains are multiplied into
     the weights.
     """
-
-    multiple = 1
 
     def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
         super().__init__(module, dtype)

@@ -10,14 +10,15 @@ from uuid import uuid4
 
 from geosr.errors import ModelError
 from geosr.models.card import Card
-from geosr.models.checkpoint import sha256
-from geosr.models.trial import check_groups, try_out
+from geosr.models.checkpoint import check_weights, sha256
+from geosr.models.model import Engine, Groups, Model, Precision, in_order
+from geosr.models.trial import try_out
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geosr.noise import Noise
     from geosr.response import Response
+    from geosr.sensors import Observation
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +86,47 @@ class TorchNetwork:
         """The weights."""
         return None if self.weights is None else Path(self.weights).resolve()
 
-    def check_bands(self, categorical: Sequence[bool]) -> None:
-        """Raise `ModelError` where bands, those apart that are repeated, can't be given to it in groups."""
-        check_groups(self.name, self.bands, categorical)
+
+@dataclass(frozen=True, slots=True)
+class Own(Model):
+    """A `TorchNetwork` with the digest of its weights."""
+
+    network: TorchNetwork
+    sha256: str | None
+    wide = False
+
+    def __str__(self) -> str:
+        return self.network.name
+
+    @property
+    def scale(self) -> int:  # type: ignore[override]  # a field of the network
+        """Output pixels per source pixel, each way."""
+        return self.network.scale
+
+    @property
+    def card(self) -> Card:  # type: ignore[override]
+        """As far as it is known."""
+        return self.network.card
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        """Nothing of this process."""
+        return repr(self.network)
+
+    def groups(self, colors: Sequence[str]) -> Groups:
+        """Bands in groups that follow each other. Raises `ModelError` where they are no whole number of groups."""
+        return in_order(self.network.name, len(colors), self.network.bands)
+
+    def engine(self, device: str, precision: Precision) -> Engine:
+        """The network, made and tried out. Raises `ModelError` where it doesn't do what `TorchNetwork` says."""
+        from geosr.models.engines import OnDevice
+
+        if self.network.file is not None:
+            check_weights(self.network.file, self.sha256)
+        return OnDevice(OwnEngine(self.network, device), device)
 
 
-class OwnEngine:
+class OwnEngine(Engine):
     """A `TorchNetwork` on its device."""
 
     def __init__(self, network: TorchNetwork, device: str) -> None:
@@ -111,9 +147,9 @@ class OwnEngine:
         """The halo, as told."""
         return self.network.halo
 
-    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
-        """Write the estimate of bands (bands, h, w) into `out` (bands, h * scale, w * scale)."""
-        out.copy_(self._run(image))
+    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+        """See `Engine`."""
+        out.copy_(self._run(block))
 
     def _run(self, image: Tensor) -> Tensor:
         return self.module(image[None].float().clone())[0]  # type: ignore[no-any-return]  # it may work in place

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 
 from geosr.errors import ModelError
 from geosr.models.card import Card
-from geosr.models.checkpoint import read_card, sha256
-from geosr.models.foreign import Foreign, find, is_foreign
-from geosr.models.own import TorchNetwork
-
-__all__ = ["Card", "Model", "TorchNetwork", "card", "digest", "locate", "names", "settled"]
-
-Model = str | TorchNetwork | Foreign
-"""A model by name or path, a network of the caller's own, or one from elsewhere that has been looked at."""
+from geosr.models.checkpoint import check_weights, read_card, read_tensors, sha256
+from geosr.models.classical import REACH, Interpolation
+from geosr.models.foreign import find as find_foreign
+from geosr.models.foreign import is_foreign
+from geosr.models.model import Engine, Model, Precision
+from geosr.models.own import Own, TorchNetwork
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the package keeps its weights, `NAME_xSCALE.safetensors`."""
@@ -66,12 +64,81 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
-def settled(model: Model) -> Model:
-    """The model, looked at where it is the path of a network from elsewhere. Raises `ModelError` as `card`."""
-    return find(model) if isinstance(model, str) and model not in names() and is_foreign(model) else model
+def find(model: str | TorchNetwork | Model, scale: int) -> Model:
+    """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`."""
+    if isinstance(model, Model):
+        return model
+    found = card(model, scale)
+    if isinstance(model, TorchNetwork):
+        return Own(model, None if model.file is None else sha256(model.file))
+    if model in CLASSICAL:
+        return Classical(model, scale)
+    if _is_foreign(model):
+        return find_foreign(model)
+    name, path = (model, _weights()[model, scale]) if model in names() else (str(Path(model).resolve()), Path(model))
+    return Weights(name, scale, sha256(path), found.bare)
 
 
-def card(model: Model, scale: int | None = None) -> Card:
+@dataclass(frozen=True, slots=True)
+class Classical(Model):
+    """A model that needs no weights."""
+
+    name: str
+    scale: int
+    sha256 = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def card(self) -> Card:  # type: ignore[override]
+        """What it says of itself."""
+        return CLASSICAL[self.name]
+
+    @property
+    def memory_bound(self) -> bool:  # type: ignore[override]
+        """Whether it is an interpolation."""
+        return self.name in REACH
+
+    def engine(self, device: str, precision: Precision) -> Engine:
+        """The model on a device; torch is needed for a GPU and for back-projection."""
+        if self.memory_bound and device == "cpu":
+            return Interpolation(self.name, self.scale)
+        from geosr.models import engines
+
+        plain = Interpolation(self.name, self.scale) if self.memory_bound else engines.BackProjection(self.scale)
+        return engines.OnDevice(plain, device)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights(Model):
+    """A network of geosr's own kind, with trained weights."""
+
+    name: str
+    """One of `names()`, so that every worker finds its own file, or the absolute path of a file."""
+    scale: int
+    sha256: str | None
+    card: Card = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def engine(self, device: str, precision: Precision) -> Engine:
+        """The network with its weights. Raises `ModelError` where they are missing, others, or don't fit."""
+        import torch
+
+        from geosr.models import engines
+
+        about = self.card
+        path = check_weights(_weights().get((self.name, self.scale), Path(self.name)), self.sha256)
+        settings = {"scale": self.scale, "channels": about.channels, "blocks": about.blocks}
+        # Only of weights that were published is it known that the card's halo was measured on them.
+        reach, dtype = about.halo if self.name in names() else 0, getattr(torch, precision)
+        made = engines.build(about.network, settings, read_tensors(path), device, dtype, reach)
+        return engines.OnDevice(made, device)
+
+
+def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
     """The card of a model at a scale; for any of its scales if None.
 
     `model` is one of `names()`, the path of a safetensors file with a card or of a network from elsewhere, or a network
@@ -79,8 +146,7 @@ def card(model: Model, scale: int | None = None) -> Card:
     """
     if scale is not None and not isinstance(scale, Integral):
         raise ModelError(f"scale {scale!r}: expected a whole number, such as 4")
-    model = settled(model)
-    found = _card(model, scale) if isinstance(model, str) else model.card
+    found = model.card if isinstance(model, TorchNetwork) else _card(model, scale)
     if scale is not None and scale not in found.scales:
         can = _either(f"x{each}" for each in found.scales)
         anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
@@ -88,24 +154,22 @@ def card(model: Model, scale: int | None = None) -> Card:
     return found
 
 
-def locate(model: Model, scale: int) -> Path | None:
+def locate(model: str, scale: int) -> Path | None:
     """The file that holds the weights of a model at a scale; None for a model that has none."""
-    if not isinstance(model, str):
-        return model.file
     if model in CLASSICAL:
         return None
     return _weights()[model, scale] if model in names() else Path(model)
 
 
-def digest(model: Model, scale: int) -> str | None:
-    """SHA-256 of the weights of a model at a scale; None for one that has none. Raises `ModelError` as `sha256`."""
-    path = locate(model, scale)
-    return None if path is None else sha256(path)
+def _is_foreign(model: str) -> bool:
+    return model not in names() and is_foreign(model)
 
 
 def _card(model: str, scale: int | None) -> Card:
     if model in CLASSICAL:
         return CLASSICAL[model]
+    if _is_foreign(model):
+        return find_foreign(model).card
     files = {each: path for (name, each), path in _weights().items() if name == model}
     if files:
         first = read_card(files.get(scale or 0) or files[max(files)])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,11 @@ from numpy.typing import NDArray
 from geosr.errors import InputError, ModelError, PlaceError
 from geosr.models import registry
 from geosr.models.card import Card
-from geosr.models.checkpoint import read_tensors, sha256
-from geosr.models.classical import REACH, Interpolation
-from geosr.models.foreign import Foreign
-from geosr.models.foreign.bands import told
-from geosr.models.foreign.levels import enhance
-from geosr.models.own import OwnEngine, TorchNetwork
+from geosr.models.model import Engine, Groups, Model, Precision
+from geosr.models.own import TorchNetwork
 from geosr.models.threads import tell_torch
-from geosr.noise import SILENT
-from geosr.response import PROBE, Response
+from geosr.response import Response
 from geosr.sensors import Observation, listed
-
-if TYPE_CHECKING:
-    from geosr.models.engines import Engine
-
-Precision = Literal["float32", "bfloat16"]
 
 PROJECTED = "projected: degraded with its MTF, the result gives the input back but for noise"
 """What is said of bands whose results are."""
@@ -43,17 +33,13 @@ quarters of its gain, and one must be four times too large to do harm, and not t
 class ModelNetwork:
     """A model that is ready for `Upscaler`: a few names and numbers; weights load on first use, once a process."""
 
-    model: registry.Model
-    """A name that the registry knows, the path of a safetensors file, or a network of the caller's or elsewhere's."""
-    scale: int
+    model: Model
     observation: Observation
     """How the scene was observed, all of its bands."""
     precision: Precision = "float32"
     """Of the network's convolutions; everything else is computed in the block's own precision."""
     device: str = "cpu"
     """Where it says "auto", each process settles that for itself: a worker may have what the caller lacks."""
-    sha256: str | None = None
-    """Of the weights; a worker that finds others refuses them. None for a model without weights."""
     project: bool = False
     """Whether results are corrected so that degrading them gives the input back (`geosr.models.projection`)."""
     rounding: float = 0.0
@@ -61,6 +47,16 @@ class ModelNetwork:
     dark bands whose detail is a few counts high."""
     notes: tuple[str, ...] = ()
     """What was chosen for this machine, one line each."""
+
+    @property
+    def scale(self) -> int:
+        """Output pixels per source pixel, each way."""
+        return self.model.scale
+
+    @property
+    def card(self) -> Card:
+        """What the model says of itself."""
+        return self.model.card
 
     @property
     def seen(self) -> Observation:
@@ -81,39 +77,43 @@ class ModelNetwork:
     @property
     def alive(self) -> int:
         """Numbers a source pixel of a block that stand in memory at once, about; 0 where they are few or unknown."""
-        return getattr(self._engine(), "alive", 0)
+        return self._engine().alive
 
-    @property
-    def group(self) -> int:
-        """One band at a time: it is the block that fills a processor, and memory grows with bands.
+    def groups(self, bands: Sequence[int]) -> Groups:
+        """Which of these bands, none of them repeated, the model is given together.
 
-        A network from elsewhere that wants several may want them in an order of its own (`foreign.bands.arrange`).
+        One at a time where it may choose: it is the block that fills a processor, and memory grows with bands.
         """
-        if isinstance(self.model, Foreign):
-            return 1 if self.model.bands == 1 else len(self.observation.response)
-        return self.model.bands if isinstance(self.model, TorchNetwork) else 1
+        colors = self.observation.colors or ("",) * len(self.observation.response)
+        groups = self.model.groups([colors[band] for band in bands])
+        return tuple(tuple(bands[place] for place in group) for group in groups)
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         """See `geosr.upscaler.Network`. Values within the halo of the block's border are a simpler estimate.
 
-        Raises `ModelError` where the weights are missing or not those of `sha256`.
+        Raises `ModelError` where the weights are missing or not those that the model had.
         """
-        engine, seen = self._engine(), self.seen.bands(bands)
         block = np.require(block, requirements=["C", "W"])
         try:
             out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
-            if isinstance(self.model, TorchNetwork):
-                engine(block, PROBE, SILENT, out)
-            elif isinstance(self.model, Foreign):
-                enhance(engine, self.model.card, block, seen, out)
-            else:
-                for image, target, response, noise in zip(block, out, seen.response, seen.noise, strict=True):
-                    engine(image, response, noise, target)
-            if self.project:
-                self._project(block, seen, out)
+            for group in self.groups(bands):
+                places = [bands.index(band) for band in group]
+                if places == list(range(len(block))):
+                    self._enhance(block, group, out)
+                else:
+                    made = np.empty((len(group), *out.shape[1:]), out.dtype)
+                    self._enhance(block[places], group, made)
+                    out[places] = made
         except MemoryError as error:
             raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
         return out
+
+    def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
+        """Write the estimate of bands that go together into `out`."""
+        seen = self.seen.bands(bands)
+        self._engine()(block, seen, out)
+        if self.project:
+            self._project(block, seen, out)
 
     def _project(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
         from geosr.models.engines import project_on
@@ -130,7 +130,7 @@ class ModelNetwork:
         return reach(response, self.scale)
 
     def _engine(self) -> Engine:
-        return _load(self.model, self.scale, self.precision, self._place, self.sha256)
+        return _load(self.model, self.precision, self._place)
 
     @property
     def _place(self) -> str:
@@ -139,7 +139,7 @@ class ModelNetwork:
 
 
 def network_for(
-    model: registry.Model,
+    model: str | TorchNetwork | Model,
     scale: int,
     observation: Observation,
     *,
@@ -155,26 +155,21 @@ def network_for(
     Raises `ModelError` for an unknown model, a scale that it can't do or weights that don't fit, and `PlaceError` for
     a device that isn't there.
     """
-    model = registry.settled(model)
-    card = registry.card(model, scale)
-    path = registry.locate(model, scale)
-    # Interpolation waits for memory, not for arithmetic: it goes to a GPU only where one is named.
-    device = "cpu" if device == "auto" and model in REACH else device
+    model = registry.find(model, scale)
+    device = "cpu" if device == "auto" and model.memory_bound else device
     chosen_device, about_device = choose_device(device)
-    by_path = isinstance(model, str) and path is not None and model not in registry.names()
-    about = about_precision(precision, chosen_device) if card.network else ""
+    about = about_precision(precision, chosen_device) if model.card.network else ""
     network = ModelNetwork(
-        model=str(Path(str(path)).resolve()) if by_path else model,
-        scale=scale,
+        model=model,
         observation=observation,
-        precision=precision if card.network else "float32",
+        precision=precision if model.card.network else "float32",
         device=device,
-        sha256=registry.digest(model, scale),
         project=project,
         rounding=rounding,
     )
     network._engine()
-    lines = about_device, about, *_about(model, observation), *_about_noise(network, card), *_about_projection(network)
+    named = model.notes(observation.colors or ("",) * len(observation.response))
+    lines = about_device, about, *named, *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
 
 
@@ -192,16 +187,9 @@ def is_projected(project: bool | None, card: Card) -> bool:
     return card.generative or bool(project)
 
 
-def _about(model: registry.Model, observation: Observation) -> tuple[str, ...]:
-    """What is to be said of a network from elsewhere."""
-    if not isinstance(model, Foreign):
-        return ()
-    return *model.notes, told(observation.colors or ("",) * len(observation.response), model.bands)
-
-
-def _about_noise(network: ModelNetwork, card: Card) -> Iterator[str]:
+def _about_noise(network: ModelNetwork) -> Iterator[str]:
     """What is to be said of the response that is undone, and where a band's noise is less than what rounding does."""
-    if not (card.conditioned or network.project):
+    if not (network.card.conditioned or network.project):
         return
     yield f"relative to a result at x{network.scale}: MTF {listed([each.mtf for each in network.seen.response])}"
     if network.rounding > 0 and any(each.constant < network.rounding**2 for each in network.observation.noise):
@@ -274,32 +262,9 @@ def processor_flags() -> frozenset[str]:
 
 
 @lru_cache(maxsize=8)
-def _load(model: registry.Model, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
-    if model in REACH and device == "cpu":
-        return Interpolation(str(model), scale)
-    return _on_device(model, scale, precision, device, sha)
+def _load(model: Model, precision: Precision, device: str) -> Engine:
+    if not (model.memory_bound and device == "cpu"):
+        import torch  # noqa: F401  (so that it can be told)
 
-
-def _on_device(model: registry.Model, scale: int, precision: Precision, device: str, sha: str | None) -> Engine:
-    import torch
-
-    from geosr.models import engines
-    from geosr.models.foreign.engine import ForeignEngine
-
-    tell_torch()
-    card = registry.card(model, scale)
-    path = registry.locate(model, scale)
-    if sha is not None and path is not None and sha256(path) != sha:
-        raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
-    if isinstance(model, Foreign):
-        return engines.OnDevice(ForeignEngine(model, device), device)
-    if isinstance(model, TorchNetwork):
-        return engines.OnDevice(OwnEngine(model, device), device)
-    if path is None:
-        plain = engines.BackProjection(scale) if model == "ibp" else Interpolation(str(model), scale)
-        return engines.OnDevice(plain, device)
-    settings = {"scale": scale, "channels": card.channels, "blocks": card.blocks}
-    # Only of weights that were published is it known that the card's halo was measured on them.
-    reach = card.halo if model in registry.names() else 0
-    trained = engines.build(card.network, settings, read_tensors(path), device, getattr(torch, precision), reach)
-    return engines.OnDevice(trained, device)
+        tell_torch()
+    return model.engine(device, precision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -64,16 +64,6 @@ def try_out(name: str, run: Run, sizes: Sizes, *, device: str, ends: tuple[float
         raise ModelError(
             f"{name} sees farther than its halo of {halo} pixels, or looks at whole blocks "
             f"(results are up to {apart:.3g} apart), so that tiles would show; give it a larger halo"
-        )
-
-
-def check_groups(name: str, together: int, categorical: Sequence[bool]) -> None:
-    """Raise `ModelError` where bands, those apart that are repeated, are no whole number of groups."""
-    count = len(categorical) - sum(categorical)
-    if count % together:
-        raise ModelError(
-            f"{name} takes {together} bands together, and there are {count}; pick bands, and for an array keep them in "
-            "one chunk"
         )
 
 

@@ -15,9 +15,9 @@ from geosr import __version__
 from geosr.errors import InputError
 from geosr.io.categorical import listed
 from geosr.keywords import handed_on, keywords
+from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
-from geosr.models.runtime import Precision
 from geosr.radiometry import widened
 from geosr.tiling import TilePlan
 from geosr.xarray.cf import band_dim, band_names, grid_of, named

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import ModelError
 from geosr.io.scene import spread_windows
-from geosr.models.registry import Model, card, digest
-from geosr.models.runtime import ModelNetwork, Precision, is_projected, network_for
+from geosr.models.model import Model, Precision
+from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.models.threads import prepare_process
 from geosr.noise import SILENT
 from geosr.observing import levels_of, observe_pixels
@@ -33,9 +32,6 @@ class Recipe:
     """Everything but the pixels; a value that pickles small. Making one loads no network."""
 
     model: Model
-    weights: str | None
-    """Digest of the model's weights; None for one that has none."""
-    scale: int
     shape: tuple[int, int]
     """Rows and columns of the source."""
     core: int
@@ -53,20 +49,24 @@ class Recipe:
     """See `Observation.colors`."""
 
     @property
+    def scale(self) -> int:
+        """Output pixels per source pixel, each way."""
+        return self.model.scale
+
+    @property
     def projected(self) -> bool:
         """Whether results are projected."""
-        about = card(self.model, self.scale)
-        return is_projected(self.project, about)
+        return is_projected(self.project, self.model.card)
 
     @property
     def observed(self) -> bool:
         """Whether it matters how the scene was observed."""
-        return card(self.model, self.scale).conditioned or self.projected
+        return self.model.card.conditioned or self.projected
 
     @property
     def samples(self) -> list[Window]:
         """Windows of the source that tell how it was observed; none for models that make no use of that."""
-        wanted = self.observed or card(self.model, self.scale).levelled
+        wanted = self.observed or self.model.card.levelled
         if not wanted or all(self.categorical):
             return []
         return spread_windows(self.shape, len(self.categorical))
@@ -76,7 +76,7 @@ class Recipe:
         if not pieces:
             return self.blur
         seen = self._with_noise(bands, pieces) if self.observed else self.blur
-        return self._with_levels(seen, bands, pieces) if card(self.model, self.scale).levelled else seen
+        return self._with_levels(seen, bands, pieces) if self.model.card.levelled else seen
 
     def _with_noise(self, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
         names = self.sensor.bands
@@ -99,7 +99,7 @@ class Recipe:
         """The observation as far as it is known without a pixel: the noise is 0. Raises `InputError` for options."""
         count = len(self.categorical)
         told: dict[str, Any] = {"snr": self.snr} if self.observed else {"noise": ((SILENT, ""),) * count}
-        levels = ((0.0, 1.0),) * count if card(self.model, self.scale).levelled else ()
+        levels = ((0.0, 1.0),) * count if self.model.card.levelled else ()
         seen, _ = observation(self.sensor, (1.0,) * count, mtf=self.mtf, **told)
         return replace(seen, noise=(SILENT,) * count, colors=self.colors, levels=levels)
 
@@ -154,8 +154,6 @@ def _stored(tile: Tile, pixels: Pixels) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _settle(recipe: Recipe) -> Settled:
-    if digest(recipe.model, recipe.scale) != recipe.weights:
-        raise ModelError(f"the weights of {recipe.model} have changed since `upscale` was called; call it again")
     network = network_for(
         recipe.model,
         recipe.scale,

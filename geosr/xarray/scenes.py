@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from geosr.errors import InputError
+from geosr.errors import InputError, ModelError
 from geosr.io.bands import asked_bands
 from geosr.io.categorical import ALPHA, ASKED, Told, reasons, settled_by_hand
 from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
 from geosr.io.nodata import possible_nodata, told_numbers
-from geosr.models.foreign import Foreign
-from geosr.models.foreign.bands import check_chunks
-from geosr.models.registry import Model, card, digest, settled
-from geosr.models.runtime import Precision
+from geosr.models.model import Model, Precision
+from geosr.models.own import TorchNetwork
+from geosr.models.registry import find
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
 from geosr.xarray.cf import (
@@ -46,7 +46,7 @@ def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
 def recipe_of(
     array: xr.DataArray,
     *,
-    model: Model,
+    model: str | TorchNetwork | Model,
     scale: int,
     mtf: float | Sequence[float] | None,
     snr: float | Sequence[float] | None,
@@ -62,8 +62,7 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
-    model = settled(model)
-    card(model, scale)
+    found = find(model, scale)
     grid = grid_of(array)
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
@@ -71,19 +70,17 @@ def recipe_of(
     repeated = tuple(map(bool, settled_reasons(array, categorical)))
     sensor = sensor_of(array, grid)
     names = colors(sensor, band_names(array), repeated, band_colors(array))
-    _check_chunks(model, repeated, names, array, axes_of(array, grid).band)
+    _check_chunks(found, names, array, axes_of(array, grid).band)
     radiometry = _radiometry(array, stored, dtype or stored, nodata)
     others = array.size // math.prod(grid.shape)
     recipe = Recipe(
-        model=model,
-        weights=digest(model, scale),
-        scale=scale,
+        model=found,
         shape=grid.shape,
         core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
         radiometry=radiometry,
         categorical=repeated,
         sensor=sensor,
-        colors=names if isinstance(model, Foreign) and model.bands > 1 else (),
+        colors=names,
         mtf=_level(mtf),
         snr=_level(snr),
         device=device,
@@ -104,28 +101,14 @@ def _radiometry(array: xr.DataArray, stored: str, dtype: str, nodata: float | No
     return Radiometry(stored, dtype, tuple(next(iter(each), None) for each in numbers), others if any(others) else ())
 
 
-def _check_chunks(
-    model: Model, categorical: tuple[bool, ...], names: tuple[str, ...], array: xr.DataArray, band: int | None
-) -> None:
+def _check_chunks(model: Model, names: tuple[str, ...], array: xr.DataArray, band: int | None) -> None:
     """Raise `ModelError` where bands that a network wants together are not in one chunk."""
-    chunks = list(_chunked(categorical, array, band))
-    if not isinstance(model, str):
-        for chunk in chunks:
-            model.check_bands(chunk)
-    if isinstance(model, Foreign) and len(chunks) > 1:
-        pieces, start = [], 0
-        for chunk in chunks:
-            pieces.append([name for name in names[start : start + len(chunk)] if name != "categorical"])
-            start += len(chunk)
-        check_chunks(pieces, model.bands)
-
-
-def _chunked(categorical: tuple[bool, ...], array: xr.DataArray, band: int | None) -> Iterator[tuple[bool, ...]]:
-    """What `categorical` says of the bands of each chunk."""
-    start = 0
-    for size in (len(categorical),) if band is None or array.chunks is None else array.chunks[band]:
-        yield categorical[start : start + size]
-        start += size
+    sizes = (len(names),) if band is None or array.chunks is None else array.chunks[band]
+    starts = list(accumulate(sizes[:-1], initial=0))
+    chunks = ((start, model.assign(names[start : start + size])) for start, size in zip(starts, sizes, strict=True))
+    apart = {tuple(start + band for band in group) for start, groups in chunks for group in groups}
+    if apart != set(model.assign(names)):
+        raise ModelError("bands that go together lie in several chunks; keep them in one chunk")
 
 
 def nodata_of(array: xr.DataArray) -> float | None:

@@ -9,18 +9,18 @@ import numpy as np
 from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.models.classical import REACH, upsample_into
-from geosr.models.foreign.runner import Runner, load, one_line
+from geosr.models.foreign.runner import Runner, one_line
+from geosr.models.model import Engine
 from geosr.models.trial import Run, up
 from geosr.noise import SILENT, Noise
 from geosr.response import PROBE, Response
+from geosr.sensors import Observation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geosr.models.foreign.network import Foreign
 
-
-class ForeignEngine:
+class ForeignEngine(Engine):
     """One group of bands at a time.
 
     Stored numbers are moved into the network's range by a gain and an offset that belong to the whole scene, and what
@@ -28,20 +28,30 @@ class ForeignEngine:
     and added to what the network makes of the ends of the range, so that nothing is clipped.
     """
 
-    def __init__(self, foreign: Foreign, device: str) -> None:
-        """Raises `ModelError` where the file is another than it was, or can't be read here."""
-        self.card = foreign.card
-        self.name = foreign.card.name
-        self.multiple = foreign.card.multiple
-        self.runner = load(foreign.path, foreign.sha256, device)
+    def __init__(self, card: Card, runner: Runner) -> None:
+        self.card = card
+        self.multiple = card.multiple
+        self.runner = runner
 
     def reach(self, response: Response) -> int:
         """The halo that was told or measured, and at least that of the excess."""
         return max(self.card.halo, REACH["bicubic"] if self.card.value_range else 0)
 
-    def __call__(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
-        """See `geosr.models.engines.Engine`; the numbers are the network's own, for any number of bands alike."""
-        blocks = blocks_of(self.runner, self.card, response, noise)
+    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+        """See `Engine`; the network is told the response and the noise of the first band."""
+        blocks = blocks_of(self.runner, self.card, seen.response[0], seen.noise[0])
+        if not self.card.value_range:
+            self._enhance(blocks, block, out)
+            return
+        least, most = self.card.value_range
+        pairs = [self.card.stored_range] if self.card.stored_range else list(seen.levels)
+        low, high = block.new_tensor(pairs).T[:, :, None, None]
+        gain = (high - low) / (most - least)
+        self._enhance(blocks, least + (block - low) / gain, out)
+        out.sub_(least).mul_(gain).add_(low)
+
+    def _enhance(self, blocks: Run, image: Tensor, out: Tensor) -> None:
+        """Write the estimate of `image`, numbers of the network's own, into `out`."""
         inside = image if not self.card.value_range else image.clamp(*self.card.value_range)
         try:
             out.copy_(self._together(blocks, inside))
@@ -50,7 +60,7 @@ class ForeignEngine:
         except Exception as error:  # whatever somebody else's code raises
             if "memory" in str(error).lower():
                 raise
-            raise ModelError(f"{self.name} can't be run: {one_line(error)}") from error
+            raise ModelError(f"{self.card.name} can't be run: {one_line(error)}") from error
         if self.card.value_range and bool((excess := image - inside).any()):
             for band, target in zip(excess, out, strict=True):
                 more = target.new_empty(target.shape)

@@ -20,9 +20,11 @@ from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.classical import bicubic_phases
 from geosr.models.foreign.runner import load, one_line
+from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.noise import SILENT, Noise
 from geosr.response import PROBE, Response
+from geosr.sensors import Observation
 
 Kind = Literal["onnx", "pt2"]
 
@@ -153,7 +155,7 @@ def _reader(kind: Kind, path: Path) -> Callable[[Tensor, Response, Noise], Tenso
     )
 
 
-def _parity(engine: engines.Engine, card: Card, runner: Callable[[Tensor, Response, Noise], Tensor]) -> float:
+def _parity(engine: Engine, card: Card, runner: Callable[[Tensor, Response, Noise], Tensor]) -> float:
     """The largest difference from geosr's own engine, as a share of the result's range. Raises `ModelError` beyond."""
     worst = 0.0
     random = torch.Generator().manual_seed(0)
@@ -165,7 +167,7 @@ def _parity(engine: engines.Engine, card: Card, runner: Callable[[Tensor, Respon
         x = 2000 + 300 * torch.rand(height, width, generator=random).cumsum(1).sin()
         ours = torch.empty(height * scale, width * scale)
         with torch.inference_mode():
-            engine(x, response, noise, ours)
+            engine(x[None], Observation((response,), (noise,)), ours[None])
             try:
                 theirs = runner(x[None, None], response, noise)[0, 0]
             except Exception as error:

@@ -12,13 +12,16 @@ from geosr.errors import ModelError
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_header, sha256
 from geosr.models.foreign import probe, sidecar
+from geosr.models.foreign.bands import arrange, told
 from geosr.models.foreign.checkpoint import SUFFIXES
+from geosr.models.foreign.engine import ForeignEngine, blocks_of
 from geosr.models.foreign.runner import Runner, load, one_line
-from geosr.models.trial import check_groups, try_out
+from geosr.models.model import Engine, Groups, Model, Precision
+from geosr.models.trial import try_out
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Model):
     """A network from elsewhere. Pickles small: its file is read where it runs, once a process."""
 
     path: Path
@@ -26,16 +29,12 @@ class Foreign:
     sha256: str
     """Of the file; a worker that finds another refuses it."""
     card: Card
-    notes: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
     """What was found out, one line each."""
+    wide = False
 
     def __str__(self) -> str:
         return self.card.name
-
-    @property
-    def file(self) -> Path:
-        """The file."""
-        return self.path
 
     @property
     def bands(self) -> int:
@@ -43,7 +42,7 @@ class Foreign:
         return self.card.bands
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> int:  # type: ignore[override]  # a field of the card
         """Output pixels per source pixel, each way."""
         return self.card.scales[0]
 
@@ -57,10 +56,24 @@ class Foreign:
         """Sides of blocks, and their place in the scene, are multiples of this."""
         return self.card.multiple
 
-    def check_bands(self, categorical: Sequence[bool]) -> None:
-        """Raise `ModelError` where bands, those apart that are repeated, can't be given to it in groups."""
-        if self.bands != 3:  # three are red, green and blue, or one band three times
-            check_groups(self.card.name, self.bands, categorical)
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        """All that is known of it."""
+        return repr(self.card)
+
+    def groups(self, colors: Sequence[str]) -> Groups:
+        """See `geosr.models.foreign.bands.arrange`."""
+        return arrange(self.card.name, colors, self.bands)
+
+    def notes(self, colors: Sequence[str]) -> tuple[str, ...]:
+        """What was found out of it, and how bands are given to it."""
+        return *self.found, *((told(colors, self.assign(colors)),) if self.bands == 3 else ())
+
+    def engine(self, device: str, precision: Precision) -> Engine:
+        """The file's network. Raises `ModelError` where the file is another than it was, or can't be read here."""
+        from geosr.models.engines import OnDevice
+
+        return OnDevice(ForeignEngine(self.card, load(self.path, self.sha256, device)), device)
 
 
 def is_foreign(model: str) -> bool:
@@ -78,8 +91,7 @@ def find(model: str) -> Foreign:
     it, once a process. Raises `ModelError` for a file that can't be run, or whose tiles would show.
     """
     path = Path(model).resolve()
-    told = sidecar.read(path)
-    return _find(path, sha256(path), tuple(sorted(told.items())))
+    return _find(path, sha256(path), tuple(sorted(sidecar.read(path).items())))
 
 
 @lru_cache(maxsize=8)
@@ -110,8 +122,6 @@ def _card(path: Path, runner: Runner, found: dict[str, Any]) -> Card:
 
 
 def _try_out(foreign: Foreign, runner: Runner) -> None:
-    from geosr.models.foreign.engine import blocks_of
-
     name, (low, high) = foreign.path.name, foreign.card.value_range or (0.0, 3000.0)
     try:
         try_out(name, blocks_of(runner, foreign.card), foreign, device="cpu", ends=(low, high))

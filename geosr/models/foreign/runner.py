@@ -6,8 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from geosr.errors import ModelError
-from geosr.models.checkpoint import sha256
+from geosr.models.checkpoint import check_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +32,7 @@ class Runner(Protocol):
 @lru_cache(maxsize=8)
 def load(path: Path, sha: str, device: str) -> Runner:
     """The network in a file. Raises `ModelError` for a file that is damaged, unsafe, or changed since `sha`."""
-    if sha256(path) != sha:
-        raise ModelError(f"the weights {path} are not those that this run began with (sha256 {sha[:12]}...)")
+    check_weights(path, sha)
     if path.suffix == ".onnx":
         from geosr.models.foreign.onnx import Onnx
 

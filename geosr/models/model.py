@@ -1,0 +1,84 @@
+"""What a model is to whoever runs it, and an engine to its model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from geosr.errors import ModelError
+from geosr.models.card import Card
+from geosr.response import Response
+from geosr.sensors import CATEGORICAL, Observation
+
+Precision = Literal["float32", "bfloat16"]
+Groups = tuple[tuple[int, ...], ...]
+
+
+class Engine(ABC):
+    """A model ready to run; made once a process and shared by its threads."""
+
+    multiple: int = 1
+    """The sides of a block, and its place in the scene, are to be multiples of this."""
+    alive: int = 0
+    """Numbers a source pixel of a block that stand in memory at once, about; 0 where they are few or unknown."""
+
+    @abstractmethod
+    def reach(self, response: Response) -> int:
+        """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
+
+    @abstractmethod
+    def __call__(self, block: Any, seen: Observation, out: Any) -> None:
+        """Write the estimate of bands that go together (bands, h, w) into `out` (bands, h * scale, w * scale).
+
+        Both are float32 or float64, arrays for the runtime and tensors inside `OnDevice`; `seen` says how these bands
+        were observed. What lies nearer to the border than `reach` may be a simpler estimate.
+        """
+
+
+class Model(ABC):
+    """A model at one scale that has been looked at. Pickles small and hashes: weights load where they are used."""
+
+    card: Card
+    """What it says of itself."""
+    scale: int
+    """Output pixels per source pixel, each way."""
+    sha256: str | None
+    """Of the weights; a worker that finds others refuses them. None for a model without weights."""
+    wide = True
+    """Whether float64 is computed in where stored numbers need it."""
+    memory_bound = False
+    """Whether it waits for memory, not for arithmetic: it goes to a GPU only where one is named."""
+    key = ""
+    """What a stopped run knows it by, beside title and weights."""
+
+    def groups(self, colors: Sequence[str]) -> Groups:
+        """Which bands are given to it together, counted from 0, of bands with these common names, "" where unknown.
+
+        Raises `ModelError` where they can't be given to it.
+        """
+        return tuple((band,) for band in range(len(colors)))
+
+    def notes(self, colors: Sequence[str]) -> tuple[str, ...]:
+        """What to know before it is run on bands with these common names, one line each."""
+        return ()
+
+    def assign(self, colors: Sequence[str]) -> Groups:
+        """`groups` of the bands that it is given: of all but those named `CATEGORICAL`, which are repeated."""
+        given = [band for band, color in enumerate(colors) if color != CATEGORICAL]
+        groups = self.groups([colors[band] for band in given])
+        return tuple(tuple(given[band] for band in group) for group in groups)
+
+    @abstractmethod
+    def engine(self, device: str, precision: Precision) -> Engine:
+        """The model on a device. Raises `ModelError` where its weights are missing, others, or don't fit."""
+
+
+def in_order(name: str, count: int, together: int) -> Groups:
+    """Bands in groups that follow each other. Raises `ModelError` where they are no whole number of groups."""
+    if count % together:
+        raise ModelError(
+            f"{name} takes {together} bands together, and there are {count}; pick bands, and for an array keep them in "
+            "one chunk"
+        )
+    return tuple(tuple(range(start, start + together)) for start in range(0, count, together))
