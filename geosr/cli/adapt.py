@@ -9,18 +9,12 @@ import click
 from geosr.cli.streams import announce
 from geosr.cli.talk import tell
 from geosr.cli.train import watching
-from geosr.cli.upscale import model_names, numbers
+from geosr.cli.upscale import model_option, numbers
 
 
 @click.command("adapt", short_help="Fine-tune a model on a scene, without a reference.")
 @click.argument("src", type=click.Path())
-@click.option(
-    "--model",
-    default="fast",
-    show_default=True,
-    shell_complete=model_names,
-    help="A name that `geosr models` lists, or a weights file.",
-)
+@model_option
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option("-o", "--out", "dst", type=click.Path(), help="[default: SRC's name, model and scale, .safetensors]")
 @click.option("--mtf", callback=numbers, help="The sensor's MTF at Nyquist, one or per band. [default: sensor table]")

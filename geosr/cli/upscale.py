@@ -99,6 +99,14 @@ def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
+model_option = click.option(
+    "--model",
+    default="fast",
+    show_default=True,
+    shell_complete=model_names,
+    help="A name that `geosr models` lists, or a weights file.",
+)
+
 HEADINGS = {
     "Options": ("out", "output", "outdir", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
     "What is read": ("bounds", "nodata", "scale_offset", "categorical"),
@@ -118,13 +126,7 @@ HEADINGS = {
     type=click.Path(),
     help="Upscale every SRC, and those that @LIST.txt names, into this folder as one run.",
 )
-@click.option(
-    "--model",
-    default="fast",
-    show_default=True,
-    shell_complete=model_names,
-    help="A name that `geosr models` lists, or a weights file.",
-)
+@model_option
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
     "--bands", callback=_bands, help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,B03. [default: all]"

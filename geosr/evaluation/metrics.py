@@ -75,11 +75,11 @@ def lattice(image: ArrayLike, period: int) -> float:
     return float(np.mean(ratios))
 
 
-def bootstrap(differences: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> Interval:
+def bootstrap(differences: ArrayLike) -> Interval:
     """Mean of one figure, or paired difference, a scene, with its 95 % interval over scenes drawn anew (Efron 1979)."""
     values = np.asarray(differences, np.float64)
-    random = np.random.default_rng(seed)
-    means = values[random.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    random = np.random.default_rng(0)
+    means = values[random.integers(0, len(values), (10_000, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
 
