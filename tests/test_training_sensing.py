@@ -112,6 +112,16 @@ def test_compressed_samples_differ_by_about_the_step_of_their_blocks() -> None:
     assert float((whole - plain).mean().abs()) < 0.02
 
 
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_product_of_any_size_is_whole_and_has_the_response_that_it_is_told(scale: int) -> None:
+    hr = texture(12, 160 * scale)
+    seen = run(changed(CLEAN, gaussian=0.0, bicubic=0.0), hr, scale=scale)
+    assert bool(seen.lr.isfinite().all())
+    true = torch.tensor([each.told for each in seen.responses])
+    assert float((seen.told - true).mean(0).abs().max()) < 0.03
+    assert float((seen.told - true).abs().max()) < 0.15  # a grid that is drawn out has a wider kernel
+
+
 def test_given_responses_are_the_only_ones() -> None:
     given = (Response((0.1, 0.05), True, "spline").relative(2), Response.gaussian(0.3))
     hr = texture(40, 64)

@@ -9,6 +9,7 @@ is told is the response of the whole chain relative to the truth, and the noise 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -192,14 +193,16 @@ class _Chain:
         """Along an axis of `side` pixels: (n, samples, `(side + 4 * WIDTH) * scale`), what samples see of the finer
         pixels, and (n, side, samples), what the map's pixels take of samples."""
         pitch = 1.0 + self.drift[axis][:, None]
-        count = side + 2 * WIDTH
+        missing = side / min(1.0, float(pitch.min())) - side
+        count = side + 2 * (WIDTH + math.ceil(missing / 2))
         middle = (side - 1) / 2
         places = (torch.arange(count) - (count - 1) / 2)[None] * pitch + middle + self.phase[axis][:, None]
         fine = (torch.arange((side + 4 * WIDTH) * scale) + 0.5) / scale - 0.5 - 2 * WIDTH
         see = _looked_up(self._point_spread(axis, scale), places[:, :, None] - fine)
         away = (torch.arange(float(side))[:, None] - places[:, None, :]) / pitch[:, :, None]
         put = _looked_up(_kernels()[self.puts], away)
-        return see / see.sum(2, keepdim=True), put / put.sum(2, keepdim=True)
+        # Where the grid is drawn out, samples lie so far beyond the map that they see nothing and are taken nowhere.
+        return see / see.sum(2, keepdim=True).clamp_min(1e-6), put / put.sum(2, keepdim=True)
 
     def _point_spread(self, axis: int, scale: int) -> Tensor:
         """(n, steps): the kernel of each sample's response without its interpolation.
