@@ -6,7 +6,7 @@ product is interpolated onto the map's grid, which takes high frequencies away f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -22,7 +22,6 @@ Level = TypeVar("Level", bound=Any)
 
 _SIDE = 8
 """Side of a block, pixels: small, since fields are."""
-_STEP = 4
 _FEWEST = 100
 """Blocks, overlapping by half, that an answer needs: those of a square of 44 pixels."""
 _CLASS, _MOST_CLASSES = 400, 6
@@ -155,9 +154,7 @@ def fit_noise(patches: Iterable[NDArray[np.floating]], *, zero: float = 0.0) -> 
     lower than 0 at `zero`, the stored number for no light. Detail only adds: classes that lie high count less.
     NaN, constant and clipped blocks are left out; rounding counts as the noise that it is.
     """
-    windows = [np.asarray(patch, np.float64) for patch in patches]
-    windows = [window for window in windows if min(window.shape) >= _SIDE and np.isfinite(window).any()]
-    levels, powers = _blocks(windows) if windows else (np.zeros(0), np.zeros((0, 0)))
+    levels, powers = _blocks(patches)
     if len(levels) < _FEWEST:
         return None
     count = int(np.clip(len(levels) // _CLASS, 1, _MOST_CLASSES))
@@ -228,22 +225,34 @@ def _shapes() -> tuple[Floats, Floats]:
     return colours @ answers, detail / detail[..., : len(measures.waves)].mean(-1, keepdims=True)
 
 
-def _blocks(windows: list[Floats]) -> tuple[Floats, Floats]:
+def blocks_of(patches: Iterable[NDArray[np.floating]], side: int) -> Iterator[Floats]:
+    """Blocks (n, side, side) of each window (height, width) of a band, overlapping by half; without those that have
+    NaN, are constant or clipped."""
+    windows = [np.asarray(patch, np.float64) for patch in patches]
+    windows = [window for window in windows if min(window.shape) >= side and np.isfinite(window).any()]
+    low = min((np.nanmin(window) for window in windows), default=0.0)
+    high = max((np.nanmax(window) for window in windows), default=0.0)
+    for window in windows:
+        cut = np.lib.stride_tricks.sliding_window_view(window, (side, side))[:: side // 2, :: side // 2]
+        cut = cut.reshape(-1, side, side)
+        cut = cut[np.isfinite(cut).all((1, 2))]
+        clipped = ((cut == low) | (cut == high)).mean((1, 2))
+        yield cut[(clipped <= _CLIPPED) & (np.ptp(cut, axis=(1, 2)) > 0)]
+
+
+def _blocks(patches: Iterable[NDArray[np.floating]]) -> tuple[Floats, Floats]:
     """Mean levels of usable blocks, and the power of each by waves and bends."""
     measures = _measures()
     both = np.concatenate([measures.waves, measures.bends]).T
-    ends = min(np.nanmin(window) for window in windows), max(np.nanmax(window) for window in windows)
-    levels, powers = [], []
-    for window in windows:
-        cut = np.lib.stride_tricks.sliding_window_view(window, (_SIDE, _SIDE))[::_STEP, ::_STEP].reshape(-1, _SIDE**2)
-        cut = cut[np.isfinite(cut).all(1)]
-        cut = cut[((cut == ends[0]) | (cut == ends[1])).mean(1) <= _CLIPPED]
-        level = cut.mean(1)
-        levels.append(level)
-        powers.append(((cut - level[:, None]) @ both) ** 2)
-    found, power = np.concatenate(levels), np.concatenate(powers)
-    varied = power.sum(1) > 1e-16 * (ends[1] - ends[0]) ** 2
-    return found[varied], power[varied]
+    levels, powers = [np.zeros(0)], [np.zeros((0, both.shape[1]))]
+    for blocks in blocks_of(patches, _SIDE):
+        level = blocks.mean((1, 2))
+        rest = blocks.reshape(-1, _SIDE**2) - level[:, None]
+        power = (rest @ both) ** 2
+        bent = power.sum(1) > 1e-16 * (rest**2).sum(1)
+        levels.append(level[bent])
+        powers.append(power[bent])
+    return np.concatenate(levels), np.concatenate(powers)
 
 
 def _floor(powers: Floats) -> Floats:
