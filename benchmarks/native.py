@@ -112,10 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kept", choices=("fit", "judge"), help="only places that are for fitting, or kept apart")
     parser.add_argument("--most", type=int, default=8, help="products of a place that are judged, such as dates")
-    parser.add_argument("--mtf", type=float)
+    parser.add_argument("--mtf", type=_blur, help="a number, or scene")
     parser.add_argument("--snr", type=float)
     parser.add_argument("--json", type=Path, help="write the figures of every pair too")
     return parser
+
+
+def _blur(told: str) -> float | str:
+    return told if told == "scene" else float(told)
 
 
 def _material(options: argparse.Namespace) -> tuple[list[Pair], list[Flat]]:

@@ -136,6 +136,11 @@ def test_a_product_of_ones_own_is_judged(product: Path, capsys: pytest.CaptureFi
     assert "below bicubic: 0 of 2 pairs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("told", "blur"), [("0.3", 0.3), ("scene", "scene")])
+def test_the_blur_is_given_or_left_to_the_scene(told: str, blur: object) -> None:
+    assert native()["_parser"]().parse_args(["--mtf", told]).mtf == blur
+
+
 def test_bands_are_named_where_names_do_not_tell(product: Path) -> None:
     files = [str(product / "scene_7_20m.tif"), str(product / "scene_7_10m.tif")]
     own_pairs = native()["own_pairs"]
