@@ -1,58 +1,63 @@
-"""How blurred a scene is, told from a few windows of it: the MTF of its sensor at the Nyquist frequency.
+"""How blurred a scene is, told from a few windows of it: the response of the product.
 
-Blur takes the finest detail away from a spectrum and widens every edge. What is measured is how the power of small
-blocks falls with frequency, and how steep the steepest edges are; what that says of the blur was learnt from real
-imagery that was blurred by a known amount, by `scripts/fit_mtf.py`, which also says how often the answer is wrong, and
-by how much.
+Blur takes the finest detail away from a spectrum. What is measured is how the power of small blocks falls with
+frequency, along rows and columns and between them; what that says of the response was learnt from real imagery that was
+made into products of a known one, by `scripts/fit_mtf.py`, which also says how often the answer is wrong, and by how
+much.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.noise import blocks_of
+from geosr.response import Interpolation, Response
+
 Floats = NDArray[np.float64]
 
-SIDE = 32
+SIDE = 24
 """Side of a block, pixels."""
 FEWEST_BLOCKS = 49
-"""Blocks, overlapping by half, that an answer needs: those of a square of 128 pixels."""
+"""Blocks, overlapping by half, that an answer needs: those of a square of 96 pixels."""
+_RINGS = np.array([0.055, 0.105, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.501])
+"""Bounds of the rings that a spectrum is summed in, cycles per pixel; each in two parts, near the axes and between."""
+_CORNER = np.array([0.501, 0.6, 0.71])
+"""Bounds of what lies beyond, which is mostly noise."""
+_COARSE = 6
+"""Parts of rings that the others are measured by: the blur hardly touches them."""
 _MOST_BLOCKS = 400
 """More than these, as the fit has seen, don't make an answer surer: what is left to err is the nature of the scene."""
-_STEP = SIDE // 2
-_CLIPPED = 0.1
-"""Share of pixels at the band's smallest or largest number beyond which a block is left out."""
-_RINGS = np.array([0.055, 0.085, 0.115, 0.15, 0.19, 0.235, 0.28, 0.325, 0.37, 0.41, 0.45, 0.5, 0.56, 0.71])
-"""Bounds of the rings that a spectrum is summed in, cycles per pixel; what lies in the last ones is mostly noise."""
-_COARSE = 5
-"""Rings that the others are measured by: the blur hardly touches them."""
-_REACH = 5
-"""Pixels of an edge's profile on either side of its steepest step."""
-_EDGE_FREQUENCIES = np.array([0.25, 0.375, 0.5])
-_STRAIGHT, _ALONG = 0.85, 0.35
-"""A clean edge rises or falls in at least this share of its steps, and changes at most this much along itself."""
-_FEWEST_EDGES = 30
+_TINY = 1e-12
 _LIMIT = 4.0
-"""Standard deviations that a feature may lie from those that the fit has seen."""
+"""Standard deviations, once whitened, that features are taken at; twice that is unlike anything that the fit saw."""
+LARGEST = np.array([0.20, 0.10])
+"""Likely errors, of what is told of half the Nyquist frequency and of that itself, beyond which there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class MtfEstimate:
     """What the pixels of a band tell of its blur."""
 
-    mtf: float | None
-    """Modulation transfer at the Nyquist frequency; None where the pixels don't tell."""
+    response: Response | None
+    """Of the product, alike along both axes; None where the pixels don't tell."""
     error: float
-    """Nine in ten errors of answers such as this one were smaller; NaN where there is none."""
+    """Nine in ten errors of the MTF at Nyquist of answers such as this one were smaller; NaN where there is none."""
     why: str
     """What it was taken from, or why there is no answer."""
+
+    @property
+    def mtf(self) -> float | None:
+        """Modulation transfer at the Nyquist frequency; None where the pixels don't tell."""
+        return self.response.mtf if self.response else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +65,16 @@ class _Fit:
     """The constants that `scripts/fit_mtf.py` found."""
 
     mean: Floats
-    scale: Floats
+    whiten: Floats
+    """(features, features), makes of what lies off the mean what has the same spread in all directions."""
     nets: list[list[Floats]]
     """Of each: weights and biases of a layer in turn, two hidden layers."""
-    doubt: Floats
-    """For the logarithm of the likely error over the typical one: weights of the features, of the networks'
-    disagreement, and a constant."""
-    largest: float
-    """Likely error over the typical one beyond which there is no answer."""
+    error: Floats
+    """What nine in ten errors stay below, times what the networks say."""
 
 
 def estimate_mtf(patches: Iterable[NDArray[np.floating]]) -> MtfEstimate:
-    """The MTF at the Nyquist frequency of a band, from windows (height, width) of it in stored numbers.
+    """The response of a band, from windows (height, width) of it in stored numbers.
 
     NaN stands for no data; blocks with it, constant and clipped ones are left out. Gain and offset of the numbers don't
     matter. The answer is one for both axes, and of all that blurred the scene: optics, detector and resampling.
@@ -80,148 +83,92 @@ def estimate_mtf(patches: Iterable[NDArray[np.floating]]) -> MtfEstimate:
     if measured is None:
         return MtfEstimate(None, math.nan, f"too few blocks of {SIDE} pixels with valid detail")
     fit = _fit()
-    standard = (measured - fit.mean) / fit.scale
+    standard = (measured - fit.mean) @ fit.whiten
     far = int((np.abs(standard) > 2 * _LIMIT).sum())
     if far:
         return MtfEstimate(None, math.nan, f"unlike the scenes that the estimate was fitted on ({far} features)")
-    standard = np.clip(standard, -_LIMIT, _LIMIT)
-    answers = np.array([_answer(net, standard) for net in fit.nets])
-    answer = float(answers.mean())
-    apart = disagreement(answers, np.float64(answer))
-    doubt = float(np.exp(standard @ fit.doubt[:-2] + apart * fit.doubt[-2] + fit.doubt[-1]))
-    error = doubt * float(typical_error(np.float64(answer)))
-    if doubt > fit.largest:
-        return MtfEstimate(
-            None, math.nan, f"too uncertain: an error of {error:.2f} is likely (too little texture or too noisy)"
-        )
-    return MtfEstimate(min(max(answer, 0.03), 0.64), error, f"spectrum and edges, within {error:.2f}")
+    told, spread = together([answer(net, limited(standard)) for net in fit.nets])
+    error = fit.error * spread
+    if (error > LARGEST).any():
+        why = f"too uncertain: an error of {error[1]:.2f} is likely (too little texture or too noisy)"
+        return MtfEstimate(None, math.nan, why)
+    return MtfEstimate(nearest(told), float(error[1]), f"spectrum, within {error[1]:.2f}")
 
 
-def typical_error(mtf: Floats | np.float64) -> Floats | np.float64:
-    """How errors go with the MTF itself: a strong blur leaves little to be wrong about."""
-    return 0.015 + 0.1 * np.maximum(mtf, 0.0)
+def limited(standard: Floats) -> Floats:
+    """Whitened features, none farther off than networks are asked about."""
+    return np.clip(standard, -_LIMIT, _LIMIT)
 
 
-def disagreement(answers: Floats, mean: Floats | np.float64) -> Floats | np.float64:
-    """Logarithm of how far networks are apart, (networks,) or (networks, samples), over the typical error; NaN is left
-    out."""
-    apart: Floats | np.float64 = np.log(np.nanstd(answers, axis=0) / typical_error(mean) + 0.05)
-    return apart
+def answer(net: list[Floats], standard: Floats) -> Floats:
+    """What a network says of features (..., n): (..., 4), both levels and the logarithms of their errors."""
+    first, bias, second, more, last, end = net
+    return np.asarray(np.tanh(np.tanh(standard @ first.T + bias) @ second.T + more) @ last.T + end)
 
 
-def measure(patches: Iterable[NDArray[np.floating]]) -> Floats | None:
-    """Features of a band, (n,); None where there are fewer than `FEWEST_BLOCKS` blocks to take them from."""
-    windows = [np.asarray(patch, np.float64) for patch in patches]
-    windows = [window for window in windows if min(window.shape) >= SIDE and np.isfinite(window).any()]
-    if not windows:
+def together(answers: Iterable[Floats]) -> tuple[Floats, Floats]:
+    """The mean of what networks say, (..., 2), and its error: their own, and how they differ. NaN is no answer."""
+    each = np.stack(list(answers))
+    levels, errors = each[..., :2], np.exp(each[..., 2:])
+    return np.nanmean(levels, 0), np.nanmean(errors, 0) + np.nanstd(levels, 0)
+
+
+@cache
+def _family() -> tuple[list[Response], Floats]:
+    """Responses that may be the answer, and what is told of each of half Nyquist and of Nyquist."""
+    variances = np.arange(-0.03, 0.72, 0.005).round(3).tolist()
+    some = [Response((v, v)) for v in variances]
+    some += [Response((v, v), True, kind) for kind in get_args(Interpolation) for v in variances]
+    kept = [each for each in some if 0.03 <= each.told[3] <= 0.64]
+    return kept, np.array([each.told[1::2] for each in kept])
+
+
+def nearest(told: Floats) -> Response:
+    """The response of the family that comes nearest to what is told of half Nyquist and of Nyquist."""
+    responses, known = _family()
+    return responses[int((((known - told) / LARGEST) ** 2).sum(1).argmin())]
+
+
+def measure(patches: Iterable[NDArray[np.floating]], fewest: int = FEWEST_BLOCKS) -> Floats | None:
+    """Features of a band, (n,); None where there are fewer than `fewest` blocks to take them from."""
+    found = [_rings(blocks) for blocks in blocks_of(patches, SIDE) if len(blocks)]
+    if sum(map(len, found)) < fewest:
         return None
-    ends = min(float(np.nanmin(w)) for w in windows), max(float(np.nanmax(w)) for w in windows)
-    pairs = [
-        (_rings(blocks), _edges(blocks)) for blocks in (_blocks(window, ends) for window in windows) if len(blocks)
-    ]
-    if sum(len(rings) for rings, _ in pairs) < FEWEST_BLOCKS:
-        return None
-    rings, edges = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return np.concatenate([_spectrum_features(rings), _edge_features(edges)])
-
-
-def _blocks(window: Floats, ends: tuple[float, float]) -> Floats:
-    """Blocks (n, 32, 32) with mean 0, overlapping by half: valid, not clipped, not constant."""
-    views = np.lib.stride_tricks.sliding_window_view(window, (SIDE, SIDE))[::_STEP, ::_STEP]
-    blocks = views.reshape(-1, SIDE, SIDE)
-    blocks = blocks[np.isfinite(blocks).all((1, 2))]
-    clipped = ((blocks == ends[0]) | (blocks == ends[1])).mean((1, 2))
-    blocks = blocks[(clipped <= _CLIPPED) & (np.ptp(blocks, axis=(1, 2)) > 0)]
-    centred: Floats = blocks - blocks.mean((1, 2), keepdims=True)
-    return centred
+    rings = np.concatenate(found)
+    mean = rings.mean(0)
+    return np.append(np.log(mean / mean[:_COARSE].mean() + _TINY), math.log(min(len(rings), _MOST_BLOCKS)))
 
 
 @cache
 def _ring_masks() -> Floats:
-    """Weights (pixels of a half spectrum, rings) that average power over each ring."""
-    radius = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None])
+    """Weights (pixels of a half spectrum, parts) that average power over each part."""
+    down, across = np.abs(np.fft.fftfreq(SIDE))[:, None], np.fft.rfftfreq(SIDE)[None]
+    radius = np.hypot(down, across)
     twice = np.full(radius.shape, 2.0)
     twice[:, [0, -1]] = 1.0
-    inside = np.digitize(radius, _RINGS)[..., None] == np.arange(1, len(_RINGS))
-    weights = (inside * twice[..., None]).reshape(-1, len(_RINGS) - 1)
-    masks: Floats = weights / weights.sum(0)
-    return masks
+    near = np.minimum(down, across) < math.tan(math.pi / 6) * np.maximum(down, across)
+    ring, beyond = np.digitize(radius, _RINGS), np.digitize(radius, _CORNER)
+    parts = [(ring == i) & part for i in range(1, len(_RINGS)) for part in (near, ~near)]
+    parts += [beyond == i for i in range(1, len(_CORNER))]
+    weights = np.stack([(part * twice).ravel() for part in parts], 1)
+    return np.asarray(weights / weights.sum(0))
 
 
 def _rings(blocks: Floats) -> Floats:
-    """Power of each block in each ring, (n, rings); a slope is taken off, and the borders fade out (Hann)."""
+    """Power of each block in each part of a ring, (n, parts); a slope is taken off, and the borders fade out (Hann)."""
     hann = np.hanning(SIDE + 2)[1:-1]
     slope = np.linspace(-1.0, 1.0, SIDE)
     slope /= np.linalg.norm(slope)
+    blocks = blocks - blocks.mean((1, 2), keepdims=True)
     down, across = blocks.mean(2) @ slope, blocks.mean(1) @ slope
     level = blocks - down[:, None, None] * slope[:, None] - across[:, None, None] * slope
     power = np.abs(np.fft.rfft2(level * np.outer(hann, hann))) ** 2
-    rings: Floats = power.reshape(len(blocks), -1) @ _ring_masks()
-    return rings
-
-
-def _spectrum_features(rings: Floats) -> Floats:
-    """Logarithms of power over that of the coarse rings: of all blocks together, and of blocks counted alike."""
-    coarse = rings[:, :_COARSE].mean(1, keepdims=True)
-    alike = rings / coarse
-    together = rings.mean(0) / coarse.mean()
-    typical = np.quantile(alike, [0.5, 0.9], axis=0)
-    return np.concatenate([*np.log([together, alike.mean(0), *typical]), [np.log(min(len(rings), _MOST_BLOCKS))]])
-
-
-def _edges(blocks: Floats) -> Floats:
-    """The steepest step of every row and column: (n, 6 + frequencies).
-
-    Range of its profile; largest step over the range, over that of the four pixels about it; largest second difference
-    over the range; rise over the sum of steps; change along the edge over that across; spectrum of the steps over the
-    rise, which for the image of a straight edge is the MTF times that of a difference.
-    """
-    rows = np.concatenate([blocks, blocks.transpose(0, 2, 1)])
-    inner = rows[:, 1:-1]
-    steps = np.abs(np.diff(inner, axis=2))
-    at = steps[..., _REACH:-_REACH].argmax(2) + _REACH
-    profile = np.take_along_axis(inner, at[..., None] + np.arange(1 - _REACH, _REACH + 1), 2).reshape(-1, 2 * _REACH)
-    along = np.abs(np.take_along_axis((rows[:, 2:] - rows[:, :-2]) / 2, at[..., None], 2)).ravel()
-    change = np.diff(profile)
-    span, near = np.ptp(profile, axis=1), np.ptp(profile[:, _REACH - 2 : _REACH + 2], axis=1)
-    step = np.abs(change[:, _REACH - 1])
-    rise = np.abs(change.sum(1))
-    waves = np.exp(-2j * np.pi * np.outer(np.arange(change.shape[1]), _EDGE_FREQUENCIES))
-    tiny = np.finfo(np.float64).tiny
-    ratios = [
-        step / np.maximum(span, tiny),
-        step / np.maximum(near, tiny),
-        np.abs(np.diff(change)).max(1) / np.maximum(span, tiny),
-        rise / np.maximum(np.abs(change).sum(1), tiny),
-        along / np.maximum(step, 1e-6 * along + tiny),
-    ]
-    spectrum = np.minimum(np.abs(change @ waves) / np.maximum(rise, 1e-3 * span + tiny)[:, None], 2.0)
-    return np.column_stack([span, *ratios, spectrum])
-
-
-def _edge_features(edges: Floats) -> Floats:
-    """Quantiles of the shape of the strongest edges, and how they stand out."""
-    span = edges[:, 0]
-    levels = np.quantile(span, [0.5, 0.9, 0.98])
-    shapes = [np.quantile(edges[span >= level, 1:4], [0.25, 0.5, 0.75, 0.95], axis=0).ravel() for level in levels[1:]]
-    strong = edges[span >= levels[1]]
-    clean = strong[(strong[:, 4] >= _STRAIGHT) & (strong[:, 5] <= _ALONG)]
-    chosen = clean if len(clean) >= _FEWEST_EDGES else strong
-    spectra = np.quantile(chosen[:, 6:], [0.25, 0.5, 0.75, 0.9], axis=0).ravel()
-    share = len(clean) / len(strong)
-    return np.concatenate(
-        [*shapes, spectra, [share], np.log(levels[1:] / np.maximum(levels[:-1], np.finfo(float).tiny))]
-    )
-
-
-def _answer(net: Sequence[Floats], standard: Floats) -> float:
-    first, bias, second, more, last, end = net
-    hidden = np.tanh(second @ np.tanh(first @ standard + bias) + more)
-    return float((last @ hidden + end)[0])
+    return np.asarray(power.reshape(len(blocks), -1) @ _ring_masks())
 
 
 @cache
 def _fit() -> _Fit:
     found = json.loads(files("geosr").joinpath("mtf_fit.json").read_text())
     nets = [[np.array(values) for values in net] for net in found["nets"]]
-    return _Fit(np.array(found["mean"]), np.array(found["scale"]), nets, np.array(found["doubt"]), found["largest"])
+    mean, whiten, error = (np.array(found[name]) for name in ("mean", "whiten", "error"))
+    return _Fit(mean, whiten, nets, error)

@@ -80,7 +80,7 @@ def observe_pixels(
     noise = None if snr is not None else _noise(patches, means, radiometry, sensor)
     if mtf != "scene":
         return observation(sensor, means, mtf=mtf, snr=snr, noise=noise)
-    told = [(found.mtf, found.why) for found in map(estimate_mtf, patches)]
+    told = [(found.response, found.why) for found in map(estimate_mtf, patches)]
     return observation(sensor, means, snr=snr, noise=noise, blur=told)
 
 

@@ -196,12 +196,12 @@ def observation(
     mtf: float | Sequence[float] | None = None,
     snr: float | Sequence[float] | None = None,
     noise: Sequence[tuple[Noise, str]] | None = None,
-    blur: Sequence[tuple[float | None, str]] | None = None,
+    blur: Sequence[tuple[Response | None, str]] | None = None,
 ) -> tuple[Observation, tuple[str, ...]]:
     """The observation of a scene, and one line each on how MTF and noise were decided.
 
     `means` are mean levels per band, stored numbers. What is given (`mtf`, `snr`) wins over the table and over
-    `noise`, that of each band and where it comes from. `blur` is what the pixels of each band tell of its MTF, and
+    `noise`, that of each band and where it comes from. `blur` is the response that the pixels of each band tell, and
     how, or None and why they don't; it wins over the table where they do. Raises `InputError` for values out of range
     or of the wrong count.
     """
@@ -223,12 +223,12 @@ def observation(
     return seen, (f"MTF {listed([each.mtf for each in responses])} ({why})", line)
 
 
-def _seen(told: tuple[float | None, str], otherwise: Decided) -> Decided:
+def _seen(told: tuple[Response | None, str], otherwise: Decided) -> Decided:
     """What the pixels tell of a band, or what is assumed where they don't."""
-    level, why = told
-    if level is None:
+    response, why = told
+    if response is None:
         return replace(otherwise, why=f"{otherwise.why}; the scene can't tell: {why}")
-    return Decided(Response.gaussian(level), Origin.SCENE, why)
+    return Decided(response, Origin.SCENE, why)
 
 
 def _noise(

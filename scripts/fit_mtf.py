@@ -1,13 +1,13 @@
-"""Fits the constants of `geosr.mtf`, on real imagery blurred by a known amount, and says how good they are.
+"""Fits the constants of `geosr.mtf`, on real imagery made into products of known response, and says how good they are.
 
-    python scripts/fit_mtf.py PLANES_FOLDER geosr/mtf_fit.json [SECONDS]
+    python scripts/fit_mtf.py PLANES_FOLDER geosr/mtf_fit.json
 
-PLANES_FOLDER is what `scripts/prepare_planes.py` wrote. The truth of a sample is the blur that it was given times that
-of the imagery itself, whose MTF m at its own Nyquist frequency counts as m^(1/scale^2) at that of the coarse grid (a
-Gaussian falls so): the published one of Sentinel-2, else `UNKNOWN`. Each of some networks is fitted on a part of the
-places, and what they say of those that they have not seen tells how large an error is likely; the largest one accepted
-is where nine in ten of the accepted errors are below `GOAL`. At the end the bands that are validated on are degraded,
-and errors counted. Samples are drawn for SECONDS; about 9000 are enough.
+PLANES_FOLDER is what `scripts/prepare_planes.py` wrote. `training.sensing.Degradation` makes the products, as it does
+for networks: Gaussian, reduced by bicubic, and of the family, with noise, compression and rounding. The truth of a
+sample is what its chain leaves times what the imagery has of its own: of Sentinel-2 and Landsat what was fitted to
+natural pairs, else `UNKNOWN`. Each of some networks is fitted on a part of the places, and what they say of those that
+they have not seen tells how large an error is likely. At the end the same is made of the bands that are validated on,
+and errors counted. What was drawn is kept beside the planes, in mtf_samples.npz, and taken from there where it is.
 """
 
 from __future__ import annotations
@@ -15,106 +15,126 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geosr.models.degradation import BICUBIC, observe
-from geosr.mtf import FEWEST_BLOCKS, disagreement, estimate_mtf, measure, typical_error
-from geosr.response import Response
+from geosr.mtf import LARGEST, SIDE, answer, estimate_mtf, limited, measure, together
+from geosr.response import NYQUIST, Response
+from geosr.sensor_table import LANDSAT_8, SENTINEL_2
 from geosr.training.patches import Plane
 from geosr.training.rasters import load_planes
+from geosr.training.sensing import Degradation
 
 Floats = NDArray[np.float64]
 
-SENTINEL_2 = 0.25
-UNKNOWN = 0.30
-GOAL = 0.05
-DRAWN = 0.12
-"""Share of the samples that are no photographs."""
-POOLED = (64, 120)
-"""Sides of pictures that are too small to tell alone."""
-NETS = 10
-SHARE = 0.6
-"""Of the places, that a network is fitted on."""
-HIDDEN = 12
-MTF = (0.03, 0.62)
+UNKNOWN = Response.gaussian(0.30)
+"""The response of aerial imagery."""
+MAKER = Degradation(mtf=(0.04, 0.60), jitter=0.0)
 SNR = (30.0, 400.0)
+PRODUCTS = 8000
+"""That are drawn; half of them are large enough."""
+DRAWN = 0.10
+"""Share of the samples that are no photographs."""
+WIDEST = 400
+"""Side of a product, pixels, at most."""
+SMALL, POOLED = 128, 0.9
+"""Pictures up to this side are pooled in this share of the samples, as if they were windows of one scene."""
+FEWEST = 16
+"""Blocks of a product that is fitted on: there are more of small ones."""
+CUT = 3
+"""Rim of a product that shows what was repeated beyond the border."""
+NETS = 5
+SHARE = 0.7
+"""Of the places, that a network is fitted on."""
+HIDDEN = 24
+STEPS = 3000
+JITTER = 0.1
+"""Standard deviations that features are shaken by in fitting."""
+LEAST = 0.005
+"""Error that none is said to be below."""
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """Features of degraded bands and what is known of them, one a row."""
+class Product:
+    """Windows of a made product, and what is known of it."""
 
-    features: Floats
+    windows: list[Floats]
     truth: Floats
-    place: NDArray[np.str_]
+    """As `Response.told`, of half Nyquist and of Nyquist, the geometric mean of both axes."""
+    kind: str
+    place: str
 
 
-def main(folder: str, out: str, seconds: str = "240") -> None:
+def main(folder: str, out: str) -> None:
     """Fits, writes `out`, prints the errors on places that were not fitted on."""
     torch.set_num_threads(1)
-    samples = draw(load_planes(Path(folder) / "train.npz"), float(seconds))
-    Path(out).write_text(json.dumps(fit(samples)))
-    judge(load_planes(Path(folder) / "validate.npz"))
+    Path(out).write_text(json.dumps(fit(*drawn(Path(folder)))))
+    judge(islice(products(load_planes(Path(folder) / "validate.npz"), 1), PRODUCTS // 5))
 
 
-def draw(planes: list[Plane], seconds: float, seed: int = 0) -> Samples:
-    """Bands of all groups alike, cut, blurred, made noisy and rounded at random, for as long as there is time."""
-    random = np.random.default_rng(seed)
+def drawn(folder: Path) -> tuple[Floats, Floats, NDArray[np.str_]]:
+    """Features and truths of products, and their places: those that are kept, else new ones."""
+    kept = folder / "mtf_samples.npz"
+    if not kept.exists():
+        some = islice(products(load_planes(folder / "train.npz"), 0), PRODUCTS)
+        rows = [(told, each.truth, each.place) for each in some if (told := measure(each.windows, FEWEST)) is not None]
+        np.savez(kept, *(np.array(column) for column in zip(*rows, strict=True)))
+    with np.load(kept) as archive:
+        features, truth, place = (archive[name] for name in archive.files)
+    return features, truth, place
+
+
+def products(planes: Sequence[Plane], seed: int) -> Iterator[Product]:
+    """Products of all groups, by the root of their weight, of sizes and windows as scenes have them, without end."""
+    random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     groups: dict[str, list[Plane]] = {}
     for plane in planes:
-        if min(plane.values.shape) >= 2 * 88 or min(plane.values.shape) in POOLED:
-            groups.setdefault(plane.group, []).append(plane)
-    names, rows = list(groups), []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if random.random() < DRAWN:
-            rows += _drawn(random)
-            continue
-        members = groups[names[int(random.integers(len(names)))]]
-        if min(members[0].values.shape) in POOLED:
-            rows += _pooled(members, random)
-            continue
-        plane = _cut(members[int(random.integers(len(members)))], random)
-        known = "sentinel2" in plane.file
-        most = min(6, min(plane.values.shape) // 88)
-        scale = int(random.integers(2 if known or "landsat" in plane.file else min(3, most), most + 1))
-        mtf = None if random.random() < 0.12 else float(random.uniform(*MTF))
-        snr = None if random.random() < 0.4 else float(np.exp(random.uniform(*np.log(SNR))))
-        features = measure([degraded(plane, mtf, scale, snr, random)])
-        if features is not None:
-            rows.append((features, truth(plane, mtf, scale), plane.file))
-    print(f"{len(rows)} samples")
-    return Samples(*(np.array(column) for column in zip(*rows, strict=True)))
+        groups.setdefault(plane.group, []).append(plane)
+    each = [members for members in groups.values() if min(members[0].values.shape) >= 2 * (SIDE + 2 * CUT)]
+    weights = np.sqrt([max(members[0].weight, 1.0) for members in each])
+    while True:
+        drawn = planes[0].weight > 0 and random.random() < DRAWN
+        members = each[int(random.choice(len(each), p=weights / weights.sum()))]
+        made = _drawn(random, generator) if drawn else _of_planes(members, random, generator)
+        if made is not None:
+            yield made
 
 
-def _pooled(planes: list[Plane], random: np.random.Generator) -> list[tuple[Floats, float, str]]:
-    """A sample of one band of many small pictures, as if they were windows of one scene. Those of a group fall into two
-    sets, which count as places."""
-    side = min(planes[0].values.shape)
-    scale = int(random.integers(2, side // 32 + 1))
-    part, band = int(random.integers(2)), int(random.integers(4))
-    chosen = [plane for i, plane in enumerate(planes) if i // 4 % 2 == part and i % 4 == band]
-    fewest = math.ceil(FEWEST_BLOCKS / ((side // scale - 32) // 16 + 1) ** 2)
-    if len(chosen) < fewest:
-        chosen = [plane for i, plane in enumerate(planes) if i % 4 == band]
-    count = min(int(fewest * random.uniform(1.0, 1.8)), len(chosen))
-    some = [chosen[i] for i in random.choice(len(chosen), count, replace=False)]
-    mtf = None if random.random() < 0.12 else float(random.uniform(*MTF))
-    snr = None if random.random() < 0.4 else float(np.exp(random.uniform(*np.log(SNR))))
-    features = measure([degraded(plane, mtf, scale, snr, random) for plane in some])
-    place = f"{planes[0].group} {part}"
-    return [] if features is None else [(features, truth(some[0], mtf, scale), place)]
+def _of_planes(members: list[Plane], random: np.random.Generator, generator: torch.Generator) -> Product | None:
+    """A product of one plane, or of one band of many small pictures, which fall into two halves that count as
+    places."""
+    at = int(random.integers(len(members)))
+    plane, place = members[at], members[at].file
+    short = min(plane.values.shape)
+    known = own(plane) is not UNKNOWN
+    most = min(6, short // (SIDE + 2 * CUT))
+    scale = int(random.integers(2 if known else min(4, most), most + 1))
+    side = min(int(np.exp(random.uniform(np.log(64), np.log(WIDEST)))) + 2 * CUT, short // scale) * scale
+    some = [plane]
+    if short <= SMALL and random.random() < POOLED:
+        half = at // 8 % 2
+        alike = [each for i, each in enumerate(members) if i // 8 % 2 == half and (i - at) % 4 == 0]
+        some += [alike[i] for i in random.permutation(len(alike))[: int(np.exp(random.uniform(1.5, 3.7)))]]
+        place = f"{plane.group} {half}"
+    cuts = [cut for each in some if (cut := _cut(each.values, side, random)) is not None]
+    if not cuts:
+        return None
+    level = abs(float(np.mean(cuts))) if known else 2.0 * plane.contrast
+    noise = level / float(np.exp(random.uniform(*np.log(SNR))))
+    unit = plane.contrast
+    made = observed([cut / unit for cut in cuts], noise / unit, plane.step / unit, own(plane), scale, generator)
+    return Product(*made, place)
 
 
-def _drawn(random: np.random.Generator) -> list[tuple[Floats, float, str]]:
-    """A sample of a scene that was never photographed: fields with sharp borders on a rough ground."""
-    side, mtf = 4 * int(random.integers(140, 260)), float(random.uniform(*MTF))
+def _drawn(random: np.random.Generator, generator: torch.Generator) -> Product:
+    """A product of a scene that was never photographed: fields with sharp borders on a rough ground."""
+    side = 4 * int(random.integers(60, 240))
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     white = np.fft.rfft2(random.standard_normal((side, side)))
     ground = np.fft.irfft2(white / np.maximum(radius, 1 / side) ** random.uniform(1.0, 1.9))
@@ -123,171 +143,117 @@ def _drawn(random: np.random.Generator) -> list[tuple[Floats, float, str]]:
         row, col = random.integers(0, side, 2)
         height, width = (random.uniform(0.3, 1.0, 2) * size).astype(int) + 1
         values[row : row + height, col : col + width] += random.standard_normal() * random.uniform(0.2, 1.0)
-    seen = observe(values[None].astype(np.float32), Response.gaussian(mtf), 4)[0].astype(np.float64)
-    noise = values.std() * float(np.exp(random.uniform(np.log(0.002), np.log(0.1))))
-    features = measure([seen + (random.random() < 0.6) * noise * random.standard_normal(seen.shape)])
-    return [] if features is None else [(features, mtf, f"drawn {int(random.integers(1 << 30))}")]
+    noise = float(values.std() * np.exp(random.uniform(np.log(0.002), np.log(0.1))))
+    made = observed([values], noise, 0.0, Response((0.0, 0.0)), 4, generator)
+    return Product(*made, f"drawn {int(random.integers(1 << 30))}")
 
 
-def truth(plane: Plane, mtf: float | None, scale: int) -> float:
-    """The blur that a band was given, with the one that it had."""
-    own = SENTINEL_2 if "sentinel2" in plane.file else UNKNOWN
-    return float((BICUBIC.mtf if mtf is None else mtf) * own ** (1 / scale**2))
+def observed(
+    cuts: list[Floats], noise: float, step: float, ground: Response, scale: int, generator: torch.Generator
+) -> tuple[list[Floats], Floats, str]:
+    """What one chain makes of squares of the same size, laid side by side: windows, truth and kind."""
+    row = torch.from_numpy(np.concatenate(cuts, axis=1).astype(np.float32))[None, None]
+    seen = MAKER(row, torch.tensor([noise]).float(), torch.tensor([step]).float(), scale, generator)
+    pieces = seen.lr[0, 0].numpy().astype(np.float64)
+    side = len(pieces)
+    windows = [pieces[CUT:-CUT, i + CUT : i + side - CUT] for i in range(0, pieces.shape[1], side)]
+    half, full = (float(np.sqrt(np.prod(ground.at(f / scale)))) for f in (NYQUIST / 2, NYQUIST))
+    chain = seen.told[0].numpy().astype(np.float64)
+    truth = np.sqrt([chain[0] * chain[1], chain[2] * chain[3]]) * (half**4, full)
+    response = seen.responses[0]
+    family = "bicubic" if response.interpolation == "cubic" else "Gaussian"
+    return windows, truth, f"box, {response.interpolation}" if response.box else family
 
 
-def degraded(
-    plane: Plane, mtf: float | None, scale: int, snr: float | None, random: np.random.Generator
-) -> NDArray[np.float64]:
-    """What a sensor sees of a band: blurred (by bicubic reduction where `mtf` is None), noisy, at times rounded."""
-    response = None if mtf is None else Response.gaussian(mtf)
-    seen = observe(plane.values[None].astype(np.float32), response, scale)[0].astype(np.float64)
-    if snr is not None:
-        level = abs(float(np.nanmean(seen))) if plane.snr else 2 * plane.contrast
-        seen = seen + level / snr * random.standard_normal(seen.shape)
-    return np.round(seen) if plane.step and random.random() < 0.5 else seen
+def own(plane: Plane) -> Response:
+    """The response of the imagery itself, which a product's truth is seen through."""
+    if "l1bsr" in plane.file:  # as its detectors saw it, on no grid
+        return Response((0.127, 0.057), True)
+    bands = (SENTINEL_2.band("B04"), "sentinel2"), (LANDSAT_8.band("B4"), "landsat")
+    known = [band.response for band, folder in bands if band and band.response and folder in plane.file]
+    return known[0] if known else UNKNOWN
 
 
-def _cut(plane: Plane, random: np.random.Generator) -> Plane:
-    """A part of a large band, of a random size."""
-    size = int(random.integers(250, 640))
-    starts = [int(random.integers(0, max(side - size, 0) + 1)) for side in plane.values.shape]
-    return replace(plane, values=plane.values[starts[0] : starts[0] + size, starts[1] : starts[1] + size])
+def _cut(values: NDArray[np.generic], side: int, random: np.random.Generator) -> Floats | None:
+    """A square of a band that is all valid; None where that isn't found."""
+    for _ in range(20):
+        row, col = (int(random.integers(0, length - side + 1)) for length in values.shape)
+        cut = values[row : row + side, col : col + side].astype(np.float64)
+        if np.isfinite(cut).all():
+            return cut
+    return None
 
 
-def fit(samples: Samples) -> dict[str, object]:
+def fit(features: Floats, truth: Floats, place: NDArray[np.str_]) -> dict[str, object]:
     """The constants, as plain numbers."""
-    mean, scale = samples.features.mean(0), samples.features.std(0) + 1e-6
-    standard = np.clip((samples.features - mean) / scale, -4, 4)
-    places, place = np.unique(samples.place, return_inverse=True)
-    weight = 1 / np.sqrt(np.bincount(place)[place])
+    mean = features.mean(0)
+    _, size, axes = np.linalg.svd(features - mean, full_matrices=False)
+    whiten = axes.T / size * math.sqrt(len(features))
+    standard = limited((features - mean) @ whiten)
+    places, number = np.unique(place, return_inverse=True)
+    weight = 1 / np.sqrt(np.bincount(number)[number])
     random = np.random.default_rng(0)
-    nets, unseen = [], np.full((NETS, len(place)), np.nan)
-    for number in range(NETS):
-        kept = (random.permutation(len(places)) < SHARE * len(places))[place]
-        net = _network(standard[kept], samples.truth[kept], weight[kept], number)
-        with torch.no_grad():
-            unseen[number, ~kept] = net(_tensor(standard[~kept])).numpy()[:, 0]
-        nets.append([_plain(values) for values in net.parameters()])
-    told_by = np.isfinite(unseen).sum(0) >= 3
-    standard, truths, unseen = standard[told_by], samples.truth[told_by], unseen[:, told_by]
-    answer = np.nanmean(unseen, 0)
-    error = np.abs(answer - truths)
-    doubt, likely = _doubt(standard, disagreement(unseen, answer), error / typical_error(truths))
-    largest = _largest(likely, error, truths)
-    answered = likely <= largest
-    print(f"{len(error)} samples of {len(places)} places; unseen ones: {told(error)}")
-    print(f"answered {answered.mean():.0%}: {told(error[answered])}; likely error at most {largest:.2f} of the typical")
-    return {"mean": _plain(mean), "scale": _plain(scale), "nets": nets, "doubt": _plain(doubt), "largest": largest}
+    nets, unseen = [], np.full((NETS, len(place), 4), np.nan)
+    for i in range(NETS):
+        kept = (random.permutation(len(places)) < SHARE * len(places))[number]
+        nets.append(_network(standard[kept], truth[kept], weight[kept], i))
+        unseen[i, ~kept] = answer(nets[i], standard[~kept])
+    some = np.isfinite(unseen[..., 0]).sum(0) >= 2
+    told, spread = together(unseen[:, some])
+    error = np.abs(told - truth[some])
+    factor = np.quantile(error / spread, 0.9, axis=0)
+    taken = (factor * spread <= LARGEST).all(1)
+    print(f"{len(place)} samples of {len(places)} places; factors {factor.round(2)}; unseen ones: {_told(error)}")
+    print(f"answered {taken.mean():.0%}: {_told(error[taken])}")
+    return {"mean": _plain(mean), "whiten": _plain(whiten), "nets": list(map(_plain, nets)), "error": _plain(factor)}
 
 
-def _network(features: Floats, truth: Floats, weight: Floats, seed: int) -> torch.nn.Module:
+def _network(features: Floats, truth: Floats, weight: Floats, seed: int) -> list[Floats]:
+    """Layers of a network that says both levels and the logarithms of their mean errors (Laplace's law)."""
     torch.manual_seed(seed)
     count = features.shape[1]
-    layers = torch.nn.Linear(count, HIDDEN), torch.nn.Linear(HIDDEN, HIDDEN), torch.nn.Linear(HIDDEN, 1)
+    layers = torch.nn.Linear(count, HIDDEN), torch.nn.Linear(HIDDEN, HIDDEN), torch.nn.Linear(HIDDEN, 4)
     net = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=5e-2)
-    x, y, w = _tensor(features), _tensor(truth), _tensor(weight)
-    steps = 800
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=steps)
-    for _ in range(steps):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=STEPS)
+    x, y, w = (torch.from_numpy(values).float() for values in (features, truth, weight / weight.mean()))
+    for _ in range(STEPS):
         some = torch.randint(len(x), (512,))
-        noisy = x[some] + 0.1 * torch.randn(512, count)
-        loss = (
-            w[some] * torch.nn.functional.huber_loss(net(noisy)[:, 0], y[some], reduction="none", delta=0.03)
-        ).mean()
+        level, size = net(x[some] + JITTER * torch.randn(512, count)).split(2, 1)
+        loss = (w[some, None] * ((level - y[some]).abs() / size.exp().clamp_min(LEAST) + size)).mean()
         optimizer.zero_grad()
-        (loss / 0.03 / w.mean()).backward()
+        loss.backward()
         optimizer.step()
         schedule.step()
-    return net
+    return [values.detach().double().numpy() for values in net.parameters()]
 
 
-def _doubt(standard: Floats, apart: Floats, error: Floats) -> tuple[Floats, Floats]:
-    """Weights for the logarithm of the error, relative to the typical one, that nine in ten stay below; and that error
-    of each sample.
-
-    Only what does not depend on the blur has a weight, else a sharp scene that looks blurred would count as a blurred
-    one, of which errors are small: the coarse rings, how the finest ones end (that is noise), the number of blocks, how
-    edges stand out, and `apart`, how far networks that have not seen the place disagree.
-    """
-    count = standard.shape[1]
-    nature = [13 * kind + ring for kind in range(4) for ring in range(5)] + [52, count - 3, count - 2, count - 1]
-    terms = np.zeros((len(nature) + 1, count))
-    terms[np.arange(len(nature)), nature] = 1.0
-    terms[-1, [12, 9]] = 1.0, -1.0
-    columns = np.column_stack([standard @ terms.T, apart, np.ones(len(error))])
-    level = np.log(np.maximum(error, 0.1))
-    ridge = np.diag([0.02 * len(error)] * len(terms) + [0.0, 0.0])
-    weights = np.linalg.solve(columns.T @ columns + ridge, columns.T @ level)
-    weights[-1] += np.quantile(level - columns @ weights, 0.9)
-    return np.concatenate([weights[:-2] @ terms, weights[-2:]]), np.exp(columns @ weights)
+def judge(made: Iterator[Product]) -> None:
+    """Prints the share of products that are told of, and the errors, by kind and size."""
+    rows = [(estimate_mtf(each.windows), each) for each in made]
+    known = np.array([each.truth for _, each in rows])
+    told = np.array([found.response.told[1::2] if found.response else (math.nan,) * 2 for found, _ in rows])
+    too_small = np.array([found.why.startswith("too few") for found, _ in rows])
+    kinds = np.array([each.kind for _, each in rows])
+    for name, some in {"all": kinds != "", **{kind: kinds == kind for kind in np.unique(kinds)}}.items():
+        some &= ~too_small
+        taken = some & np.isfinite(told[:, 0])
+        print(f"{name:12} {some.sum():4} products, told of {taken.sum() / max(some.sum(), 1):4.0%}", end="")
+        error = (told ** (0.25, 1) - known ** (0.25, 1))[taken]
+        bias, rms = error.mean(0), np.sqrt((error**2).mean(0))
+        print(*(f"; {at}: bias {bias[i]:+.3f} rms {rms[i]:.3f}" for i, at in enumerate(("half Nyquist", "Nyquist"))))
 
 
-def _largest(likely: Floats, error: Floats, truth: Floats) -> float:
-    """The largest likely error such that nine in ten of the errors accepted with it are below the goal, among blurred
-    scenes and among sharp ones."""
-    found = []
-    for low, high in ((0.08, 0.24), (0.24, 0.42)):
-        some = (truth >= low) & (truth <= high)
-        order = np.argsort(likely[some])
-        good = np.cumsum(error[some][order] < GOAL) / np.arange(1, len(order) + 1)
-        enough = np.flatnonzero((good >= 0.9) & (np.arange(len(order)) > 0.02 * len(order)))
-        found.append(float(likely[some][order][enough[-1]]) if len(enough) else 0.0)
-        print(f"truth {low} to {high}: good up to {found[-1]:.2f}, which {np.mean(likely[some] <= found[-1]):.0%} are")
-    return min(found)
+def _told(error: Floats) -> str:
+    """Errors of both levels in words."""
+    rms, ninety = np.sqrt((error**2).mean(0)), np.quantile(error, 0.9, axis=0)
+    return f"rms {rms.round(3)}, nine in ten below {ninety.round(3)}"
 
 
-def judge(planes: list[Plane]) -> None:
-    """Prints the share that is answered for, and the errors, of bands reduced x2 and x4."""
-    random = np.random.default_rng(1)
-    rows = []
-    for plane in planes:
-        for scale in (2, 4):
-            for mtf in (0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, None):
-                for snr in (None, 100.0):
-                    found = estimate_mtf([degraded(plane, mtf, scale, snr, random)])
-                    answer = math.nan if found.mtf is None else found.mtf
-                    small = found.why.startswith("too few")
-                    rows.append((scale, mtf or 0, snr or 0, answer, truth(plane, mtf, scale), small, plane.group))
-    scale, mtf, snr, answer, known, small = (np.array([row[i] for row in rows], float) for i in range(6))
-    group = np.array([row[6] for row in rows])
-    for name, some in {
-        "all": mtf > 0,
-        **{
-            f"x{s}, {'noise' if n else 'clean'}": (mtf > 0) & (scale == s) & (snr == n)
-            for s in (2, 4)
-            for n in (0, 100)
-        },
-        **{f"MTF {m:.2f}": mtf == m for m in np.unique(mtf[mtf > 0])},
-        **{str(g): (mtf > 0) & (group == g) for g in np.unique(group)},
-    }.items():
-        fit_in = some & (small == 0)
-        told_of = fit_in & np.isfinite(answer)
-        share = told_of.sum() / max(fit_in.sum(), 1)
-        print(f"{name:16} {some.sum():4} bands, large enough {fit_in.sum():4}, answered {share:4.0%}", end="")
-        if told_of.any():
-            given = np.abs(answer - mtf)[told_of]
-            print(f": {told(np.abs(answer - known)[told_of])}; against the given blur alone: {told(given)}", end="")
-        print()
-    cubic = answer[(mtf == 0) & np.isfinite(answer)]
-    if cubic.size:
-        print("bicubic: median, 5th and 95th percentile", np.round(np.quantile(cubic, [0.5, 0.05, 0.95]), 3))
-
-
-def told(error: Floats) -> str:
-    """Errors in words."""
-    middle, ninety, most = np.quantile(error, [0.5, 0.9, 0.95])
-    below = np.mean(error < GOAL)
-    return f"median {middle:.3f} p90 {ninety:.3f} p95 {most:.3f} max {error.max():.3f}, below {GOAL} {below:.0%}"
-
-
-def _tensor(values: Floats) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32)
-
-
-def _plain(values: Floats | torch.Tensor) -> object:
-    numbers = np.asarray(values.detach() if isinstance(values, torch.Tensor) else values, np.float64)
-    return json.loads(json.dumps(np.vectorize(lambda v: float(f"{v:.4g}"))(numbers).tolist()))
+def _plain(values: Floats | list[Floats]) -> object:
+    if isinstance(values, list):
+        return [_plain(each) for each in values]
+    return json.loads(json.dumps(np.vectorize(lambda v: float(f"{v:.5g}"))(values).tolist()))
 
 
 if __name__ == "__main__":
