@@ -109,7 +109,7 @@ class Planned:
 
     @property
     def record(self) -> Record:
-        """What is known before it is done."""
+        """The record as far as it is known before it is done."""
         record: Record = {"src": self.src, "path": self.dst, "status": self.status}
         return record | ({"error": str(self.error)} if self.error else {})
 
@@ -179,7 +179,7 @@ class Archive:
         return [flow.records.get(scene.src, scene.record) for scene in self.scenes]
 
     def estimate(self) -> list[Record]:
-        """What `execute` would return, of a dry run; the time is measured by one tile of the first scene."""
+        """The records of a dry run of `execute`; the time is measured by one tile of the first scene."""
         records = [scene.record for scene in self.scenes]
         rate = self.ready[0].forecast() / self.ready[0].layout.raw_size if self.ready else 0.0
         for scene, record in zip(self.scenes, records, strict=True):

@@ -45,7 +45,7 @@ LARGEST = np.array([0.20, 0.10])
 
 @dataclass(frozen=True, slots=True)
 class MtfEstimate:
-    """What the pixels of a band tell of its blur."""
+    """The response that the pixels of a band tell."""
 
     response: Response | None
     """Of the product, alike along both axes; None where the pixels don't tell."""
@@ -101,7 +101,7 @@ def limited(standard: Floats) -> Floats:
 
 
 def answer(net: list[Floats], standard: Floats) -> Floats:
-    """What a network says of features (..., n): (..., 4), both levels and the logarithms of their errors."""
+    """Answers of a network for features (..., n): (..., 4), both levels and the logarithms of their errors."""
     first, bias, second, more, last, end = net
     return np.asarray(np.tanh(np.tanh(standard @ first.T + bias) @ second.T + more) @ last.T + end)
 

@@ -40,7 +40,7 @@ def observe(
 
 
 def blur_of(scene: Scene) -> list[MtfEstimate]:
-    """What the pixels of each band tell of its blur: what `observe` takes where `mtf` is "scene"."""
+    """Estimates of each band's blur from its pixels: what `observe` takes where `mtf` is "scene"."""
     return [estimate_mtf(band) for band in _patches(_samples(scene), scene.radiometry)]
 
 

@@ -71,13 +71,13 @@ def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout
 
 
 def input_tag(scene: Scene) -> str:
-    """What an input is known by: a stamp that is quickly taken, and a digest of what it holds."""
+    """The tag that an input is known by: a stamp that is quickly taken, and a digest of what it holds."""
     stamp = _stamp(scene)
     return f"{stamp} {(content(scene.path, scene.files) or stamp)[:32]}"
 
 
 def is_of(tags: Mapping[str, str], run: Mapping[str, str], scene: Scene) -> bool:
-    """Whether the tags of a result are those of a run of this scene.
+    """True where the tags of a result are those of a run of this scene.
 
     The input may have been copied, renamed or touched since: where its stamp is another, it is read.
     """

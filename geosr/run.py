@@ -51,7 +51,7 @@ class Grid(TypedDict):
 
 
 class Report(TypedDict):
-    """What a run did; of a dry run, with the same keys and types, what it would do."""
+    """The facts of a run; of a dry run, with the same keys and types, of what it would do."""
 
     path: str
     """Where the result is, a path or an address."""
@@ -107,7 +107,7 @@ class Run:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before trusting the result, one line each."""
+        """Lines that the user should know before trusting the result."""
         metadata = self.scene.metadata.zoom(self.plan.scale, self.tags)
         lines = *self.scene.warnings, *metadata.warnings, *losses(metadata, self.layout), *self._room()
         return tuple(dict.fromkeys(lines))
@@ -126,11 +126,11 @@ class Run:
         return self.report(len(kept), done, time.perf_counter() - start)
 
     def report(self, kept: int, pixels: int, seconds: float) -> Report:
-        """What was done, with tiles kept of an earlier run, and source pixels times bands upscaled in this one."""
+        """The report of a run, with tiles kept of an earlier one, and source pixels times bands upscaled in this."""
         return self._report(kept, pixels, seconds, size_of(self.dst))
 
     def estimate(self, seconds: float | None = None) -> Report:
-        """What `execute` would do; the time is measured by one tile that is thrown away, unless it is given."""
+        """The report of a dry run; the time is measured by one tile that is thrown away, unless it is given."""
         pixels = self.plan.scene.size * self.layout.count * len(self.tiles) // len(self.plan)
         seconds = self.forecast() if seconds is None else seconds
         return self._report(0, pixels, seconds, self.size, dry_run=True)
@@ -191,7 +191,7 @@ class Run:
         return pixels
 
     def job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
-        """What is done with a tile; with an encoder that keeps nothing unless one is given."""
+        """The work on a tile; with an encoder that keeps nothing unless one is given."""
         encoder = encoder or encoder_of(self.layout, self.scene.metadata, self.scene.bands)
         return Job(self.plan, self.scene.source, self.upscaler, encoder)
 

@@ -26,7 +26,7 @@ _NATIVE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How the source saw the ground, band by band; models that don't care ignore it."""
+    """The way in which the source saw the ground, band by band; models that don't care ignore it."""
 
     response: tuple[Response, ...]
     """Of each band."""
@@ -87,7 +87,7 @@ class Decided:
 
     @property
     def known(self) -> bool:
-        """Whether it is the band's own."""
+        """True where it is the band's own."""
         return self.origin is not Origin.DEFAULT
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geosr.errors import InputError
-from geosr.models import engines
+from geosr.models import trained
 from geosr.models.classical import upsample
 from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork
@@ -37,7 +37,7 @@ def shaken(name: str, scale: int = 2) -> BandNetwork:
 def engine(name: str, scale: int = 2) -> Engine:
     channels, blocks = SMALL[name]
     settings = {"scale": scale, "channels": channels, "blocks": blocks}
-    return engines.build(name, settings, dict(shaken(name, scale).state_dict()), "cpu", torch.float32)
+    return trained.build(name, settings, dict(shaken(name, scale).state_dict()), "cpu", torch.float32)
 
 
 def image(height: int = 160, width: int = 152) -> Tensor:
@@ -135,7 +135,7 @@ def test_a_gain_passes_down_to_the_smallest_units(name: str) -> None:
 def test_every_network_runs_in_bfloat16(name: str) -> None:
     channels, blocks = SMALL[name]
     settings = {"scale": 2, "channels": channels, "blocks": blocks}
-    short = engines.build(name, settings, dict(shaken(name).state_dict()), "cpu", torch.bfloat16)
+    short = trained.build(name, settings, dict(shaken(name).state_dict()), "cpu", torch.bfloat16)
     band = image()
     long, base = run(engine(name), band), upsample(band[None, None], 2)[0, 0]
     added = float((long - base).abs().max())

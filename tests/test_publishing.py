@@ -19,9 +19,9 @@ from benchmarks.report import cost, described, figures, kind_of, record
 from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
-from geosr.models.engines import Padded
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
+from geosr.models.trained import Padded
 from geosr.noise import SILENT
 from geosr.response import PROBE
 from geosr.sensors import Observation

@@ -24,10 +24,10 @@ from geosr import dispatch
 from geosr.errors import ModelError, PlaceError
 from geosr.models import registry, runtime, threads
 from geosr.models.card import KEY, Card
-from geosr.models.engines import Residual
 from geosr.models.networks import fast
 from geosr.models.runtime import ModelNetwork, network_for
 from geosr.models.threads import prepare_process
+from geosr.models.trained import Residual
 from geosr.noise import SILENT, Noise
 from geosr.response import PROBE, Response
 from geosr.sensors import Observation

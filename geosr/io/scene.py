@@ -113,7 +113,7 @@ class Scene:
 
     @property
     def writes_mask(self) -> bool:
-        """Whether a result needs a mask of its own, because no band and no number of it says what is valid."""
+        """True where a result needs a mask of its own, because no band and no number of it says what is valid."""
         return self.mask in ("dataset", "numbers", "bands") or (
             self.mask == "alpha" and self.source.alpha not in self.bands
         )
@@ -126,7 +126,7 @@ class Scene:
         return replace(self, nodata=nodata, metadata=replace(self.metadata, nodata=nodata[0]))
 
     def touches(self, window: Window) -> bool:
-        """Whether a window meets the area of interest; True where there is none."""
+        """True where a window meets the area of interest, or there is none."""
         return self.area is None or self.area.touches(window)
 
 

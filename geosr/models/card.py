@@ -40,7 +40,7 @@ class Card:
     scales: tuple[int, ...]
     """Output pixels per source pixel each way, all that it can do."""
     network: str = ""
-    """The class that runs it, a name in `geosr.models.engines`; empty where no weights are needed."""
+    """The class that runs it, a name in `geosr.models.networks`; empty where no weights are needed."""
     channels: int = 0
     blocks: int = 0
     bands: int = 1
@@ -103,7 +103,7 @@ class Card:
 
     @property
     def bare(self) -> Card:
-        """What a run needs of it, without what only people read."""
+        """The card as a run needs it, without what only people read."""
         return Card(summary="", **{name: getattr(self, name) for name in _FOR_RUNS})
 
     @property

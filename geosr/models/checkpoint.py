@@ -21,7 +21,7 @@ _LONGEST_HEADER = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands at the head of a safetensors file."""
+    """The head of a safetensors file."""
 
     metadata: dict[str, str]
     shapes: dict[str, tuple[int, ...]]

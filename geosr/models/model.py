@@ -60,7 +60,7 @@ class Model(ABC):
         return tuple((band,) for band in range(len(colors)))
 
     def notes(self, colors: Sequence[str]) -> tuple[str, ...]:
-        """What to know before it is run on bands with these common names, one line each."""
+        """Lines to know before it is run on bands with these common names."""
         return ()
 
     def assign(self, colors: Sequence[str]) -> Groups:

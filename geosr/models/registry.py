@@ -92,12 +92,12 @@ class Classical(Model):
 
     @property
     def card(self) -> Card:  # type: ignore[override]
-        """What it says of itself."""
+        """Its own card."""
         return CLASSICAL[self.name]
 
     @property
     def memory_bound(self) -> bool:  # type: ignore[override]
-        """Whether it is an interpolation."""
+        """True for an interpolation."""
         return self.name in REACH
 
     def engine(self, device: str, precision: Precision) -> Engine:
@@ -127,14 +127,14 @@ class Weights(Model):
         """The network with its weights. Raises `ModelError` where they are missing, others, or don't fit."""
         import torch
 
-        from geosr.models import engines
+        from geosr.models import engines, trained
 
         about = self.card
         path = check_weights(_weights().get((self.name, self.scale), Path(self.name)), self.sha256)
         settings = {"scale": self.scale, "channels": about.channels, "blocks": about.blocks}
         # Only of weights that were published is it known that the card's halo was measured on them.
         reach, dtype = about.halo if self.name in names() else 0, getattr(torch, precision)
-        made = engines.build(about.network, settings, read_tensors(path), device, dtype, reach)
+        made = trained.build(about.network, settings, read_tensors(path), device, dtype, reach)
         return engines.OnDevice(made, device)
 
 

@@ -55,7 +55,7 @@ class ModelNetwork:
 
     @property
     def card(self) -> Card:
-        """What the model says of itself."""
+        """The model's own card."""
         return self.model.card
 
     @property
@@ -71,7 +71,7 @@ class ModelNetwork:
 
     @property
     def multiple(self) -> int:
-        """What the network's windows of attention ask for; 1 for convolutions, which take any block."""
+        """The side of the network's windows of attention; 1 for convolutions, which take any block."""
         return self._engine().multiple
 
     @property
@@ -174,7 +174,7 @@ def network_for(
 
 
 def is_projected(project: bool | None, card: Card) -> bool:
-    """Whether results are projected: where that is asked for, and those of generative models always.
+    """True where results are projected: where that is asked for, and those of generative models always.
 
     Measured on natural pairs, a network's result is nearer to what finer pixels show without it: by .07 dB on
     Sentinel-2's B8A, by .8 dB on Landsat. Raises `InputError` where a generative model is asked to leave it.
@@ -244,7 +244,7 @@ def about_precision(precision: Precision, device: str) -> str:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a device, as `choose_device` names it, has bfloat16 arithmetic; elsewhere it is slower than float32."""
+    """True where a device, as `choose_device` names it, has bfloat16 arithmetic; else that is slower than float32."""
     if device == "cpu":
         return bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
     import torch

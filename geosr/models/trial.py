@@ -17,7 +17,7 @@ Run = Callable[["Tensor"], "Tensor"]
 
 
 class Sizes(Protocol):
-    """What has to be known of a network to cut blocks for it: `TorchNetwork` and `Foreign` say it of themselves."""
+    """Facts by which blocks are cut for a network: `TorchNetwork` and `Foreign` say them of themselves."""
 
     @property
     def scale(self) -> int:

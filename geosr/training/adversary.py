@@ -52,7 +52,7 @@ class UNet(nn.Module):
         return judgement
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What its four levels see, from fine to coarse."""
+        """Features of its four levels, from fine to coarse."""
         seen = [F.leaky_relu(self.head(images), SLOPE)]
         for layer in self.down:
             seen.append(F.leaky_relu(layer(seen[-1]), SLOPE))
@@ -118,7 +118,7 @@ class Adversary:
 
 
 def shown(o: Outcome, image: Tensor) -> Tensor:
-    """What the adversary is shown of an image, (n, 2, h, w), in units of a patch's contrast, without its mean."""
+    """The two images of one, (n, 2, h, w), for the adversary, in units of a patch's contrast, without its mean."""
     return torch.cat((image - o.base, o.base - o.base.mean((2, 3), keepdim=True)), 1)
 
 

@@ -65,7 +65,7 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of it."""
+    """The outcome of a training."""
 
     progress: Progress
     model: Path

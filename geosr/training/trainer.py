@@ -35,7 +35,7 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training has come."""
+    """The state of a training in a few numbers."""
 
     step: int = 0
     seconds: float = 0.0

@@ -55,12 +55,12 @@ class Recipe:
 
     @property
     def projected(self) -> bool:
-        """Whether results are projected."""
+        """True where results are projected."""
         return is_projected(self.project, self.model.card)
 
     @property
     def observed(self) -> bool:
-        """Whether it matters how the scene was observed."""
+        """True where it matters how the scene was observed."""
         return self.model.card.conditioned or self.projected
 
     @property

@@ -26,7 +26,7 @@ def arrange(name: str, colors: Sequence[str], together: int) -> Groups:
 
 
 def told(colors: Sequence[str], groups: Groups) -> str:
-    """How a network of three bands is given the bands, in a line."""
+    """The line on how a network of three bands is given the bands."""
     triplets = [group for group in groups if len(group) == 3]
     alone = [band + 1 for group in groups if len(group) == 1 for band in group]
     lines = []

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geosr.errors import ModelError
+from geosr.errors import ModelError, one_line
 from geosr.models.card import Card
 from geosr.models.classical import REACH, upsample_into
-from geosr.models.foreign.runner import Runner, one_line
+from geosr.models.foreign.runner import Runner
 from geosr.models.model import Engine
 from geosr.models.trial import Run, up
 from geosr.noise import SILENT, Noise

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geosr.errors import ModelError, PlaceError
-from geosr.models import engines, registry
+from geosr.errors import ModelError, PlaceError, one_line
+from geosr.models import registry, trained
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_tensors, sha256
 from geosr.models.classical import bicubic_phases
-from geosr.models.foreign.runner import load, one_line
+from geosr.models.foreign.runner import load
 from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.noise import SILENT, Noise
@@ -49,7 +49,7 @@ def export(model: str, scale: int, kind: Kind, path: Path) -> dict[str, Any]:
     if not card.network or where is None:
         raise ModelError(f"{model} has no weights of geosr's own: there is nothing to export")
     settings = {"scale": scale, "channels": card.channels, "blocks": card.blocks}
-    engine = engines.build(card.network, settings, read_tensors(where), "cpu", torch.float32)
+    engine = trained.build(card.network, settings, read_tensors(where), "cpu", torch.float32)
     module = NETWORKS[card.network](**settings)
     module.load_state_dict(read_tensors(where))
     halo = max(engine.reach(response) for response, _ in _TRIED)

@@ -8,14 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from geosr.errors import ModelError
+from geosr.errors import ModelError, one_line
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_header, sha256
 from geosr.models.foreign import probe, sidecar
 from geosr.models.foreign.bands import arrange, told
 from geosr.models.foreign.checkpoint import SUFFIXES
 from geosr.models.foreign.engine import ForeignEngine, blocks_of
-from geosr.models.foreign.runner import Runner, load, one_line
+from geosr.models.foreign.runner import Runner, load
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.trial import try_out
 
@@ -66,7 +66,7 @@ class Foreign(Model):
         return arrange(self.card.name, colors, self.bands)
 
     def notes(self, colors: Sequence[str]) -> tuple[str, ...]:
-        """What was found out of it, and how bands are given to it."""
+        """Lines on what was found out of it, and how bands are given to it."""
         return *self.found, *((told(colors, self.assign(colors)),) if self.bands == 3 else ())
 
     def engine(self, device: str, precision: Precision) -> Engine:
@@ -77,7 +77,7 @@ class Foreign(Model):
 
 
 def is_foreign(model: str) -> bool:
-    """Whether a path is that of a network from elsewhere; reads no more than a header."""
+    """True for the path of a network from elsewhere; reads no more than a header."""
     path = Path(model)
     if path.suffix == ".safetensors":
         return path.is_file() and KEY not in read_header(path).metadata

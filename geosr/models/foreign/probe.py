@@ -27,7 +27,7 @@ _STORED = (0.0, 3000.0)
 
 
 def complete(name: str, runner: Runner, told: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a network, and what is left measured. Raises `ModelError` where tiles would show.
+    """Entries of a card: those told, the others measured. Raises `ModelError` where tiles would show.
 
     With a halo in `told` but no multiple, that is 1.
     """

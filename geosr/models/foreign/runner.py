@@ -40,8 +40,3 @@ def load(path: Path, sha: str, device: str) -> Runner:
     from geosr.models.foreign.checkpoint import Checkpoint
 
     return Checkpoint(path, device)
-
-
-def one_line(error: BaseException) -> str:
-    """What somebody else's code complains of."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

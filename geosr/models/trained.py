@@ -1,0 +1,266 @@
+"""Trained networks for one band as engines: each pixel has the same bits whatever the block around it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geosr.errors import ModelError
+from geosr.models.classical import upsample_into
+from geosr.models.filters import cut, mirror, smooth_both
+from geosr.models.model import Engine
+from geosr.models.networks import NETWORKS, BandNetwork, Edsr
+from geosr.models.networks.band import is_exact
+from geosr.models.networks.edsr import Block
+from geosr.noise import Noise
+from geosr.response import PROBE, Response
+from geosr.sensors import Observation
+
+
+class Trained(Engine):
+    """A network for one band: bicubic, to which its detail is added where no border reaches."""
+
+    rim: int
+    """Source pixels that the network itself sees on each side."""
+    padded = False
+    """Whether the network is given as many pixels as the block has."""
+
+    def __init__(self, module: BandNetwork, dtype: torch.dtype) -> None:
+        self.scale = module.scale
+        self.dtype = dtype
+        self.low_pass = tuple(module.get_buffer("low_pass").double().flatten().tolist())
+
+    def reach(self, response: Response) -> int:
+        """Measured: what the network sees, and the low-pass before it."""
+        return self.rim + len(self.low_pass) // 2
+
+    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+        """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat."""
+        for band, response, noise, target in zip(block, seen.response, seen.noise, out, strict=True):
+            self._sharpen(band, response, noise, target)
+
+    def _sharpen(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
+        upsample_into(out, image, self.scale)
+        reach = self.reach(response)
+        if min(image.shape) <= 2 * reach:
+            return
+        rim = len(self.low_pass) // 2
+        image = mirror(image, rim) if self.padded else image
+        low = smooth_both(image, self.low_pass)
+        high = cut(image, rim) - low
+        spread = noise.variance(low).sqrt_()
+        inner = cut(out, reach * self.scale)
+        if (still := _flat(cut(high, rim) if self.padded else high, self.rim)) is None:
+            self._add(inner, high, spread, response)
+        else:
+            before = inner.clone()
+            self._add(inner, high, spread, response)
+            fine = still.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)
+            inner.copy_(torch.where(fine, before, inner))
+
+    @abstractmethod
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
+        """Add the detail to `inner`, the result without what lies within `reach` of its border.
+
+        `high` is the band without its low-pass, `spread` the noise's standard deviation there; both (h, w), less the
+        low-pass's radius a side unless it is padded. What the network would add to a flat scene on account of the noise
+        alone is left out.
+        """
+
+
+class Residual(Trained):
+    """An EDSR, arranged for speed; equal to `BandNetwork.forward` within float error away from the border.
+
+    Convolutions are not padded, so that a block's rim is not computed in vain; the response's gains are multiplied into
+    the weights.
+    """
+
+    def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
+        super().__init__(module, dtype)
+        self.module = module
+        self.weights = lru_cache(maxsize=64)(self._weights)
+        self.at_rest = lru_cache(maxsize=64)(self._at_rest)
+        self.rim = self._rim()
+
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
+        detail = self._detail(high.to(self.dtype), spread.to(self.dtype), response)
+        _add_phases(inner, detail - self.at_rest(response) * cut(spread, self.rim), self.scale)
+
+    def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
+        """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass and its noise, both (h, w)."""
+        head, blocks, tail = self.weights(response)
+        start = features = _conv(_channels_last(torch.stack((high, spread))[None]), head)
+        for first, second in blocks:
+            inner = _conv(features, first).relu_()
+            features = _conv(inner, second).add_(cut(features, 2))
+        return _conv(features.add_(cut(start, 2 * len(blocks))), tail)
+
+    def _weights(self, response: Response) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
+        """Weights for a blur. ReLU lets positive factors through, and the gains stand between it and a convolution."""
+        module = self.module
+        gains = module.gains(torch.tensor([response.told], device=module.head.weight.device))[0]
+
+        def gained(weight: Tensor, index: int) -> Tensor:
+            return _channels_last((weight * gains[index].view(1, -1, 1, 1)).to(self.dtype))
+
+        blocks = [
+            (_channels_last(block.first.weight.to(self.dtype)), gained(block.second.weight, index))
+            for index, block in enumerate(module.blocks)
+            if isinstance(block, Block)
+        ]
+        return _channels_last(module.head.weight.to(self.dtype)), blocks, gained(module.tail.weight, -1)
+
+    def _at_rest(self, response: Response) -> Tensor:
+        """What the network adds to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1)."""
+        side = 2 * self.rim + 1
+        flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
+        return self._detail(flat, torch.ones_like(flat), response)
+
+    def _rim(self) -> int:
+        side = 64
+        while True:
+            with torch.inference_mode():
+                probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
+                try:
+                    return (side - self._detail(probe, probe, PROBE).shape[2]) // 2
+                except RuntimeError:
+                    side *= 2
+                    if side > 4096:
+                        raise
+
+
+class Padded(Trained):
+    """Any other network for one band, as it was trained: convolutions padded, and the rim that this spoils cut off."""
+
+    padded = True
+
+    def __init__(self, module: BandNetwork, dtype: torch.dtype, reach: int = 0) -> None:
+        """`reach` is what was measured of the same network before, 0 to measure it now: a minute for large ones."""
+        super().__init__(module, dtype)
+        self.module = module.to(dtype)
+        self.multiple = module.multiple
+        self.alive = module.alive
+        self.at_rest = lru_cache(maxsize=64)(self._at_rest)
+        self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
+
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
+        detail = self._phases(self._detail(high.to(self.dtype), spread.to(self.dtype), response))
+        detail = detail - self.at_rest(response) * spread[:, None, :, None]
+        inner.add_(cut(detail.reshape(high.shape[0] * self.scale, -1), self.reach(response) * self.scale))
+
+    def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
+        """(h * scale, w * scale) for a band without its low-pass and its noise, both (h, w)."""
+        told = torch.tensor([response.told], dtype=self.dtype, device=high.device)
+        return self.module.residual(high[None, None], told, spread[None, None])[0, 0]
+
+    def _at_rest(self, response: Response) -> Tensor:
+        """What the network adds to a flat scene with noise of standard deviation 1, (1, scale, 1, scale)."""
+        side = self._smallest()
+        flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
+        detail = self._phases(self._detail(flat, torch.ones_like(flat), response))
+        return detail[side // 2, :, side // 2][None, :, None].clone()
+
+    def _phases(self, detail: Tensor) -> Tensor:
+        """(h * scale, w * scale) as (h, scale, w, scale)."""
+        return detail.view(detail.shape[0] // self.scale, self.scale, -1, self.scale)
+
+    def _smallest(self) -> int:
+        """Side of a block whose middle no border reaches, source pixels."""
+        return -(-(2 * self.rim + 2) // 16) * 16
+
+    def _rim(self) -> int:
+        side = 48
+        while (rim := self._spread(side)) is None:
+            side *= 2
+            if side > _LARGEST_PROBE:
+                raise ModelError(f"an output pixel of {type(self.module).__name__} depends on more than {side} pixels")
+        return rim
+
+    def _spread(self, side: int) -> int | None:
+        """How far a pixel that is no number spreads, source pixels; None where it reaches the border of the probe.
+
+        Tried at every place that a pixel can have in a window of the network's.
+        """
+        middle, farthest = side // 2, 0
+        for place in range(middle, middle + self.multiple):
+            probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
+            probe[place, place] = torch.nan
+            with torch.inference_mode():
+                detail = self._detail(probe, torch.zeros_like(probe), PROBE)
+                hit = self._phases(detail).isnan().any(3).any(1).any(0).nonzero()
+            first, last = int(hit.min()), int(hit.max())
+            if first == 0 or last == side - 1:
+                return None
+            farthest = max(farthest, place - first, last - place)
+        return farthest
+
+
+_LARGEST_PROBE = 768
+"""Side of the largest block that a network's reach is looked for in, source pixels."""
+
+
+def build(
+    network: str,
+    settings: dict[str, int],
+    tensors: dict[str, Tensor],
+    device: str,
+    dtype: torch.dtype,
+    reach: int = 0,
+) -> Engine:
+    """An engine with trained weights; `reach` as `Padded` takes it.
+
+    Raises `ModelError` where the weights don't fit the network.
+    """
+    if network not in NETWORKS:
+        raise ModelError(f"the model card asks for the network {network!r}; this geosr has {', '.join(NETWORKS)}")
+    with torch.device("meta"):
+        expected = NETWORKS[network](**settings).state_dict()
+    wrong = {name for name in expected.keys() | tensors.keys() if _shape(expected, name) != _shape(tensors, name)}
+    if wrong:
+        raise ModelError(
+            f"the weights don't fit the network {network} with {settings}: {min(wrong)!r} is "
+            f"{_shape(tensors, min(wrong))}, expected {_shape(expected, min(wrong))}"
+        )
+    module = NETWORKS[network](**settings)
+    module.load_state_dict(tensors)
+    module = module.eval().requires_grad_(False).to(device)
+    return Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype, reach)
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution without padding, of the same bits whatever the size of `x` (`networks.band.Conv`)."""
+    if is_exact(x):
+        return torch.mkldnn_convolution(x, weight, bias, [0, 0], [1, 1], [1, 1], 1)
+    return F.conv2d(x, weight, bias)
+
+
+def _flat(high: Tensor, rim: int) -> Tensor | None:
+    """Where nothing within `rim` pixels is anything but flat, less `rim` a side; None where that is nowhere."""
+    detailed = high != 0
+    if bool(detailed.all()):
+        return None
+    total = F.pad(detailed.int().cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
+    side = 2 * rim + 1
+    count = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    flat = count == 0
+    return flat if bool(flat.any()) else None
+
+
+def _add_phases(out: Tensor, detail: Tensor, scale: int) -> None:
+    """Add (1, scale**2, h, w), as a pixel shuffle lays it out, to `out` (h * scale, w * scale)."""
+    height, width = detail.shape[2:]
+    phases = detail[0].permute(1, 2, 0).reshape(height, width, scale, scale)
+    target = out.as_strided((height, scale, width, scale), (scale * out.stride(0), out.stride(0), scale, 1))
+    target.permute(0, 2, 1, 3).add_(phases)
