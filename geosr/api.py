@@ -16,15 +16,14 @@ from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format
 from geosr.keywords import handed_on, keywords
 from geosr.models import registry
-from geosr.models.model import Model, Precision
+from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.runtime import ModelNetwork, is_projected, network_for
-from geosr.observing import Blur, observe, with_levels
+from geosr.models.runtime import ModelNetwork
+from geosr.observing import colors_of, samples, settle
 from geosr.pipeline import cores
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
-from geosr.sensors import Observation
 from geosr.tiling import TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
 from geosr.window import Window
@@ -168,10 +167,20 @@ def prepare(
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = _radiometry(scene, dtype)
-    observation, notes, projected = _observed(scene, found, mtf, snr, project)
-    network = network_for(
-        found, scale, observation, device=device, precision=precision, project=projected, rounding=radiometry.rounding
+    settled = settle(
+        found,
+        radiometry=radiometry,
+        categorical=scene.categorical,
+        colors=colors_of(scene),
+        sensor=scene.sensor,
+        mtf=mtf,
+        snr=snr,
+        project=project,
+        device=device,
+        precision=precision,
     )
+    observation, notes = settled.observe(samples(scene) if settled.sampled else None)
+    network = settled.network(observation)
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
     return Run(
@@ -215,21 +224,6 @@ def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
             "the type, or choose the other bands with --bands"
         )
     return Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
-
-
-def _observed(
-    scene: Scene, model: Model, mtf: Blur, snr: float | Sequence[float] | None, project: bool | None
-) -> tuple[Observation, tuple[str, ...], bool]:
-    """How the scene was observed, a line each on what the model makes use of, and whether its results are projected."""
-    card = model.card
-    projected = is_projected(project, card)
-    told = card.conditioned or projected
-    seen, notes = observe(scene, mtf, snr, sample=told)
-    seen, about = with_levels(seen, scene, card)
-    model.assign(seen.colors)  # raises where bands can't be given to it
-    if not model.wide and scene.radiometry.working.itemsize > 4:
-        about = (*about, f"{card.title} computes in float32, which keeps 7 digits of {scene.dtype}")
-    return seen, (*(notes if told else ()), *about), projected
 
 
 def _plan(

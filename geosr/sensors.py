@@ -206,13 +206,8 @@ def observation(
     or of the wrong count.
     """
     count = len(guess.bands)
-    if isinstance(mtf, str):
-        raise InputError(f"--mtf {mtf}: expected 'scene', or numbers between 0 and 1, such as 0.25")
     if mtf is not None:
-        levels = _each(mtf, count, "--mtf")
-        if not all(0 < level < 1 for level in levels):
-            raise InputError(f"--mtf {listed(levels)}: expected numbers between 0 and 1, such as 0.25")
-        decided = tuple(Decided(Response.gaussian(level), Origin.GIVEN, "") for level in levels)
+        decided = tuple(Decided(Response.gaussian(level), Origin.GIVEN, "") for level in checked_mtf(mtf, count))
         why = "given"
     else:
         decided = guess.responses() if blur is None else tuple(map(_seen, blur, guess.responses()))
@@ -243,11 +238,27 @@ def _noise(
         spread = [each.sigma(mean) for (each, _), mean in zip(noise, means, strict=True)]
         origins = once([origin for _, origin in noise])
         return tuple(each for each, _ in noise), f"noise {listed(spread)} DN at the mean ({origins})"
-    ratios = _each(snr, len(guess.bands), "--snr")
-    if not all(ratio > 0 for ratio in ratios):
-        raise InputError(f"--snr {listed(ratios)}: expected numbers above 0, such as 100")
+    ratios = checked_snr(snr, len(guess.bands))
     spread = [abs(mean - guess.zero) / ratio for mean, ratio in zip(means, ratios, strict=True)]
     return tuple(Noise(each**2, 0.0) for each in spread), f"noise {listed(spread)} DN (SNR {listed(ratios)} given)"
+
+
+def checked_mtf(mtf: float | Sequence[float], count: int) -> tuple[float, ...]:
+    """One MTF for each of `count` bands. Raises `InputError` for others than numbers between 0 and 1."""
+    if isinstance(mtf, str):
+        raise InputError(f"--mtf {mtf}: expected 'scene', or numbers between 0 and 1, such as 0.25")
+    levels = _each(mtf, count, "--mtf")
+    if not all(0 < level < 1 for level in levels):
+        raise InputError(f"--mtf {listed(levels)}: expected numbers between 0 and 1, such as 0.25")
+    return levels
+
+
+def checked_snr(snr: float | Sequence[float], count: int) -> tuple[float, ...]:
+    """One signal-to-noise ratio for each of `count` bands. Raises `InputError` for others than numbers above 0."""
+    ratios = _each(snr, count, "--snr")
+    if not all(ratio > 0 for ratio in ratios):
+        raise InputError(f"--snr {listed(ratios)}: expected numbers above 0, such as 100")
+    return ratios
 
 
 def _each(value: float | Sequence[float], count: int, option: str) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import geosr
+from geosr.errors import InputError
 from tests import scenes
 
 TILE = 48
@@ -61,3 +62,15 @@ def test_one_band_alone_is_as_in_company(scene: Path) -> None:
 
 def pixels(path: Path) -> bytes:
     return bytes(geosr.open_raster(path, chunks=None).values.tobytes())
+
+
+@pytest.mark.parametrize(
+    "option", [{"mtf": 2.0}, {"mtf": (0.2, 0.3, 0.4)}, {"snr": -1.0}, {"snr": (9.0, 9.0, 9.0)}], ids=str
+)
+@pytest.mark.parametrize("model", ["bicubic", "ibp"])
+def test_files_and_arrays_refuse_the_same_in_the_same_words(model: str, option: dict[str, object], scene: Path) -> None:
+    with pytest.raises(InputError) as of_file:
+        geosr.prepare(scene, scene.with_name("no.tif"), model=model, scale=2, **option)  # type: ignore[arg-type]
+    with pytest.raises(InputError) as of_array:
+        geosr.open_raster(scene, chunks=64).geosr.upscale(model, 2, **option)
+    assert str(of_array.value) == str(of_file.value)

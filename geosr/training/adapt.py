@@ -132,7 +132,7 @@ def adapt(
     if all(scene.categorical):
         raise InputError(f"{scene.name} holds only classes or palette entries, which have no detail to learn")
     scene = open_scene(src, bands=[band for band, same in zip(scene.bands, scene.categorical, strict=True) if not same])
-    observation, notes = observed(scene, mtf, snr, sample=True)
+    observation, notes = observed(scene, mtf, snr)
     for line in notes if watch else ():
         watch.note(line)  # type: ignore[union-attr]
     parts = _parts(scene, observation, scale)

@@ -119,8 +119,8 @@ class DataArrayGeosr:
         if classes := listed(list(names), why):
             result.attrs["GEOSR_CATEGORICAL"] = classes
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
-        if recipe.projected:
-            result.attrs["GEOSR_PROJECTED"] = recipe.blur.projection(recipe.categorical)
+        if (settled := recipe.settled).projected:
+            result.attrs["GEOSR_PROJECTED"] = settled.observe()[0].projection(settled.categorical)
         return result
 
     @keywords(like=upscale)
@@ -142,7 +142,7 @@ class DataArrayGeosr:
         """The tiles that `upscale` with the same options works by; loads the network for its halo."""
         options = handed_on(recipe_of, locals())
         with named(self._array):
-            return recipe_of(self._array, **options).settle().plan
+            return recipe_of(self._array, **options).ready().plan
 
     def to_geotiff(
         self,

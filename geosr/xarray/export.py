@@ -140,7 +140,7 @@ def computed_where(array: xr.DataArray) -> dict[str, Any]:
 
 def _may_use_gpu(array: xr.DataArray) -> bool:
     layers = array.data.dask.layers.values() if is_dask_collection(array.data) else ()
-    return any(isinstance(layer, UpscaleLayer) and layer.settle().network.device != "cpu" for layer in layers)
+    return any(isinstance(layer, UpscaleLayer) and layer.ready().network.device != "cpu" for layer in layers)
 
 
 def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tuple[Layout, TilePlan]:

@@ -27,7 +27,7 @@ from geosr.pipeline import cores
 from geosr.sensors import Observation
 from geosr.tiling import Tile
 from geosr.window import Window
-from geosr.xarray.recipe import Recipe, Settled
+from geosr.xarray.recipe import Ready, Recipe
 
 Key = Any
 """A name and the index of a chunk."""
@@ -71,24 +71,24 @@ def upscale_dask(array: da.Array, axes: Axes, recipe: Recipe) -> da.Array:
     token = tokenize(__version__, array.name, array.chunks, axes, recipe)
     layer = UpscaleLayer(f"geosr-upscale-{token}", array.name, array.chunks, axes, recipe)
     graph = HighLevelGraph.from_collections(layer.name, layer, dependencies=[array])  # type: ignore[list-item]
-    meta = np.empty((0,) * array.ndim, recipe.radiometry.out_dtype)
+    meta = np.empty((0,) * array.ndim, recipe.settled.radiometry.out_dtype)
     return da.Array(graph, layer.name, layer.chunks, meta=meta)
 
 
 def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> NDArray[Any]:
     """The upscaled array, computed now, tile by tile on the threads of this process."""
-    settled = recipe.settle()
+    ready = recipe.ready()
     scenes = axes.to_scenes(array)
     bands = tuple(range(scenes.shape[1]))
     seen = [recipe.observe(bands, [scene[:, *window.slices] for window in recipe.samples]) for scene in scenes]
     shape = *scenes.shape[:2], *(side * recipe.scale for side in recipe.shape)
-    out = np.empty(shape, recipe.radiometry.out_dtype)
+    out = np.empty(shape, recipe.settled.radiometry.out_dtype)
 
     def work(tile: Tile) -> None:
-        out[..., *tile.write.slices] = settled(scenes[..., *tile.read.slices], tile, bands, seen)
+        out[..., *tile.write.slices] = ready(scenes[..., *tile.read.slices], tile, bands, seen)
 
     with prepare_process(), ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(work, settled.plan):
+        for _ in pool.map(work, ready.plan):
             pass
     return axes.from_scenes(out, array.shape)
 
@@ -104,7 +104,7 @@ class UpscaleLayer(Layer):
         self.axes = axes
         self.recipe = recipe
         self.observes = bool(recipe.samples)
-        self.settled: Settled | None = None
+        self._ready: Ready | None = None
         self.rows, self.cols = (_edges(chunks[axis]) for axis in (axes.y, axes.x))
         band = (1,) if axes.band is None else chunks[axes.band]
         self.bands = _edges(band)
@@ -119,14 +119,14 @@ class UpscaleLayer(Layer):
             new[axis] = tuple(min(core, side - start) * scale for start in range(0, side, core))
         return tuple(new)
 
-    def settle(self) -> Settled:
+    def ready(self) -> Ready:
         """Plan and network, found on first use; a layer that travels takes them along."""
-        if self.settled is None:
-            self.settled = self.recipe.settle()
-        return self.settled
+        if self._ready is None:
+            self._ready = self.recipe.ready()
+        return self._ready
 
     def __getstate__(self) -> dict[str, Any]:
-        self.settle()  # a scheduler that unpickles the layer has no business with networks
+        self.ready()  # a scheduler that unpickles the layer has no business with networks
         return self.__dict__ | {"_output": None}
 
     def is_materialized(self) -> bool:
@@ -181,15 +181,15 @@ class UpscaleLayer(Layer):
             yield from ((self._seen_name, *index) for index in product(*map(range, counts)))
 
     def _tile_task(self, key: Key) -> tuple[Any, set[Key]]:
-        settled = self.settle()
+        ready = self.ready()
         index = list(key[1:])
-        tile = settled.plan[index[self.axes.y] * settled.plan.shape[1] + index[self.axes.x]]
+        tile = ready.plan[index[self.axes.y] * ready.plan.shape[1] + index[self.axes.x]]
         pieces, needs = self._pieces(index, tile.read)
         if not self.observes:
-            return (compute_tile, settled, self.axes, tile, self._band_numbers(index), pieces), needs
+            return (compute_tile, ready, self.axes, tile, self._band_numbers(index), pieces), needs
         index[self.axes.y] = index[self.axes.x] = 0
         seen = (self._seen_name, *index)
-        return (compute_tile, settled, self.axes, tile, self._band_numbers(index), pieces, seen), needs | {seen}
+        return (compute_tile, ready, self.axes, tile, self._band_numbers(index), pieces, seen), needs | {seen}
 
     def _seen_task(self, key: Key) -> tuple[Any, set[Key]]:
         found = [self._pieces(list(key[1:]), window) for window in self.recipe.samples]
@@ -217,11 +217,12 @@ class UpscaleLayer(Layer):
 
 
 def compute_tile(
-    settled: Settled, axes: Axes, tile: Tile, bands: list[int], pieces: list[Any], seen: tuple[Observation, ...] = ()
+    ready: Ready, axes: Axes, tile: Tile, bands: list[int], pieces: list[Any], seen: tuple[Observation, ...] = ()
 ) -> NDArray[Any]:
     """A chunk of the result."""
     values, shape = _cut(axes, *pieces)
-    return axes.from_scenes(settled(values, tile, tuple(bands), seen or (settled.recipe.blur,) * len(values)), shape)
+    seen = seen or (ready.recipe.observe(bands, ()),) * len(values)
+    return axes.from_scenes(ready(values, tile, tuple(bands), seen), shape)
 
 
 def observe_scenes(recipe: Recipe, axes: Axes, bands: list[int], samples: list[Any]) -> tuple[Observation, ...]:

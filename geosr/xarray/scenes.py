@@ -20,6 +20,7 @@ from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
+from geosr.observing import settle
 from geosr.radiometry import Radiometry
 from geosr.sensors import SensorGuess, colors, identify
 from geosr.xarray.cf import (
@@ -33,7 +34,7 @@ from geosr.xarray.cf import (
     grid_of,
 )
 from geosr.xarray.lazy import Axes
-from geosr.xarray.recipe import Level, Recipe
+from geosr.xarray.recipe import Recipe
 
 
 def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
@@ -73,22 +74,20 @@ def recipe_of(
     _check_chunks(found, names, array, axes_of(array, grid).band)
     radiometry = _radiometry(array, stored, dtype or stored, nodata)
     others = array.size // math.prod(grid.shape)
-    recipe = Recipe(
-        model=found,
-        shape=grid.shape,
-        core=min(choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0], 4096),
+    settled = settle(
+        found,
         radiometry=radiometry,
         categorical=repeated,
-        sensor=sensor,
         colors=names,
+        sensor=sensor,
         mtf=_level(mtf),
         snr=_level(snr),
+        project=project,
         device=device,
         precision=precision,
-        project=project,
     )
-    _ = recipe.blur  # checks mtf and snr
-    return recipe
+    core = choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0]
+    return Recipe(settled, grid.shape, min(core, 4096))
 
 
 def _radiometry(array: xr.DataArray, stored: str, dtype: str, nodata: float | None) -> Radiometry:
@@ -222,7 +221,7 @@ def _pixel_size(grid: Grid) -> float | None:
     return math.sqrt(abs(grid.transform.determinant)) * factor
 
 
-def _level(value: Any) -> Level:
+def _level(value: Any) -> Any:
     if isinstance(value, str):
         raise InputError(f"{value!r}: expected numbers; tiles of an array are planned before a pixel of it is read")
-    return value if value is None or isinstance(value, int | float) else tuple(float(each) for each in value)
+    return value
