@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.io.scene import Scene, sample_windows
+from geosr.io.samples import sample_windows
+from geosr.io.scene import Scene
 from geosr.models.model import Model, Precision
 from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.mtf import MtfEstimate, estimate_mtf

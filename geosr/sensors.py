@@ -7,20 +7,19 @@ much.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from geosr.errors import InputError
 from geosr.noise import SILENT, Noise
 from geosr.response import Response
-from geosr.sensor_table import AERIAL, LANDSAT_7, LANDSAT_8, PLANETSCOPE, SENTINEL_2, Band, Sensor
+from geosr.sensor_table import Band
 
 UNKNOWN = Response((0.04, 0.04), True, "cubic")
 """The response assumed where nothing better is known."""
 
-_NATIVE = 0.10
+NATIVE = 0.10
 """A pixel that differs from the band's own by more than this share was resampled, and the table no longer holds."""
 
 
@@ -129,44 +128,10 @@ class SensorGuess:
         if self.pixel_size is None:
             why = f"the pixel size in metres is not known, so {band.name} may be resampled"
             return Decided(UNKNOWN, Origin.DEFAULT, why)
-        if abs(self.pixel_size / band.gsd_m - 1) > _NATIVE:
+        if abs(self.pixel_size / band.gsd_m - 1) > NATIVE:
             why = f"{band.name} has {band.gsd_m:g} m pixels, these of {self.pixel_size:g} m are resampled"
             return Decided(UNKNOWN, Origin.DEFAULT, why)
         return Decided(band.response, Origin.TABLE, f"{self.sensor} {band.name}")
-
-
-def identify(
-    *,
-    tags: Mapping[str, str],
-    descriptions: Sequence[str],
-    name: str,
-    pixel_size: float | None,
-    metadata: str = "",
-) -> SensorGuess:
-    """The sensor that tags, file name or band names tell of.
-
-    Parameters
-    ----------
-    tags
-        Of the dataset and its bands, all namespaces together.
-    descriptions
-        One per band, empty where a band has none.
-    name
-        The path; names of folders count where they are product names.
-    pixel_size
-        Metres; None where the grid is not in metres.
-    metadata
-        Text of a product's metadata file beside the scene, if any.
-    """
-    found = _from_tags(tags) or _from_path(name) or _from_bands(descriptions, pixel_size)
-    if found is None:
-        return SensorGuess(bands=(None,) * len(descriptions), pixel_size=pixel_size)
-    sensor, why = found
-    bands = tuple(_band_of(sensor, text) for text in descriptions)
-    if len(bands) == 1 and bands[0] is None:
-        bands = (_band_of_name(sensor, name),)
-    zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 else (0.0, ())
-    return SensorGuess(sensor.name, bands, why, pixel_size, zero, notes)
 
 
 def colors(
@@ -290,107 +255,3 @@ def listed(values: Iterable[float]) -> str:
 def _joined(reasons: Iterable[str]) -> str:
     unique = list(dict.fromkeys(reasons))
     return "; ".join(unique[:4]) + (f"; and {len(unique) - 4} more" if len(unique) > 4 else "")
-
-
-_WORDS = (
-    (SENTINEL_2, re.compile(r"sentinel[-_ ]?2|\bS2[ABC]_MSI", re.IGNORECASE)),
-    (LANDSAT_8, re.compile(r"landsat[-_ ]?[89]\b|\bL[CO]0?[89]_?(L[12]|\d{6})", re.IGNORECASE)),
-    (LANDSAT_7, re.compile(r"landsat[-_ ]?7\b|\bLE0?7_?(L[12]|\d{6})", re.IGNORECASE)),
-    (PLANETSCOPE, re.compile(r"planetscope|\bPS(2|B)(\.SD)?\b", re.IGNORECASE)),
-    (AERIAL, re.compile(r"\bNAIP\b", re.IGNORECASE)),
-)
-_KEYS = re.compile(
-    r"PRODUCT_URI|SPACECRAFT|SATELLITE|SENSOR|PLATFORM|CONSTELLATION|MISSION|INSTRUMENT|LANDSAT_\w*ID|PRODUCT_ID|PRODUCT_TYPE"
-    r"|SCENE_ID|SYSTEM.INDEX|DATATAKE",
-    re.IGNORECASE,
-)
-_NAMES = (
-    (
-        SENTINEL_2,
-        re.compile(r"(?<![A-Za-z0-9])(S2[ABC]_(MSIL|USER|OPER|\d{8}|\d{2}[A-Z]{3})\w*|T\d{2}[A-Z]{3}_\d{8}T\d{6}_\w+)"),
-    ),
-    (LANDSAT_8, re.compile(r"(?<![A-Za-z0-9])(L[CO]0?[89]_?(L[12]|\d{6,13})\w*|L[89]_\d{6}\w*)")),
-    (LANDSAT_7, re.compile(r"(?<![A-Za-z0-9])(LE0?7_?(L[12]|\d{6,13})\w*|L7_\d{6}\w*)")),
-    (PLANETSCOPE, re.compile(r"(?<!\d)\d{8}_\d{6}_(\d{2}_)?\w{4}_(1B|3A|3B)_\w+")),
-    (AERIAL, re.compile(r"(?<![A-Za-z0-9])m_\d{7}_(ne|nw|se|sw)_\d{1,2}_\w+")),
-)
-
-_TELLING = ((PLANETSCOPE, "green_i"), (LANDSAT_8, "SR_B6"))
-"""Names that no other sensor's bands have: thermal is ST_B6 of earlier Landsats, in the same product."""
-
-
-def _from_tags(tags: Mapping[str, str]) -> tuple[Sensor, str] | None:
-    for key, value in tags.items():
-        if _KEYS.search(key):
-            for sensor, word in _WORDS:
-                if word.search(value):
-                    return sensor, f"tag {key}={value[:80]}"
-    return None
-
-
-def _from_path(path: str) -> tuple[Sensor, str] | None:
-    parts = [part for part in re.split(r"[/\\]", path) if part][-5:]
-    for depth, part in enumerate(reversed(parts)):
-        for sensor, pattern in _NAMES:
-            if pattern.search(part):
-                return sensor, f"{'file' if depth == 0 else 'folder'} name {part[:80]}"
-    return None
-
-
-def _from_bands(descriptions: Sequence[str], pixel_size: float | None) -> tuple[Sensor, str] | None:
-    """Band names that only one sensor has; or names that Sentinel-2 shares, with a pixel that others don't have."""
-    for sensor, name in _TELLING:
-        if name in descriptions:
-            return sensor, f"band name {name}"
-    names = {match[1].upper() for text in descriptions if (match := re.match(r"(B\d{1,2}A?)\b", text, re.IGNORECASE))}
-    if len(names) < len(descriptions) or not names or any(SENTINEL_2.band(name) is None for name in names):
-        return None
-    listed = f"band names {', '.join(sorted(names)[:6])}"
-    if "B8A" in names or ("B12" in names and "B11" in names):
-        return SENTINEL_2, listed
-    if len(names) >= 3 and pixel_size is not None and abs(pixel_size / 10 - 1) <= _NATIVE:
-        return SENTINEL_2, f"{listed} with {pixel_size:g} m pixels"
-    return None
-
-
-def _band_of(sensor: Sensor, text: str) -> Band | None:
-    """'B4', 'B04', 'SR_B4', 'red', 'B4, central wavelength 665 nm' are the same band."""
-    match = re.match(r"(?:SR_|sur_refl_)?(B\d{1,2}A?)\b", text.strip(), re.IGNORECASE)
-    return sensor.band(match[1] if match else text.strip().lower())
-
-
-def _band_of_name(sensor: Sensor, path: str) -> Band | None:
-    name = re.split(r"[/\\]", path)[-1]
-    found = re.findall(r"(?<![A-Za-z0-9])(B\d{1,2}A?)(?![A-Za-z0-9])", name.replace("_", " "), re.IGNORECASE)
-    return sensor.band(found[-1]) if found else None
-
-
-_ADD_OFFSET = re.compile(r"(?:BOA|RADIO)_ADD_OFFSET", re.IGNORECASE)
-
-
-def _offset(tags: Mapping[str, str], path: str, metadata: str) -> tuple[float, tuple[str, ...]]:
-    """The stored number for no light, and what to say: products since baseline 04.00 (2022) carry +1000."""
-    told = {value for key, value in tags.items() if _ADD_OFFSET.search(key)}
-    told |= set(re.findall(r"<(?:BOA|RADIO)_ADD_OFFSET[^>]*>\s*(-?[\d.]+)", metadata))
-    numbers = {float(value) for value in told if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value)}
-    if len(numbers) == 1:
-        zero = -numbers.pop()
-        if zero == 0:
-            return 0.0, ()
-        return zero, (f"the product says that stored numbers carry {zero:+g}; they are kept as they are",)
-    baseline = _baseline(tags, path, metadata)
-    if baseline is not None and baseline >= 4:
-        return 0.0, (
-            f"processing baseline {baseline:05.2f}: stored numbers may carry +1000, but nothing beside them says so; "
-            "they are kept as they are",
-        )
-    return 0.0, ()
-
-
-def _baseline(tags: Mapping[str, str], path: str, metadata: str) -> float | None:
-    told = next((value for key, value in tags.items() if "PROCESSING_BASELINE" in key.upper()), "")
-    if not told:
-        in_file = re.search(r"<PROCESSING_BASELINE>\s*([\d.]+)", metadata)
-        in_name = re.search(r"_N(\d{2})(\d{2})_R\d{3}", " ".join([path, *tags.values()]))
-        told = in_file[1] if in_file else f"{in_name[1]}.{in_name[2]}" if in_name else ""
-    return float(told) if re.fullmatch(r"\d+(\.\d+)?", told.strip()) else None

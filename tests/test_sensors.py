@@ -8,10 +8,11 @@ import pytest
 import rasterio
 
 from geosr.errors import InputError
+from geosr.identify import identify
 from geosr.io.scene import open_scene
 from geosr.noise import Noise
 from geosr.sensor_table import SENSORS, SENTINEL_2
-from geosr.sensors import UNKNOWN, Origin, SensorGuess, identify, observation
+from geosr.sensors import UNKNOWN, Origin, SensorGuess, observation
 from tests import scenes
 
 

@@ -19,7 +19,8 @@ import rasterio
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError
 from geosr.io.describe import describe
 from geosr.io.environment import CACHE_BYTES, CACHE_BYTES_MOST, gdal_path, is_remote
-from geosr.io.scene import Scene, open_scene, sample_windows
+from geosr.io.samples import sample_windows
+from geosr.io.scene import Scene, open_scene
 from geosr.io.source import FileSource, close
 from geosr.radiometry import DTYPES
 from geosr.tiling import TilePlan

@@ -13,6 +13,7 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from geosr.errors import InputError, PlaceError
+from geosr.identify import identify
 from geosr.io import categorical, safety
 from geosr.io.aoi import Area, read_area
 from geosr.io.bands import asked_bands, chosen_bands, mask_kind, told_of_bands
@@ -22,15 +23,14 @@ from geosr.io.grid import Bounds, bounds_window, geobox_of
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
 from geosr.io.nodata import numbers_of, possible_nodata
+from geosr.io.remarks import remarks_on_bands, remarks_on_place
 from geosr.io.source import FileSource, MaskKind
 from geosr.radiometry import Radiometry, same_number, widened
-from geosr.sensors import SensorGuess, identify
+from geosr.sensors import SensorGuess
 from geosr.window import Window
 
 _NODATA_VALUES = "NODATA_VALUES"
 """The tag by which GDAL knows a number in each band that stand for 'no data' together."""
-_SAMPLES = 8 * 2**20
-"""Numbers that statistics of a scene are taken from, over all bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def _scene(
         files=files,
         sensor=_sensor(metadata, real),
     )
-    remarks = *_remarks_on_place(scene), *_remarks_on_bands(dataset, scene)
+    remarks = *remarks_on_place(scene), *remarks_on_bands(dataset, scene)
     return replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *remarks))
 
 
@@ -282,36 +282,6 @@ def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
     )
 
 
-def _remarks_on_place(scene: Scene) -> list[str]:
-    metadata = scene.metadata
-    if metadata.gcps:
-        return [] if metadata.gcp_crs else ["control points have no CRS; they are carried as they are"]
-    if metadata.crs is None and metadata.rpcs is None:
-        where = "stays without georeference" if metadata.transform.is_identity else "keeps its transform"
-        return [f"no CRS: pixels are upscaled and the result {where}"]
-    if metadata.transform.is_identity and metadata.rpcs is None:
-        return ["a CRS but no transform: nothing says where in it the pixels lie, and the result has none either"]
-    if metadata.crs is not None and scene.geobox.crs is None:
-        return ["the CRS is carried as it is, though pyproj does not know it"]
-    return []
-
-
-def _remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
-    lines = []
-    kinds = sorted({dataset.dtypes[band - 1] for band in scene.bands})
-    if len(kinds) > 1:
-        lines.append(f"bands are of {', '.join(kinds)}; all are widened to {scene.dtype}")
-    if classes := categorical.listed(scene.names, scene.repeated):
-        lines.append(f"holds classes, which are repeated and never mixed: {classes}; --categorical can say otherwise")
-    if scene.mask == "bands":
-        lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")
-    if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
-        lines.append("0 is white in this file (MINISWHITE): the result has the same numbers and shows them from black")
-    elif len(scene.bands) > 1 and any(scene.metadata.colormaps):
-        lines.append("a GeoTIFF holds a colour table only for a single band: it is left out")
-    return lines
-
-
 def _cropped(scene: Scene, dataset: DatasetReader, bounds: Bounds | None, aoi: str | Path | None) -> Scene:
     window = scene.window
     if bounds is not None:
@@ -367,27 +337,3 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
         metadata=metadata,
         source=replace(scene.source, mask=mask),
     )
-
-
-def sample_windows(scene: Scene, count: int = 16, size: int = 256) -> list[Window]:
-    """Up to `count` windows spread evenly over a scene, for statistics of the whole; the same ones every time.
-
-    They are squares of at most `size` pixels a side, smaller for many bands so that all of them together stay small,
-    and don't overlap. Those off the area of interest are left out.
-    """
-    windows = spread_windows(scene.shape, len(scene.bands), count, size)
-    return [window for window in windows if scene.touches(window)]
-
-
-def spread_windows(shape: tuple[int, int], bands: int, count: int = 16, size: int = 256) -> list[Window]:
-    """The windows of `sample_windows` for a scene of this shape and number of bands."""
-    side = max(16, min(size, math.isqrt(_SAMPLES // (count * bands))))
-    rows, cols = (_spread(length, side, math.isqrt(count)) for length in shape)
-    return [Window(row, col, height, width) for row, height in rows for col, width in cols]
-
-
-def _spread(length: int, side: int, count: int) -> list[tuple[int, int]]:
-    """Starts and lengths of up to `count` pieces, evenly spread, that don't overlap."""
-    count = max(1, min(count, length // side))
-    side = min(side, length)
-    return [((length - side) * (2 * i + 1) // (2 * count), side) for i in range(count)]

@@ -22,7 +22,8 @@ from torch import Tensor
 from geosr.errors import InputError, ModelError
 from geosr.evaluation.metrics import Interval, bootstrap
 from geosr.io.place import check_parent
-from geosr.io.scene import Scene, open_scene, spread_windows
+from geosr.io.samples import spread_windows
+from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close
 from geosr.models import registry
 from geosr.models.card import KEY, Card

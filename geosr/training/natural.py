@@ -13,9 +13,9 @@ from geosr.errors import InputError
 from geosr.evaluation.natural import Judge, mixed
 from geosr.evaluation.natural import Pair as NaturalPair
 from geosr.evaluation.natural_pairs import natural_pairs
+from geosr.identify import identify
 from geosr.noise import noise_of, published_noise
 from geosr.sensor_table import SENTINEL_2
-from geosr.sensors import identify
 from geosr.training.pairs import Floats, Pair
 from geosr.training.patches import contrast_of
 from geosr.training.recipe import NaturalPairs

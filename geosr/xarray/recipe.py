@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.io.scene import spread_windows
+from geosr.io.samples import spread_windows
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.observing import Settled

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from geosr.errors import InputError, ModelError
+from geosr.identify import identify
 from geosr.io.bands import asked_bands
 from geosr.io.categorical import ALPHA, ASKED, Told, reasons, settled_by_hand
 from geosr.io.identity import product_text
@@ -22,7 +23,7 @@ from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
 from geosr.observing import settle
 from geosr.radiometry import Radiometry
-from geosr.sensors import SensorGuess, colors, identify
+from geosr.sensors import SensorGuess, colors
 from geosr.xarray.cf import (
     Grid,
     band_colors,
