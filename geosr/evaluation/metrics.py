@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Doubles = NDArray[np.float64]
 
+_PIECE = 64
+"""Pixels of a piece that a spectrum is taken of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -57,21 +60,22 @@ def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
 def lattice(image: ArrayLike, period: int) -> float:
     """The power of waves of `period` pixels along either axis, over that of waves a little longer and shorter.
 
-    An image (h, w) without a lattice has about 1; NaN where nothing varies or a side has under 64 pixels. Pixels that
-    lie alike in what a network makes of each input pixel are `scale` apart, and show as that period and its half.
+    An image (h, w) without a lattice has about 1, one with a faint one that few see 1.2; NaN where nothing varies or a
+    side has under 64 pixels. Pixels that lie alike in what a network makes of each input pixel are `scale` apart, and
+    show as that period and its parts. Spectra are means over pieces of about 64 pixels (Welch 1967).
     """
     values = np.asarray(image, np.float64)
+    side = _PIECE // period * period
+    if min(values.shape) < _PIECE:
+        return math.nan
     ratios = []
     for each in (values, values.T):
-        side = each.shape[1] // period * period
-        if min(each.shape[0], side) < 64:
-            return math.nan
-        rows = each[:, :side] - each[:, :side].mean(1, keepdims=True)
-        power = (np.abs(np.fft.rfft(rows * np.hanning(side + 1)[:-1])) ** 2).mean(0)
+        pieces = each[:, : each.shape[1] // side * side].reshape(-1, side)
+        rows = (pieces - pieces.mean(1, keepdims=True)) * np.hanning(side + 1)[:-1]
+        power = (np.abs(np.fft.rfft(rows)) ** 2).mean(0)
         at = side // period
-        sides = [part.mean() for part in (power[at - 6 : at - 2], power[at + 3 : at + 7]) if part.size]
-        around = float(np.sqrt(np.prod(sides))) if len(sides) > 1 else float(sides[0])
-        ratios.append(float(power[at]) / around if around > 0 else math.nan)
+        sides = [part.mean() for part in (power[at - 3 : at - 1], power[at + 2 : at + 4]) if part.size]
+        ratios.append(float(power[at]) / math.prod(sides) ** (1 / len(sides)) if min(sides) > 0 else math.nan)
     return float(np.mean(ratios))
 
 
