@@ -40,6 +40,7 @@ def text() -> str:
         "{models}": "\n\n".join("\n".join(about(name, each)).strip() for name, each in models.items()),
         "{data}": "\n\n".join(data(models)),
     }
+    parts |= {f"{{{name}}}": " | ".join(in_short(each)) for name, each in models.items()}
     result = (RECIPES / "MODELS.md.in").read_text(encoding="utf-8")
     for mark, part in parts.items():
         result = result.replace(mark, part)
@@ -59,6 +60,24 @@ def data(models: dict[str, list[Card]]) -> Iterator[str]:
     for some in dict.fromkeys(sets.values()):
         names = ", ".join(name for name, each in sets.items() if each == some)
         yield "\n".join((f"{names}:\n", *(f"- {item}" for item in some or (ABSENT,))))
+
+
+def in_short(cards: list[Card]) -> Iterator[str]:
+    """The cells of a model in the table that tells which to take: natively at x2 and x4, and more of x2."""
+    scales = {card.scales[0]: card for card in cards}
+    for scale in (2, 4):
+        pair = scales[scale].native.get("B8A") if scale in scales else None
+        yield f"{pair['gain']:+.2f} / {_short(pair['correlation'])} / {_short(pair['energy'], 2)}" if pair else ABSENT
+    double = scales[2]
+    yield f"{double.native['pan']['gain']:+.2f}" if "pan" in double.native else ABSENT
+    yield f"{double.native['water'][0]:.2f}" if "water" in double.native else ABSENT
+    reduced = double.metrics.get("bicubic LR")
+    yield f"{reduced['over_bicubic'][0]:+.2f}" if reduced else ABSENT
+    yield ", ".join(f"{each['bicubic_mpx_per_s'] / each['mpx_per_s']:.0f}" for each in double.speed) or ABSENT
+
+
+def _short(share: float, digits: int = 3) -> str:
+    return f"{share:.{digits}f}".removeprefix("0")
 
 
 COMPARED = (

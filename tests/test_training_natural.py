@@ -41,7 +41,7 @@ def listed(tmp_path: Path) -> NaturalPairs:
         write(tmp_path / f"{name}_10m.tif", {"B08": infrared}, 10)
         write(tmp_path / f"{name}_20m.tif", {"B8A": seen(infrared, 2)}, 20)
     (tmp_path / "list.toml").write_text(LIST)
-    return NaturalPairs(str(tmp_path / "list.toml"), 0.25)
+    return NaturalPairs(str(tmp_path / "list.toml"), str(tmp_path), 0.25)
 
 
 def recipe_of(listed: NaturalPairs, **others: object) -> Recipe:
@@ -51,7 +51,7 @@ def recipe_of(listed: NaturalPairs, **others: object) -> Recipe:
 
 
 def test_places_for_fitting_alone_are_trained_on_and_weigh_alike(listed: NaturalPairs) -> None:
-    pairs, lines = load_natural(listed, str(Path(listed.list).parent), 2, 16)
+    pairs, lines = load_natural(listed, 2, 16)
     assert [pair.name for pair in pairs] == ["one", "one", "two"]
     assert lines == ("3 natural pairs of 2 places",)
     drawn = Natural(pairs, 16, 2, 0)
@@ -63,7 +63,7 @@ def test_a_pair_is_told_what_a_run_on_the_product_believes(listed: NaturalPairs)
     assert band is not None
     assert band.response is not None
     for scale, block in ((2, 1), (4, 2)):
-        pair = load_natural(listed, str(Path(listed.list).parent), scale, 16)[0][0]
+        pair = load_natural(listed, scale, 16)[0][0]
         assert pair.response == band.response.relative(scale)
         assert pair.block == block
         assert pair.hr.shape == tuple(scale * side for side in pair.lr.shape)
@@ -73,13 +73,13 @@ def test_a_pair_is_told_what_a_run_on_the_product_believes(listed: NaturalPairs)
 
 def test_without_a_common_factor_there_is_nothing_to_train_on(listed: NaturalPairs) -> None:
     with pytest.raises(InputError, match=r"list.toml has no natural pair to train on at x3"):
-        load_natural(listed, str(Path(listed.list).parent), 3, 16)
+        load_natural(listed, 3, 16)
 
 
 def test_only_the_mean_of_a_block_counts_where_no_more_is_known(listed: NaturalPairs) -> None:
     """Detail finer than the reference's pixels changes no loss; detail that it shows does."""
     recipe = recipe_of(listed, scale=4)
-    source = Natural(load_natural(listed, str(Path(listed.list).parent), 4, 16)[0], 16, 4, 0)
+    source = Natural(load_natural(listed, 4, 16)[0], 16, 4, 0)
     trainer = Trainer(recipe, Material(((source, 1.0),)))
     sample = source.sample(2)
     assert sample.block.tolist() == [2, 2]
@@ -100,9 +100,9 @@ def test_only_the_mean_of_a_block_counts_where_no_more_is_known(listed: NaturalP
 
 def test_a_recipe_with_natural_pairs_alone_trains_and_goes_on(listed: NaturalPairs, tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
-    path.write_text(f'scale = 2\n[natural]\nlist = "{listed.list}"\nshare = 0.25\n')
+    path.write_text(f'scale = 2\n[natural]\nlist = "{listed.list}"\nroot = "{tmp_path}"\nshare = 0.25\n')
     assert read_recipe(path).natural == listed
-    recipe = recipe_of(listed, data=replace(Recipe(2).data, root=str(tmp_path)))
+    recipe = recipe_of(listed)
     assert train(recipe).progress.loss < 1.0
     assert train(replace(recipe, steps=34)).progress.step == 34
     with pytest.raises(InputError, match=r"natural.share is 2.0; it must be"):

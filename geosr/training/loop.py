@@ -110,7 +110,7 @@ class _Run:
         train = apart
         natural: list[Pair] = []
         if recipe.natural is not None:
-            natural, said = load_natural(recipe.natural, recipe.data.root, recipe.scale, recipe.patch)
+            natural, said = load_natural(recipe.natural, recipe.scale, recipe.patch)
             lines = (*lines, *said)
         if not (train or natural or collection.train):
             raise InputError(f"nothing is left to train on; {'; '.join(lines)}")

@@ -26,14 +26,14 @@ _REFLECTANCE = 1e-4
 """Of one stored number of Sentinel-2's products."""
 
 
-def load_natural(listed: NaturalPairs, root: str, scale: int, patch: int) -> tuple[list[Pair], tuple[str, ...]]:
+def load_natural(listed: NaturalPairs, scale: int, patch: int) -> tuple[list[Pair], tuple[str, ...]]:
     """The pairs of the `fit` half of a list, and a line on how many; each place has the same weight.
 
     Those that `natural.Judge` finds unfit are left out, and those that are smaller than a patch. Raises `InputError`
     where none is left.
     """
     by_place: dict[str, dict[str, list[NaturalPair]]] = defaultdict(lambda: defaultdict(list))
-    for pair in natural_pairs(root, listed.list):
+    for pair in natural_pairs(listed.root, listed.list):
         if pair.kept == "fit" and math.gcd(scale, pair.ratio) > 1 and min(pair.product.pixels.shape[1:]) >= patch:
             by_place[pair.place][pair.bands].append(pair)
     made = []
@@ -43,7 +43,7 @@ def load_natural(listed: NaturalPairs, root: str, scale: int, patch: int) -> tup
         pixels = sum(part.lr.size for part in own)
         made += [replace(part, name=place, weight=1.0 / pixels) for part in own]
     if not made:
-        raise InputError(f"{listed.list} has no natural pair to train on at x{scale} below {root}")
+        raise InputError(f"{listed.list} has no natural pair to train on at x{scale} below {listed.root}")
     return made, (f"{len(made)} natural pairs of {len({pair.name for pair in made})} places",)
 
 

@@ -83,7 +83,9 @@ class NaturalPairs(Strict):
     """Bands that one platform saw with coarse and with fine pixels at the same moment."""
 
     list: str
-    """Such as `recipes/natural.toml`, whose `fit` half is trained on; its patterns count from the root of [data]."""
+    """Such as `recipes/natural.toml`, whose `fit` half is trained on."""
+    root: str = "."
+    """Folder that its patterns count from."""
     share: Share = 0.1
     """Of the samples, where there is other data too."""
 
