@@ -13,7 +13,7 @@ from geosr.errors import InputError
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.response import PROBE
-from geosr.training.losses import LOSSES, Outcome, below_bicubic, consistency, decibels, spectral, ssim, total
+from geosr.training.losses import LOSSES, Outcome, below_bicubic, consistency, decibels, lattice, spectral, ssim, total
 from tests.test_metrics import spectral_angle
 
 
@@ -40,6 +40,18 @@ def test_a_loss_falls_with_the_error_and_leads_back_to_the_truth(name: str) -> N
     assert error.grad is not None
     assert bool(error.grad.isfinite().all())
     assert float((error.grad * error.detach()).sum()) > 0
+
+
+def test_an_error_that_lies_alike_in_every_input_pixel_is_a_lattice() -> None:
+    still = torch.zeros(1, 1, 28, 28)
+    still[..., ::2, ::2] = 0.1
+    slope = 0.1 * torch.linspace(-1, 1, 28).repeat_interleave(2)[:28].expand(1, 1, 28, 28)
+    rough = 0.1 * noise(side=28)
+    there, same, none, little = (float(lattice(outcome(error))) for error in (still, still + slope, slope, rough))
+    assert there == pytest.approx(0.1 * math.sqrt(3) / 4, rel=0.01)
+    assert same == pytest.approx(there, rel=0.01)
+    assert none < 0.01 * there
+    assert little < 0.5 * there  # though it is twice as large an error
 
 
 def test_the_loss_in_decibels_is_the_logarithm_of_psnr() -> None:
