@@ -46,7 +46,8 @@ def test_a_worker_tells_before_the_first_tile_that_it_lacks_the_model(tmp_path: 
         "import geosr\n"
         "from geosr.cluster import look\n"
         f"job = geosr.prepare({str(src)!r}, {str(tmp_path / 'out.tif')!r}, scale=2).job()\n"
-        "other = replace(job.upscaler.network, sha256='0' * 64)\n"
+        "network = job.upscaler.network\n"
+        "other = replace(network, model=replace(network.model, sha256='0' * 64))\n"
         "print(look(replace(job, upscaler=replace(job.upscaler, network=other))))"
     )
     assert "can't load the model" in told

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,9 @@ class Repeat:
     scale: int = 2
     halo: int = 2
     multiple: int = 1
-    group: int = 1
+
+    def groups(self, bands: Sequence[int]) -> list[tuple[int, ...]]:
+        return [(band,) for band in bands]
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         if block.size > self.largest:
