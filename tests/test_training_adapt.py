@@ -111,7 +111,7 @@ def test_the_path_of_a_better_model_is_all_of_stdout(
 
 def test_held_out_blocks_are_never_trained_on(scene: Path) -> None:
     opened = adapting.open_scene(scene)
-    observation, _ = adapting.observed(opened, 0.25, 100.0, sample=True)
+    observation, _ = adapting.observed(opened, 0.25, 100.0)
     [part] = adapting._parts(opened, observation, 2)
     [plane] = adapting._planes([part], observation, 2)
     free = np.isfinite(plane.values)
