@@ -22,7 +22,6 @@ from geosr.models.checkpoint import read_tensors
 from geosr.models.networks import fast
 from geosr.models.registry import locate
 from geosr.models.threads import prepare_process
-from geosr.radiometry import Pixels
 from geosr.run import Run
 from geosr.tiling import Tile
 
@@ -72,7 +71,7 @@ def codec(scene: str) -> float:
     quick = prepare(scene, "never_written.tif", model="bicubic", format="GTiff")
     encoder = Encoder(run.layout)
     for tile in tiles:
-        pixels: Pixels = quick.upscaler(quick.scene.source.read(tile), tile)
+        (pixels,) = quick.upscaler(quick.scene.source.read(tile), tile)
         start = cpu_here()
         encoder(tile, pixels)
         spent += cpu_here() - start

@@ -28,8 +28,9 @@ class Sink(Protocol):
     """Where results go. Only the calling process holds it; workers get its `encoder`."""
 
     @property
-    def encoder(self) -> Callable[[Tile, Pixels], Any]:
-        """Turns a result into what `append` takes; pure, pickles small, runs on the worker."""
+    def encoder(self) -> Callable[..., Any]:
+        """Turns a tile and its results, one `Pixels` for each head, into what `append` takes; pure, pickles small, runs
+        on the worker."""
 
     def done(self) -> frozenset[int]:
         """Indices of the tiles that an earlier run left here."""
@@ -45,12 +46,13 @@ class Job:
     plan: TilePlan
     source: Source
     upscaler: Upscaler
-    encoder: Callable[[Tile, Pixels], Any]
+    encoder: Callable[..., Any]
+    """See `Sink.encoder`."""
 
     def __call__(self, tile: Tile) -> Any:
         """The encoded result of a tile. Raises `TileError` that names the tile and its window."""
         try:
-            return self.encoder(tile, self._upscale(self.source.read(tile), tile))
+            return self.encoder(tile, *self._upscale(self.source.read(tile), tile))
         except DamageError as error:
             raise DamageError(f"{name_of(tile)}: {error}") from error
         except TileError:
@@ -60,13 +62,15 @@ class Job:
         except MemoryError as error:
             raise TileError(f"{name_of(tile)}: out of memory; use a smaller tile or fewer workers") from error
 
-    def _upscale(self, pixels: Pixels, tile: Tile) -> Pixels:
+    def _upscale(self, pixels: Pixels, tile: Tile) -> tuple[Pixels, ...]:
         try:
             return self.upscaler(pixels, tile)
         except MemoryError:
             if max(tile.core.height, tile.core.width) < _SMALLEST:
                 raise
-        return _assemble(tile, [(part, self._upscale(pixels, part)) for part in split(tile, self.plan)])
+        parts = split(tile, self.plan)
+        results = zip(*(self._upscale(pixels, part) for part in parts), strict=True)
+        return tuple(_assemble(tile, list(zip(parts, each, strict=True))) for each in results)
 
 
 _SMALLEST = 32

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,30 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "flo
 
 _ROWS = 64
 """Rows rounded at a time: a strip stays in the processor's cache for all the passes over it."""
+
+
+class Passes(Enum):
+    """The part of stored numbers' gain and offset that passes through a network into one of its results."""
+
+    VALUE = "gain and offset"
+    """An image: `f(a x + b) = a f(x) + b`."""
+    SPREAD = "gain"
+    """A standard deviation: `f(a x + b) = |a| f(x)`, never negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One of the results that a network gives for a block."""
+
+    name: str
+    """Such as "sr" or "sigma": the result's file, or its array, is called after it."""
+    passes: Passes
+
+
+IMAGE = Head("sr", Passes.VALUE)
+"""What every network gives, and first."""
+SPREAD_DTYPE = "float32"
+"""The stored type of a standard deviation, whose unit is one stored number; NaN where the image has no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +136,7 @@ class Radiometry:
 
     def _encode_strip(self, values: NDArray[np.floating], out: NDArray[np.generic]) -> None:
         low, high = values.min(), values.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise GeosrError(
-                "the model gave NaN or infinity for valid pixels; where a number stands for no data, name it: --nodata"
-            )
+        _check_finite(low, high)
         if out.dtype.kind != "f":
             least, most = _limits(out.dtype)
             np.rint(values, out=values)
@@ -122,6 +144,16 @@ class Radiometry:
                 # uint32's and int32's largest numbers are exact here: their working type is float64.
                 np.clip(values, least, most, out=values)
         np.copyto(out, values, casting="unsafe")
+
+
+def encode_spread(values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
+    """Write standard deviations (height, width) into `out`, none below 0; `values` is used as scratch.
+
+    Raises `GeosrError` on NaN or infinity.
+    """
+    _check_finite(values.min(), values.max())
+    np.clip(values, 0, np.finfo(out.dtype).max, out=values)
+    np.copyto(out, values, casting="same_kind")
 
 
 def widened(value: float, dtype: str) -> float:
@@ -150,6 +182,13 @@ def fill(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.f
             done = ok
         filled[band] = values[band][tuple(nearest)]
     return filled
+
+
+def _check_finite(low: np.floating, high: np.floating) -> None:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise GeosrError(
+            "the model gave NaN or infinity for valid pixels; where a number stands for no data, name it: --nodata"
+        )
 
 
 def _per_band(mask: NDArray[np.bool_], stored: NDArray[np.generic]) -> NDArray[np.bool_]:

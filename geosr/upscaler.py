@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.radiometry import Pixels, Radiometry, fill
+from geosr.radiometry import SPREAD_DTYPE, Head, Passes, Pixels, Radiometry, encode_spread, fill
 from geosr.tiling import Tile, TilePlan
 from geosr.window import Window
 
@@ -32,14 +32,19 @@ class Network(Protocol):
     def multiple(self) -> int:
         """Blocks have sides that are multiples of this."""
 
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The results that it gives for a block, the image first."""
+
     def groups(self, bands: Sequence[int]) -> Sequence[tuple[int, ...]]:
         """Which of these bands it is to be given together."""
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         """Values (len(bands), height * scale, width * scale), same dtype, for a block (len(bands), height, width).
 
-        `bands` says which bands of the scene these are, counted from 0. The result may be overwritten by the caller.
-        Raises `MemoryError` where the block is too large for the device.
+        Of several heads all bands of the first come first, then all of the next. `bands` says which bands of the scene
+        these are, counted from 0. The result may be overwritten by the caller. Raises `MemoryError` where the block is
+        too large for the device.
         """
 
 
@@ -62,32 +67,43 @@ class Upscaler:
     categorical: tuple[bool, ...]
     """Per band: repeat stored numbers instead (classes, palettes, alpha)."""
 
-    def __call__(self, pixels: Pixels, tile: Tile) -> Pixels:
-        """The result of a tile: `stored` (bands, core height * scale, core width * scale).
+    def __call__(self, pixels: Pixels, tile: Tile) -> tuple[Pixels, ...]:
+        """The results of a tile, one for each head: `stored` (bands, core height * scale, core width * scale).
 
-        What was not valid keeps its stored number; mask and area of interest are repeated exactly.
+        What was not valid keeps its stored number in the image, and is NaN in a spread, which is 0 where stored numbers
+        are repeated; mask and area of interest are repeated exactly.
         """
         core = tile.core.within(tile.read)
         scale = self.network.scale
         valid = self.radiometry.valid(pixels)
         known = None if valid is None else valid[:, *core.slices]
         gaps = None if known is None or known.all() else _repeat(~known, scale)
-        out = self._start(pixels.stored[:, *core.slices], all_new=gaps is None and not any(self.categorical))
+        outs = [self._start(head, pixels.stored[:, *core.slices], gaps) for head in self.network.heads]
         if known is None or known.any():
-            self._enhance(out, gaps, pixels.stored, valid, tile)
-        return Pixels(out, _core(pixels.mask, core, scale), _core(pixels.wanted, core, scale))
+            self._enhance(outs, gaps, pixels.stored, valid, tile)
+        mask, wanted = _core(pixels.mask, core, scale), _core(pixels.wanted, core, scale)
+        return tuple(Pixels(out, mask, wanted) for out in outs)
 
-    def _start(self, stored: NDArray[np.generic], all_new: bool) -> NDArray[np.generic]:
-        """The repeated stored numbers, of which `_enhance` leaves what isn't valid; any numbers where all are new."""
-        if all_new:
-            bands, height, width = stored.shape
-            scale = self.network.scale
-            return np.empty((bands, height * scale, width * scale), self.radiometry.out_dtype)
-        return _repeat(stored, self.network.scale).astype(self.radiometry.out_dtype, copy=False)
+    def _start(self, head: Head, stored: NDArray[np.generic], gaps: NDArray[np.bool_] | None) -> NDArray[Any]:
+        """The repeated stored numbers, of which `_enhance` leaves what isn't valid; any numbers where all are new.
+
+        Of a spread 0, and NaN for what isn't valid.
+        """
+        bands, height, width = stored.shape
+        scale = self.network.scale
+        shape = bands, height * scale, width * scale
+        if head.passes is Passes.SPREAD:
+            out = np.zeros(shape, SPREAD_DTYPE)
+            if gaps is not None:
+                out[gaps] = np.nan
+            return out
+        if gaps is None and not any(self.categorical):
+            return np.empty(shape, self.radiometry.out_dtype)
+        return _repeat(stored, scale).astype(self.radiometry.out_dtype, copy=False)
 
     def _enhance(
         self,
-        out: NDArray[np.generic],
+        outs: Sequence[NDArray[Any]],
         gaps: NDArray[np.bool_] | None,
         stored: NDArray[np.generic],
         valid: NDArray[np.bool_] | None,
@@ -98,13 +114,21 @@ class Upscaler:
             if valid is not None:
                 values = fill(values, valid[list(bands)])
             sharp = self.network(_block(values, tile), bands)[:, *tile.crop.slices]
-            for band, estimate in zip(bands, sharp, strict=True):
+            heads = zip(self.network.heads, outs, strict=True)
+            rows = [(head, band, out[band]) for head, out in heads for band in bands]
+            for (head, band, target), estimate in zip(rows, sharp, strict=True):
                 if gaps is None or not gaps[band].any():
-                    self.radiometry.encode(estimate, out[band], band)
+                    self._encode(head, estimate, target, band)
                 elif not gaps[band].all():
-                    encoded = np.empty_like(out[band])
-                    self.radiometry.encode(estimate, encoded, band)
-                    np.copyto(out[band], encoded, where=~gaps[band])
+                    encoded = np.empty_like(target)
+                    self._encode(head, estimate, encoded, band)
+                    np.copyto(target, encoded, where=~gaps[band])
+
+    def _encode(self, head: Head, estimate: NDArray[np.floating], out: NDArray[Any], band: int) -> None:
+        if head.passes is Passes.SPREAD:
+            encode_spread(estimate, out)
+        else:
+            self.radiometry.encode(estimate, out, band)
 
 
 def _block(values: NDArray[np.floating], tile: Tile) -> NDArray[np.floating]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geosr import pipeline
 from geosr.errors import DamageError, GeosrError, TileError
 from geosr.pipeline import Job, run
-from geosr.radiometry import Pixels, Radiometry
+from geosr.radiometry import IMAGE, Head, Passes, Pixels, Radiometry
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
 
@@ -26,6 +26,7 @@ class Repeat:
     scale: int = 2
     halo: int = 2
     multiple: int = 1
+    heads: tuple[Head, ...] = (IMAGE,)
 
     def groups(self, bands: Sequence[int]) -> list[tuple[int, ...]]:
         return [(band,) for band in bands]
@@ -33,7 +34,7 @@ class Repeat:
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
         if block.size > self.largest:
             raise MemoryError
-        return block.repeat(2, 1).repeat(2, 2)
+        return np.tile(block.repeat(2, 1).repeat(2, 2), (len(self.heads), 1, 1))
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Array:
 
     @property
     def encoder(self) -> Callable[[Tile, Pixels], Any]:
-        return lambda tile, pixels: pixels
+        return lambda tile, *results: results[0] if len(results) == 1 else results
 
     def done(self) -> frozenset[int]:
         return frozenset(self.result)
@@ -132,6 +133,15 @@ def test_a_tile_too_large_for_memory_is_done_in_parts_with_the_same_pixels(array
         for tile in run(work, work.plan, array, pool, ahead=1):
             assert np.array_equal(array.result[tile.index].stored, expected[:, *tile.write.slices])
     assert len(array.result) == len(work.plan)
+
+
+def test_all_results_of_a_tile_too_large_for_memory_are_put_together(array: Array) -> None:
+    expected = array.stored.repeat(2, 1).repeat(2, 2)
+    work = job(array, Repeat(largest=40 * 40, heads=(IMAGE, Head("sigma", Passes.SPREAD))))
+    for tile in work.plan:
+        image, sigma = work(tile)
+        assert np.array_equal(image.stored, expected[:, *tile.write.slices])
+        assert np.array_equal(sigma.stored, expected[:, *tile.write.slices].astype(np.float32))
 
 
 def test_memory_that_never_suffices_is_one_clear_failure(array: Array) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geosr.radiometry import Pixels, Radiometry
+from geosr.radiometry import IMAGE, Head, Passes, Pixels, Radiometry
 from geosr.tiling import TilePlan
 from geosr.upscaler import Upscaler
 
@@ -22,6 +22,7 @@ class Box:
     halo: int = 3
     multiple: int = 1
     group: int = 2
+    heads: tuple[Head, ...] = (IMAGE,)
 
     def groups(self, bands: Sequence[int]) -> list[tuple[int, ...]]:
         return [tuple(bands[start : start + self.group]) for start in range(0, len(bands), self.group)]
@@ -47,7 +48,7 @@ def upscale(pixels: Pixels, upscaler: Upscaler, core: int) -> NDArray[np.generic
     plan = TilePlan(height, width, core, net.scale, net.halo, 3 * net.halo, net.multiple)
     out = np.zeros((bands, height * net.scale, width * net.scale), upscaler.radiometry.out_dtype)
     for tile in plan:
-        out[:, *tile.write.slices] = upscaler(Pixels(pixels.stored[:, *tile.read.slices]), tile).stored
+        out[:, *tile.write.slices] = upscaler(Pixels(pixels.stored[:, *tile.read.slices]), tile)[0].stored
     return out
 
 
@@ -107,8 +108,57 @@ def test_mask_and_area_of_interest_are_repeated_exactly() -> None:
     mask, wanted = rng.random((2, 10, 10)) < 0.5
     tile = TilePlan(10, 10, 10, 2, 3, 9)[0]
     upscaler = Upscaler(Box(), Radiometry("uint16", "uint16", (None,)), (False,))
-    result = upscaler(Pixels(scene(4, 10, 10, 0).stored[:1], mask, wanted), tile)
+    (result,) = upscaler(Pixels(scene(4, 10, 10, 0).stored[:1], mask, wanted), tile)
     assert result.mask is not None
     assert result.wanted is not None
     assert np.array_equal(result.mask, mask.repeat(2, 0).repeat(2, 1))
     assert np.array_equal(result.wanted, wanted.repeat(2, 0).repeat(2, 1))
+
+
+@dataclass(frozen=True)
+class Sure(Box):
+    """Beside the image a spread: how far a square's sum lies from 100, which may be below 0."""
+
+    heads: tuple[Head, ...] = (IMAGE, Head("sigma", Passes.SPREAD))
+
+    def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
+        image = super().__call__(block, bands)
+        return np.concatenate([image, image - 100])
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float64"])
+def test_a_spread_lies_beside_the_image_in_stored_numbers_and_is_never_negative(dtype: str) -> None:
+    stored = scene(5, 30, 30, 0.2).stored.astype(dtype)
+    upscaler = Upscaler(Sure(), Radiometry(dtype, dtype, (0.0,) * 3), (False, True, False))
+    tile = TilePlan(30, 30, 30, 2, 3, 9)[0]
+    image, sigma = upscaler(Pixels(stored), tile)
+    (alone,) = Upscaler(Box(), upscaler.radiometry, upscaler.categorical)(Pixels(stored), tile)
+    assert np.array_equal(image.stored, alone.stored)
+    gaps = (stored == 0).repeat(2, 1).repeat(2, 2)
+    assert sigma.stored.dtype == np.float32
+    assert np.array_equal(np.isnan(sigma.stored), gaps)
+    assert not sigma.stored[1][~gaps[1]].any()
+    for band in (0, 2):
+        known = sigma.stored[band][~gaps[band]]
+        assert known.min() == 0
+        exact = np.maximum(alone.stored[band][~gaps[band]].astype(float) - 100, 0)
+        assert np.abs(known - exact).max() <= (0.5 if dtype == "uint16" else 1e-5)
+        assert known.max() > 0
+
+
+def test_all_of_a_spread_is_nothing_where_all_of_the_image_is() -> None:
+    mask = np.zeros((8, 8), bool)
+    upscaler = Upscaler(Sure(), Radiometry("uint16", "uint16", (None,) * 3), (False,) * 3)
+    image, sigma = upscaler(Pixels(scene(6, 8, 8, 0).stored, mask), TilePlan(8, 8, 8, 2, 3, 9)[0])
+    assert np.isnan(sigma.stored).all()
+    assert image.stored.dtype == np.uint16
+
+
+def test_a_network_that_gives_less_than_its_heads_is_no_result() -> None:
+    @dataclass(frozen=True)
+    class Short(Box):
+        heads: tuple[Head, ...] = Sure.heads
+
+    upscaler = Upscaler(Short(), Radiometry("uint16", "uint16", (None,) * 3), (False,) * 3)
+    with pytest.raises(ValueError, match="shorter"):
+        upscaler(scene(7, 8, 8, 0), TilePlan(8, 8, 8, 2, 3, 9)[0])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from geosr.errors import ModelError
 from geosr.models.card import Card
+from geosr.radiometry import IMAGE, Head
 from geosr.response import Response
 from geosr.sensors import CATEGORICAL, Observation
 
@@ -31,8 +32,9 @@ class Engine(ABC):
     def __call__(self, block: Any, seen: Observation, out: Any) -> None:
         """Write the estimate of bands that go together (bands, h, w) into `out` (bands, h * scale, w * scale).
 
-        Both are float32 or float64, arrays for the runtime and tensors inside `OnDevice`; `seen` says how these bands
-        were observed. What lies nearer to the border than `reach` may be a simpler estimate.
+        A model of several heads writes all bands of the first, then all of the next. Both are float32 or float64,
+        arrays for the runtime and tensors inside `OnDevice`; `seen` says how these bands were observed. What lies
+        nearer to the border than `reach` may be a simpler estimate.
         """
 
 
@@ -43,6 +45,8 @@ class Model(ABC):
     """What it says of itself."""
     scale: int
     """Output pixels per source pixel, each way."""
+    heads: tuple[Head, ...] = (IMAGE,)
+    """The results that its engine gives for a block, the image first."""
     sha256: str | None
     """Of the weights; a worker that finds others refuses them. None for a model without weights."""
     wide = True

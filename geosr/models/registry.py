@@ -138,7 +138,7 @@ class Weights(Model):
         return engines.OnDevice(made, device)
 
 
-def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
+def card(model: str | TorchNetwork | Model, scale: int | None = None) -> Card:
     """The card of a model at a scale; for any of its scales if None.
 
     `model` is one of `names()`, the path of a safetensors file with a card or of a network from elsewhere, or a network
@@ -146,7 +146,7 @@ def card(model: str | TorchNetwork, scale: int | None = None) -> Card:
     """
     if scale is not None and not isinstance(scale, Integral):
         raise ModelError(f"scale {scale!r}: expected a whole number, such as 4")
-    found = model.card if isinstance(model, TorchNetwork) else _card(model, scale)
+    found = model.card if isinstance(model, TorchNetwork | Model) else _card(model, scale)
     if scale is not None and scale not in found.scales:
         can = _either(f"x{each}" for each in found.scales)
         anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"

@@ -17,6 +17,7 @@ from geosr.models.card import Card
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.threads import tell_torch
+from geosr.radiometry import Head
 from geosr.response import Response
 from geosr.sensors import Observation, listed
 
@@ -59,6 +60,11 @@ class ModelNetwork:
         return self.model.card
 
     @property
+    def heads(self) -> tuple[Head, ...]:
+        """The results that the model gives for a block, the image first."""
+        return self.model.heads
+
+    @property
     def seen(self) -> Observation:
         """The observation as the network is told it: responses relative to the result; rounding is noise, too."""
         return self.observation.relative(self.scale).at_least(self.rounding)
@@ -95,25 +101,26 @@ class ModelNetwork:
         """
         block = np.require(block, requirements=["C", "W"])
         try:
-            out = np.empty((len(block), *(side * self.scale for side in block.shape[1:])), block.dtype)
+            heads, fine = len(self.heads), tuple(side * self.scale for side in block.shape[1:])
+            out = np.empty((heads * len(block), *fine), block.dtype)
             for group in self.groups(bands):
                 places = [bands.index(band) for band in group]
                 if places == list(range(len(block))):
                     self._enhance(block, group, out)
                 else:
-                    made = np.empty((len(group), *out.shape[1:]), out.dtype)
+                    made = np.empty((heads * len(group), *fine), out.dtype)
                     self._enhance(block[places], group, made)
-                    out[places] = made
+                    out[[head * len(block) + place for head in range(heads) for place in places]] = made
         except MemoryError as error:
             raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
         return out
 
     def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
-        """Write the estimate of bands that go together into `out`."""
+        """Write the estimate of bands that go together into `out`; of several results the image is projected."""
         seen = self.seen.bands(bands)
         self._engine()(block, seen, out)
         if self.project:
-            self._project(block, seen, out)
+            self._project(block, seen, out[: len(block)])
 
     def _project(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
         from geosr.models.engines import project_on

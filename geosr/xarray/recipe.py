@@ -91,8 +91,8 @@ class _Given:
         return Pixels(self.stored)
 
 
-def _stored(tile: Tile, pixels: Pixels) -> NDArray[Any]:
-    return pixels.stored
+def _stored(tile: Tile, image: Pixels, *others: Pixels) -> NDArray[Any]:
+    return image.stored
 
 
 @lru_cache(maxsize=64)
