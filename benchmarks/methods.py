@@ -16,10 +16,8 @@ from geosr.models.filters import mirror
 from geosr.models.registry import card
 from geosr.models.runtime import network_for
 from geosr.models.trial import up
-from geosr.noise import SILENT
 from geosr.response import Response
-from geosr.sensors import UNKNOWN
-from geosr.sensors import Observation as Seen
+from geosr.sensors import UNKNOWN, Band
 
 
 def bicubic(seen: Observation) -> Floats:
@@ -57,10 +55,10 @@ def of_model(model: str, scale: int, device: str = "auto") -> Method:
     `ModelError` for an unknown model, a scale that it can't do or weights that don't fit.
     """
     project = card(model, scale).generative
-    network_for(model, scale, Seen((UNKNOWN,), (SILENT,)), device=device)  # loads it, once
+    network_for(model, scale, (Band(UNKNOWN),), device=device)  # loads it, once
 
     def run(seen: Observation) -> Floats:
-        told = Seen((seen.response,) * len(seen.bands), seen.noise)
+        told = tuple(Band(seen.response, noise) for noise in seen.noise)
         network = network_for(model, scale, told, device=device, project=project)
         step = network.multiple
         halo = up(network.halo, step)

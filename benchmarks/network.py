@@ -24,7 +24,7 @@ from geosr.models.runtime import network_for
 from geosr.models.threads import prepare_process
 from geosr.noise import SILENT
 from geosr.response import PROBE
-from geosr.sensors import Observation
+from geosr.sensors import Band
 
 RESPONSE, NOISE, SCALE = PROBE.towards_result, SILENT, 4
 
@@ -44,9 +44,7 @@ def main() -> None:
         with prepare_process():
             report(side, "fast, plain, memory kept", cost(plain(), block, options.repeats))
             for model in ("fast", "nearest", "bilinear", "bicubic", "lanczos", "ibp"):
-                network = network_for(
-                    model, SCALE, Observation((RESPONSE,), (NOISE,)), device="cpu", precision="float32"
-                )
+                network = network_for(model, SCALE, (Band(RESPONSE, NOISE),), device="cpu", precision="float32")
                 decibels = agreement(network(block, (0,)), exact, block, network.halo) if model == "fast" else None
                 report(side, model, cost(lambda b, n=network: n(b, (0,)), block, options.repeats), decibels)
 
@@ -81,7 +79,7 @@ def agreement(result: np.ndarray, exact: np.ndarray, block: np.ndarray, halo: in
     """Power of the detail over that of the difference, dB, away from the border."""
     rim = halo * SCALE
     inner = (slice(None), slice(rim, -rim), slice(rim, -rim))
-    base = network_for("bicubic", SCALE, Observation((RESPONSE,), (NOISE,)))(block, (0,))
+    base = network_for("bicubic", SCALE, (Band(RESPONSE, NOISE),))(block, (0,))
     detail = np.mean((exact[inner].astype(np.float64) - base[inner]) ** 2)
     return float(10 * np.log10(detail / np.mean((result[inner].astype(np.float64) - exact[inner]) ** 2)))
 

@@ -121,7 +121,7 @@ def map_overlap(scene: str, dst: str) -> None:
 
     scale = 2
     run = prepare(scene, "never_written.tif", model="fast", scale=scale, mtf=MTF, snr=100, project=False)
-    noises, margin = run.upscaler.network.observation.noise, run.plan.halo
+    bands, margin = run.network.seen, run.plan.halo
     module = fast(scale).eval()
     weights = locate("fast", scale)
     assert weights is not None
@@ -129,10 +129,11 @@ def map_overlap(scene: str, dst: str) -> None:
 
     def forward(x: torch.Tensor, band: int) -> np.ndarray:
         with torch.no_grad():
-            return module(x[:, None], torch.tensor([MTF]), torch.tensor([noises[band]]).float())[:, 0].numpy()
+            told, noise = torch.tensor([bands[band].response.told]), bands[band].noise
+            return module(x[:, None], told, torch.tensor([[noise.constant, noise.slope]]))[:, 0].numpy()
 
     # What the network makes of a flat scene, which geosr takes off, too.
-    flat = [forward(torch.zeros(1, 65, 65), band)[:, 64:66, 64:66] for band in range(len(noises))]
+    flat = [forward(torch.zeros(1, 65, 65), band)[:, 64:66, 64:66] for band in range(len(bands))]
 
     def enhance(block: np.ndarray, block_info: dict) -> np.ndarray:
         band, rim = block_info[0]["chunk-location"][0], margin * scale

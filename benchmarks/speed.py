@@ -9,9 +9,8 @@ import numpy as np
 
 from geosr.models.runtime import network_for
 from geosr.models.threads import prepare_process
-from geosr.noise import SILENT
 from geosr.response import PROBE
-from geosr.sensors import Observation
+from geosr.sensors import Band
 
 CORE = 256
 """Side of the tile that is timed, source pixels; its halo is computed too, and not counted."""
@@ -29,7 +28,7 @@ def against_bicubic(model: str, scale: int, hardware: str, device: str = "cpu") 
 
 
 def _mpx_per_s(model: str, scale: int, device: str) -> float:
-    network = network_for(model, scale, Observation((PROBE,), (SILENT,)), device=device, precision="float32")
+    network = network_for(model, scale, (Band(PROBE),), device=device, precision="float32")
     side = -(-(CORE + 2 * network.halo) // network.multiple) * network.multiple
     block = (1000 * np.random.default_rng(0).random((1, side, side))).astype(np.float32)
     clock = time.process_time if device == "cpu" else time.perf_counter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from geosr.models import registry
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
-from geosr.observing import colors_of, samples, settle
+from geosr.observing import samples, settle
 from geosr.pipeline import cores
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
@@ -170,8 +171,6 @@ def prepare(
     settled = settle(
         found,
         radiometry=radiometry,
-        categorical=scene.categorical,
-        colors=colors_of(scene),
         sensor=scene.sensor,
         mtf=mtf,
         snr=snr,
@@ -223,7 +222,7 @@ def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
             f"--dtype {dtype}: {scene.name} has an alpha band in {scene.dtype}, which would mean another opacity; keep "
             "the type, or choose the other bands with --bands"
         )
-    return Radiometry(scene.dtype, dtype or scene.dtype, scene.nodata)
+    return replace(scene.radiometry, out_dtype=dtype or scene.dtype)
 
 
 def _plan(
@@ -246,7 +245,7 @@ def _plan(
         dtype=radiometry.out_dtype,
         block=block,
         tile=core * scale,
-        nodata=scene.nodata,
+        nodata=radiometry.nodata,
         masked=scene.writes_mask or (scene.area is not None and scene.metadata.nodata is None),
         nearest=scene.categorical,
         format=format,

@@ -5,8 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from geosr.sensor_table import AERIAL, LANDSAT_7, LANDSAT_8, PLANETSCOPE, SENTINEL_2, Band, Sensor
-from geosr.sensors import NATIVE, SensorGuess
+from geosr.sensor_table import (
+    AERIAL,
+    LANDSAT_7,
+    LANDSAT_8,
+    NATIVE,
+    PLANETSCOPE,
+    SENTINEL_2,
+    Origin,
+    Sensor,
+    SensorBand,
+)
+from geosr.sensors import UNKNOWN, Band, SensorGuess
 
 
 def identify(
@@ -34,13 +44,35 @@ def identify(
     """
     found = _from_tags(tags) or _from_path(name) or _from_bands(descriptions, pixel_size)
     if found is None:
-        return SensorGuess(bands=(None,) * len(descriptions), pixel_size=pixel_size)
+        unknown = Band(UNKNOWN, response_from=Origin.DEFAULT, response_why=_NOT_KNOWN)
+        return SensorGuess(bands=(unknown,) * len(descriptions), pixel_size=pixel_size)
     sensor, why = found
-    bands = tuple(_band_of(sensor, text) for text in descriptions)
-    if len(bands) == 1 and bands[0] is None:
-        bands = (_band_of_name(sensor, name),)
+    entries = tuple(_band_of(sensor, text) for text in descriptions)
+    if len(entries) == 1 and entries[0] is None:
+        entries = (_band_of_name(sensor, name),)
+    bare = not any(entry and entry.response for entry in entries)
+    bands = tuple(_believed(sensor, entry, pixel_size, bare) for entry in entries)
     zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 else (0.0, ())
     return SensorGuess(sensor.name, bands, why, pixel_size, zero, notes)
+
+
+_NOT_KNOWN = "the sensor or band is not known"
+
+
+def _believed(sensor: Sensor, entry: SensorBand | None, pixel_size: float | None, bare: bool) -> Band:
+    """The band of an entry in the table, `bare` where that has no response of any band of the scene."""
+    if entry is None:
+        why = _NOT_KNOWN
+    elif entry.response is None:
+        why = f"none known for {sensor.name}{'' if bare else ' ' + entry.name}"
+    elif pixel_size is None:
+        why = f"the pixel size in metres is not known, so {entry.name} may be resampled"
+    elif not entry.is_native(pixel_size):
+        why = f"{entry.name} has {entry.gsd_m:g} m pixels, these of {pixel_size:g} m are resampled"
+    else:
+        why = f"{sensor.name} {entry.name}"
+        return Band(entry.response, response_from=Origin.TABLE, response_why=why, table=entry)
+    return Band(UNKNOWN, response_from=Origin.DEFAULT, response_why=why, table=entry)
 
 
 _WORDS = (
@@ -106,13 +138,13 @@ def _from_bands(descriptions: Sequence[str], pixel_size: float | None) -> tuple[
     return None
 
 
-def _band_of(sensor: Sensor, text: str) -> Band | None:
+def _band_of(sensor: Sensor, text: str) -> SensorBand | None:
     """'B4', 'B04', 'SR_B4', 'red', 'B4, central wavelength 665 nm' are the same band."""
     match = re.match(r"(?:SR_|sur_refl_)?(B\d{1,2}A?)\b", text.strip(), re.IGNORECASE)
     return sensor.band(match[1] if match else text.strip().lower())
 
 
-def _band_of_name(sensor: Sensor, path: str) -> Band | None:
+def _band_of_name(sensor: Sensor, path: str) -> SensorBand | None:
     name = re.split(r"[/\\]", path)[-1]
     found = re.findall(r"(?<![A-Za-z0-9])(B\d{1,2}A?)(?![A-Za-z0-9])", name.replace("_", " "), re.IGNORECASE)
     return sensor.band(found[-1]) if found else None

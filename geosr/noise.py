@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.sensor_table import Band
+from geosr.sensor_table import Origin, SensorBand
 
 Floats = NDArray[np.float64]
 Level = TypeVar("Level", bound=Any)
@@ -105,7 +105,7 @@ SILENT = Noise(0.0, 0.0)
 
 def noise_of(
     patches: Iterable[NDArray[np.floating]], *, published: Noise | None = None, zero: float = 0.0
-) -> tuple[Noise, str]:
+) -> tuple[Noise, Origin]:
     """The noise of a band from windows (height, width) of it, and where it comes from: scene, published or default.
 
     The scene decides where it can. It can't where what it shows is more than the sensor's published noise can be:
@@ -116,11 +116,13 @@ def noise_of(
     level = float(np.mean(np.concatenate(values))) if any(part.size for part in values) else zero
     found = fit_noise(windows, zero=zero)
     if found is not None and (published is None or found.sigma(level) <= _UNLIKELY * published.sigma(level)):
-        return found, "scene"
-    return (published, "published") if published is not None else (default_noise(level, zero=zero), "default")
+        return found, Origin.SCENE
+    if published is not None:
+        return published, Origin.PUBLISHED
+    return default_noise(level, zero=zero), Origin.DEFAULT
 
 
-def published_noise(band: Band, *, scale: float, zero: float = 0.0) -> Noise | None:
+def published_noise(band: SensorBand, *, scale: float, zero: float = 0.0) -> Noise | None:
     """The noise of a band as published, in stored numbers of `scale` reflectance each; None where nothing is published.
 
     The published ratio holds at a reference radiance L. Its reflectance is pi L / E, with the sun's irradiance E at one

@@ -14,7 +14,7 @@ from geosr.io.layout import Layout, Options
 from geosr.io.scene import Scene
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
-from geosr.sensors import once
+from geosr.sensors import once, projection
 
 PIXELS = 1
 """Raised by whoever changes, on purpose, the numbers that any model or format stores: results of before are others
@@ -35,23 +35,23 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
     }
     if network.model.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.model.sha256, "GEOSR_PRECISION": network.precision}
-    if classes := categorical.listed(scene.names, scene.repeated):
+    if classes := categorical.listed(scene.sensor.bands):
         tags["GEOSR_CATEGORICAL"] = classes
     seen = network.seen
     if network.project:
-        tags["GEOSR_PROJECTED"] = seen.projection(scene.categorical)
+        tags["GEOSR_PROJECTED"] = projection(seen)
     if card.conditioned or network.project:
         tags |= {
-            "GEOSR_MTF": listed([each.mtf for each in network.observation.response]),
-            "GEOSR_MTF_RELATIVE": listed([each.mtf for each in seen.response]),
-            "GEOSR_NOISE": once([str(each) for each in seen.noise]),
+            "GEOSR_MTF": listed([band.response.mtf for band in network.observation]),
+            "GEOSR_MTF_RELATIVE": listed([band.response.mtf for band in seen]),
+            "GEOSR_NOISE": once([str(band.noise) for band in seen]),
         }
     return tags
 
 
 def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:
     """All that decides a result beside the input, to the last digit; not where and how it ran, nor geosr's version."""
-    seen, model, usual = network.observation, network.model, asdict(Options())
+    bands, model, usual = network.observation, network.model, asdict(Options())
     chosen = {key: value for key, value in asdict(layout.options).items() if value != usual[key]}
     return {
         "pixels": str(PIXELS),
@@ -61,11 +61,11 @@ def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout
         "scale and offset": str((scene.scales, scene.offsets)),
         "model": " ".join(filter(None, (model.card.title, model.key, model.sha256))),
         "scale": str(network.scale),
-        "response": str(seen.response),
-        "noise": str((seen.noise, network.rounding)),
-        "levels": str((seen.levels, model.assign(seen.colors))),
+        "response": str(tuple(band.response for band in bands)),
+        "noise": str((tuple(band.noise for band in bands), network.rounding)),
+        "levels": str((tuple(band.levels for band in bands if band.levels), model.assign(bands))),
         "precision": network.precision,
-        "projected": seen.projection(scene.categorical) if network.project else "no",
+        "projected": projection(bands) if network.project else "no",
         "format": " ".join((layout.format, *(f"{key}={value}" for key, value in sorted(chosen.items())))),
     }
 

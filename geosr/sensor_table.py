@@ -9,13 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import MappingProxyType
 
 from geosr.response import Response
 
+NATIVE = 0.10
+"""A pixel that differs from the band's own by more than this share was resampled, and the table no longer holds."""
+
+
+class Origin(StrEnum):
+    """Where what is believed of a band comes from."""
+
+    GIVEN = "given"
+    SCENE = "scene"
+    TABLE = "table"
+    PUBLISHED = "published"
+    DEFAULT = "default"
+
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class SensorBand:
     """One band of a sensor."""
 
     name: str
@@ -37,19 +51,23 @@ class Band:
     response: Response | None = None
     """Of its products, as fitted to natural pairs; None where that was not possible."""
 
+    def is_native(self, pixel_size: float | None) -> bool:
+        """True for products of this pixel size, metres, that were not resampled; None is one that isn't known."""
+        return pixel_size is not None and abs(pixel_size / self.gsd_m - 1) <= NATIVE
+
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
     """A kind of instrument, and its bands."""
 
     name: str
-    bands: tuple[Band, ...]
+    bands: tuple[SensorBand, ...]
     source: str
     """Where the MTF values come from; where there are none, what is known instead."""
     noise: str = "No ratio of signal to noise is known"
     """Where those values come from."""
 
-    def band(self, name: str) -> Band | None:
+    def band(self, name: str) -> SensorBand | None:
         """The band of that name or colour, however it is zero-padded; None where there is none."""
         wanted = bare(name)
         return next((band for band in self.bands if wanted in (bare(band.name), band.color)), None)
@@ -58,8 +76,8 @@ class Sensor:
 def _bands(
     *rows: tuple[str, str, float, float, *tuple[float | None, ...]],
     fitted: Mapping[str, Response] = MappingProxyType({}),
-) -> tuple[Band, ...]:
-    return tuple(replace(Band(*row), response=fitted.get(row[0])) for row in rows)
+) -> tuple[SensorBand, ...]:
+    return tuple(replace(SensorBand(*row), response=fitted.get(row[0])) for row in rows)
 
 
 def _spline(down: float, across: float) -> Response:

@@ -1,4 +1,4 @@
-"""How scenes were observed: what a file's own words say about which sensor of the table it was.
+"""What is known of a scene's bands: how their sensor saw the ground, and how that was decided.
 
 Where the table has no MTF the safe default stands in: assuming too sharp a sensor costs little, too blurred a one costs
 much.
@@ -9,88 +9,64 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from geosr.errors import InputError
 from geosr.noise import SILENT, Noise
 from geosr.response import Response
-from geosr.sensor_table import Band
+from geosr.sensor_table import Origin, SensorBand
 
 UNKNOWN = Response((0.04, 0.04), True, "cubic")
 """The response assumed where nothing better is known."""
 
-NATIVE = 0.10
-"""A pixel that differs from the band's own by more than this share was resampled, and the table no longer holds."""
-
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """The way in which the source saw the ground, band by band; models that don't care ignore it."""
-
-    response: tuple[Response, ...]
-    """Of each band."""
-    noise: tuple[Noise, ...]
-    """Of each band, in stored numbers (DN)."""
-    known: tuple[bool, ...] = ()
-    """Whether the response is the band's own, given or from the table, and no default; empty where that isn't said."""
-
-    levels: tuple[tuple[float, float], ...] = ()
-    """Stored numbers that are dark and bright in the scene, one pair per band; empty where no model asks for them."""
-    colors: tuple[str, ...] = ()
-    """Common name per band, such as red; "" where it is unknown, "categorical" for one that is repeated; empty where no
-    model asks for them."""
-
-    def projection(self, categorical: Sequence[bool]) -> str:
-        """Which bands a projection corrects, in words as tags have them.
-
-        "yes"; "half", whose MTF is a default; "no", which are repeated; one word where all bands are alike.
-        """
-        known = self.known or (True,) * len(categorical)
-        return once(["no" if kept else "yes" if own else "half" for own, kept in zip(known, categorical, strict=True)])
-
-    def at_least(self, noise: float) -> Observation:
-        """The same with a band's noise raised to `noise`, stored numbers, where it is less."""
-        return replace(self, noise=tuple(own.at_least(noise) for own in self.noise))
-
-    def relative(self, scale: int) -> Observation:
-        """The same with responses relative to a result with pixels `scale` times as fine."""
-        return replace(self, response=tuple(each.relative(scale) for each in self.response))
-
-    def bands(self, indices: tuple[int, ...]) -> Observation:
-        """The same for some bands, counted from 0."""
-        return Observation(
-            tuple(self.response[i] for i in indices),
-            tuple(self.noise[i] for i in indices),
-            tuple(self.known[i] for i in indices) if self.known else (),
-            tuple(self.levels[i] for i in indices) if self.levels else (),
-            tuple(self.colors[i] for i in indices) if self.colors else (),
-        )
-
-
-class Origin(Enum):
-    """Where what is believed of a band comes from."""
-
-    GIVEN = "given"
-    SCENE = "scene"
-    TABLE = "table"
-    DEFAULT = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """The response of a band, and how it was decided."""
+class Band:
+    """A band of a scene: what it is, the way in which its sensor saw the ground, and how that was decided."""
 
     response: Response
-    origin: Origin
-    why: str
+    noise: Noise = SILENT
+    """In stored numbers (DN)."""
+    response_from: Origin = Origin.GIVEN
+    response_why: str = ""
+    """The evidence, for people; "" where it was given."""
+    noise_from: Origin = Origin.GIVEN
+    snr: float | None = None
+    """Ratio of signal to noise at the mean level, where it was given."""
+    levels: tuple[float, float] | None = None
+    """Stored numbers that are dark and bright in the scene; None where no model asks for them."""
+    name: str = ""
+    color: str = ""
+    """Common name, such as red; "" where it is unknown, and of categorical bands."""
+    repeated: str = ""
+    """Why stored numbers are repeated and never mixed (classes, palettes, alpha); "" where they are measured."""
+    table: SensorBand | None = None
+    """Its entry in the table of sensors; None where nothing says which it is."""
 
     @property
-    def known(self) -> bool:
-        """True where it is the band's own."""
-        return self.origin is not Origin.DEFAULT
+    def categorical(self) -> bool:
+        """True where stored numbers are repeated and never mixed."""
+        return bool(self.repeated)
 
-    def __str__(self) -> str:
-        return f"{self.origin.value}: {self.why}"
+    @property
+    def assumed(self) -> bool:
+        """True where the response is a default."""
+        return self.response_from is Origin.DEFAULT
+
+    @property
+    def about_response(self) -> str:
+        """Where the response comes from, and why, for people."""
+        return f"{self.response_from}: {self.response_why}" if self.response_why else self.response_from
+
+    def relative(self, scale: int, rounding: float = 0.0) -> Band:
+        """The band as a network is told it: the response relative to a result with pixels `scale` times as fine.
+
+        Noise counts as `rounding` at least, a standard deviation in stored numbers.
+        """
+        return replace(self, response=self.response.relative(scale), noise=self.noise.at_least(rounding))
+
+
+Observation = tuple[Band, ...]
+"""The way in which the source saw the ground, band by band; models that don't care ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +75,8 @@ class SensorGuess:
 
     sensor: str | None = None
     """Name in the table; None where nothing names a sensor."""
-    bands: tuple[Band | None, ...] = ()
-    """What each band of the scene is; None where that is not said."""
+    bands: Observation = ()
+    """Each band of the scene, as far as it is known before a pixel is read."""
     why: str = "nothing in the file names a sensor"
     """What was taken as evidence."""
     pixel_size: float | None = None
@@ -110,105 +86,70 @@ class SensorGuess:
     notes: tuple[str, ...] = ()
     """What a user should know, one line each."""
 
-    def responses(self) -> tuple[Decided, ...]:
-        """Per band: its response, and how it was decided."""
-        return tuple(self._of_band(band) for band in self.bands)
+    def part(self, indices: Sequence[int]) -> SensorGuess:
+        """The same for some bands, counted from 0."""
+        return replace(self, bands=tuple(self.bands[band] for band in indices))
 
-    @property
-    def known(self) -> tuple[bool, ...]:
-        """Per band: whether its response is in the table."""
-        return tuple(each.known for each in self.responses())
+    def described(self, names: Sequence[str], repeated: Sequence[str], painted: Sequence[str] = ()) -> SensorGuess:
+        """The same with bands that have a name, a reason why they are repeated, and a common name such as red.
 
-    def _of_band(self, band: Band | None) -> Decided:
-        if band is None or self.sensor is None:
-            return Decided(UNKNOWN, Origin.DEFAULT, "the sensor or band is not known")
-        if band.response is None:
-            bare = all(other is None or other.response is None for other in self.bands)
-            return Decided(UNKNOWN, Origin.DEFAULT, f"none known for {self.sensor}{'' if bare else ' ' + band.name}")
-        if self.pixel_size is None:
-            why = f"the pixel size in metres is not known, so {band.name} may be resampled"
-            return Decided(UNKNOWN, Origin.DEFAULT, why)
-        if abs(self.pixel_size / band.gsd_m - 1) > NATIVE:
-            why = f"{band.name} has {band.gsd_m:g} m pixels, these of {self.pixel_size:g} m are resampled"
-            return Decided(UNKNOWN, Origin.DEFAULT, why)
-        return Decided(band.response, Origin.TABLE, f"{self.sensor} {band.name}")
+        That is what the file paints a band in, else what its sensor or its own name says.
+        """
+        rows = zip(self.bands, names, repeated, painted or ("",) * len(names), strict=True)
+        return replace(self, bands=tuple(_described(*row) for row in rows))
 
+    def given(self, mtf: float | str | Sequence[float] | None, snr: float | Sequence[float] | None) -> SensorGuess:
+        """The same with what a user says of MTF and signal to noise, which wins over the table.
 
-def colors(
-    guess: SensorGuess, names: Sequence[str], categorical: Sequence[bool], interpretation: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """The common name of each band, such as red: as the file paints it, else as its sensor or its own name says.
-
-    It is "categorical" for bands that are repeated and never mixed.
-    """
-    painted = interpretation or ("",) * len(names)
-    known = tuple(band.color if band else "" for band in guess.bands) or ("",) * len(names)
-    told = (name.strip().lower() for name in names)
-    return tuple(
-        CATEGORICAL if same else paint if paint in _PRIMARY else color or (name if name in _PRIMARY else "")
-        for same, paint, color, name in zip(categorical, painted, known, told, strict=True)
-    )
+        Raises `InputError` for values out of range or of the wrong count.
+        """
+        bands = self.bands
+        if mtf is not None:
+            rows = zip(bands, _checked_mtf(mtf, len(bands)), strict=True)
+            bands = tuple(
+                replace(band, response=Response.gaussian(level), response_from=Origin.GIVEN, response_why="")
+                for band, level in rows
+            )
+        if snr is not None:
+            rows = zip(bands, _checked_snr(snr, len(bands)), strict=True)
+            bands = tuple(replace(band, snr=ratio) for band, ratio in rows)
+        return replace(self, bands=bands)
 
 
-CATEGORICAL = "categorical"
+def _described(band: Band, name: str, repeated: str, paint: str) -> Band:
+    own = name.strip().lower()
+    known = band.table.color if band.table else own if own in _PRIMARY else ""
+    color = paint if paint in _PRIMARY else known
+    return replace(band, name=name, repeated=repeated, color="" if repeated else color)
+
+
 _PRIMARY = ("red", "green", "blue")
 
 
-def observation(
-    guess: SensorGuess,
-    means: Sequence[float],
-    *,
-    mtf: float | Sequence[float] | None = None,
-    snr: float | Sequence[float] | None = None,
-    noise: Sequence[tuple[Noise, str]] | None = None,
-    blur: Sequence[tuple[Response | None, str]] | None = None,
-) -> tuple[Observation, tuple[str, ...]]:
-    """The observation of a scene, and one line each on how MTF and noise were decided.
+def projection(bands: Observation) -> str:
+    """Which bands a projection corrects, in words as tags have them.
 
-    `means` are mean levels per band, stored numbers. What is given (`mtf`, `snr`) wins over the table and over
-    `noise`, that of each band and where it comes from. `blur` is the response that the pixels of each band tell, and
-    how, or None and why they don't; it wins over the table where they do. Raises `InputError` for values out of range
-    or of the wrong count.
+    "yes"; "half", whose MTF is a default; "no", which are repeated; one word where all bands are alike.
     """
-    count = len(guess.bands)
-    if mtf is not None:
-        decided = tuple(Decided(Response.gaussian(level), Origin.GIVEN, "") for level in checked_mtf(mtf, count))
-        why = "given"
-    else:
-        decided = guess.responses() if blur is None else tuple(map(_seen, blur, guess.responses()))
-        why = _joined(map(str, decided))
-    responses = tuple(each.response for each in decided)
-    spread, line = _noise(guess, means, snr, noise)
-    seen = Observation(responses, spread, tuple(each.known for each in decided))
-    return seen, (f"MTF {listed([each.mtf for each in responses])} ({why})", line)
+    return once(["no" if band.categorical else "half" if band.assumed else "yes" for band in bands])
 
 
-def _seen(told: tuple[Response | None, str], otherwise: Decided) -> Decided:
-    """What the pixels tell of a band, or what is assumed where they don't."""
-    response, why = told
-    if response is None:
-        return replace(otherwise, why=f"{otherwise.why}; the scene can't tell: {why}")
-    return Decided(response, Origin.SCENE, why)
+def about_response(bands: Observation) -> str:
+    """The line on MTF, and on how it was decided."""
+    return f"MTF {listed(band.response.mtf for band in bands)} ({_joined(band.about_response for band in bands)})"
 
 
-def _noise(
-    guess: SensorGuess,
-    means: Sequence[float],
-    snr: float | Sequence[float] | None,
-    noise: Sequence[tuple[Noise, str]] | None,
-) -> tuple[tuple[Noise, ...], str]:
-    if snr is None:
-        if noise is None:
-            return (SILENT,) * len(guess.bands), "no noise assumed"
-        spread = [each.sigma(mean) for (each, _), mean in zip(noise, means, strict=True)]
-        origins = once([origin for _, origin in noise])
-        return tuple(each for each, _ in noise), f"noise {listed(spread)} DN at the mean ({origins})"
-    ratios = checked_snr(snr, len(guess.bands))
-    spread = [abs(mean - guess.zero) / ratio for mean, ratio in zip(means, ratios, strict=True)]
-    return tuple(Noise(each**2, 0.0) for each in spread), f"noise {listed(spread)} DN (SNR {listed(ratios)} given)"
+def about_noise(bands: Observation, means: Sequence[float]) -> str:
+    """The line on noise, for bands of these mean levels, stored numbers; without any none was looked for."""
+    if not means:
+        return "no noise assumed"
+    spread = listed(band.noise.sigma(mean) for band, mean in zip(bands, means, strict=True))
+    ratios = [band.snr for band in bands if band.snr is not None]
+    how = f"(SNR {listed(ratios)} given)" if ratios else f"at the mean ({once([band.noise_from for band in bands])})"
+    return f"noise {spread} DN {how}"
 
 
-def checked_mtf(mtf: float | Sequence[float], count: int) -> tuple[float, ...]:
+def _checked_mtf(mtf: float | str | Sequence[float], count: int) -> tuple[float, ...]:
     """One MTF for each of `count` bands. Raises `InputError` for others than numbers between 0 and 1."""
     if isinstance(mtf, str):
         raise InputError(f"--mtf {mtf}: expected 'scene', or numbers between 0 and 1, such as 0.25")
@@ -218,7 +159,7 @@ def checked_mtf(mtf: float | Sequence[float], count: int) -> tuple[float, ...]:
     return levels
 
 
-def checked_snr(snr: float | Sequence[float], count: int) -> tuple[float, ...]:
+def _checked_snr(snr: float | Sequence[float], count: int) -> tuple[float, ...]:
     """One signal-to-noise ratio for each of `count` bands. Raises `InputError` for others than numbers above 0."""
     ratios = _each(snr, count, "--snr")
     if not all(ratio > 0 for ratio in ratios):

@@ -36,9 +36,8 @@ from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card, read_header
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
-from geosr.noise import SILENT
 from geosr.response import PROBE
-from geosr.sensors import Observation
+from geosr.sensors import Band
 
 DEAREST_DB = 0.02
 """What storing float16 may cost at most."""
@@ -71,7 +70,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "full.safetensors"
         _write(trial, tensors, card)
-        network = network_for(str(trial), card.scales[0], Observation((PROBE,), (SILENT,)), device="cpu")
+        network = network_for(str(trial), card.scales[0], (Band(PROBE),), device="cpu")
         card = replace(card, halo=network.halo, multiple=network.multiple, framework_version=_torch_version())
         report = None if quality is None else _read(quality)
         if report is not None:

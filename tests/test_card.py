@@ -17,9 +17,8 @@ from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
 from geosr.models.networks import fast
 from geosr.models.runtime import network_for
-from geosr.noise import SILENT
 from geosr.response import PROBE
-from geosr.sensors import Observation
+from geosr.sensors import Band
 from tests import scenes
 
 CARDS = [read_card(path) for path in sorted(registry.WEIGHTS.glob("*.safetensors"))]
@@ -70,7 +69,7 @@ def test_a_card_that_is_shipped_tells_all_that_a_user_asks(card: Card) -> None:
 )
 def test_the_halo_that_a_card_tells_is_that_of_the_network(card: Card) -> None:
     path = registry.WEIGHTS / f"{card.name}_x{card.scales[0]}.safetensors"
-    network = network_for(str(path), card.scales[0], Observation((PROBE,), (SILENT,)), device="cpu")
+    network = network_for(str(path), card.scales[0], (Band(PROBE),), device="cpu")
     assert card.halo == network.halo
 
 

@@ -21,6 +21,8 @@ from geosr.errors import InputError
 from geosr.io.categorical import Told, listed, names_classes, reasons, settled_by_hand
 from geosr.io.categories import Categories, with_categories
 from geosr.io.scene import open_scene
+from geosr.response import PROBE
+from geosr.sensors import Band
 from tests import scenes
 
 CLASSES = np.kron(np.random.default_rng(1).choice([10, 50, 130, 190, 210], (8, 10)), np.ones((5, 5))).astype("uint8")
@@ -110,9 +112,10 @@ def test_what_a_user_says_decides_but_for_alpha() -> None:
 
 
 def test_bands_are_listed_by_what_says_so() -> None:
-    why = ("by the name SCL", "", "by the name QA60", "flag_values", "alpha")
-    assert listed(("SCL", "B04", "QA60", "lccs", "a"), why) == "SCL, QA60 (by name); lccs (flag_values)"
-    assert listed(("B04",), ("",)) == ""
+    why = {"SCL": "by the name SCL", "B04": "", "QA60": "by the name QA60", "lccs": "flag_values", "a": "alpha"}
+    bands = tuple(Band(PROBE, name=name, repeated=each) for name, each in why.items())
+    assert listed(bands) == "SCL, QA60 (by name); lccs (flag_values)"
+    assert listed(bands[1:2]) == ""
 
 
 def test_names_of_classes_beside_a_file_make_it_one_of_classes_and_are_carried(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.networks.band import LOW_PASS_RADIUS, conv
 from geosr.noise import Noise
 from geosr.response import Response
-from geosr.sensors import Observation
+from geosr.sensors import Band
 
 RESPONSE = Response((0.1, 0.05), True, "spline").relative(2)
 NOISE = Noise(2.0, 0.01)
@@ -47,7 +47,7 @@ def image(height: int = 160, width: int = 152) -> Tensor:
 def run(ready: Engine, band: Tensor, scale: int = 2, noise: Noise = NOISE) -> Tensor:
     out = band.new_empty(1, band.shape[0] * scale, band.shape[1] * scale)
     with torch.inference_mode():
-        ready(band[None], Observation((RESPONSE,), (noise,)), out)
+        ready(band[None], (Band(RESPONSE, noise),), out)
     return out[0]
 
 

@@ -25,7 +25,7 @@ from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
 from geosr.noise import Noise
 from geosr.response import Response
-from geosr.sensors import Observation
+from geosr.sensors import Band
 from tests import scenes
 
 
@@ -96,7 +96,7 @@ def test_a_program_of_torch_gives_what_the_engine_gives(folder: Path, tmp_path: 
     x = torch.rand(1, 1, 90, 96) * 1000
     response, noise = Response.gaussian(0.3).relative(2), Noise(4.0, 0.01)
     found = program(x, torch.tensor([response.told]), torch.tensor([[noise.constant, noise.slope]]))
-    seen = Observation((response,), (noise,))
+    seen = (Band(response, noise),)
     expected = network_for(str(folder / "mine.safetensors"), 2, seen, device="cpu")(x[0].numpy(), (0,))[0]
     inner = np.s_[2 * report["halo"] : -2 * report["halo"], 2 * report["halo"] : -2 * report["halo"]]
     assert np.abs(found[0, 0].detach().numpy() - expected)[inner].max() < 1e-4 * np.ptp(expected)

@@ -26,9 +26,8 @@ from geosr.models.foreign.bands import arrange, told
 from geosr.models.foreign.checkpoint import _spandrel
 from geosr.models.foreign.export import _quiet
 from geosr.models.runtime import ModelNetwork, network_for
-from geosr.noise import SILENT
 from geosr.response import PROBE, Response
-from geosr.sensors import Observation, SensorGuess, colors
+from geosr.sensors import Band, SensorGuess
 from tests import scenes
 
 
@@ -106,7 +105,7 @@ def test_tiles_give_what_the_network_gives_for_the_whole_scene(photo: Path, scen
     inside = values.clip(0, 1)
     with torch.inference_mode():
         network = Photo()(torch.from_numpy(inside[None]).float())[0].double().numpy()
-    bicubic = network_for("bicubic", 2, Observation((PROBE,) * 3, (SILENT,) * 3))
+    bicubic = network_for("bicubic", 2, (Band(PROBE),) * 3)
     expected = (network + bicubic(values - inside, (0, 1, 2))) * (high - low) + low
     limits = np.iinfo(np.uint16)
     inner = np.s_[:, 8:-8, 8:-8]
@@ -144,7 +143,7 @@ def test_the_accessor_finds_the_colours_that_the_file_paints(photo: Path, tmp_pa
 def test_a_worker_that_finds_another_file_refuses_it(photo: Path, tmp_path: Path) -> None:
     copy = tmp_path / "photo.onnx"
     copy.write_bytes(photo.read_bytes())
-    seen = Observation((PROBE,) * 3, (SILENT,) * 3, levels=((0.0, 1.0),) * 3, colors=("red", "green", "blue"))
+    seen = tuple(Band(PROBE, levels=(0.0, 1.0), color=color) for color in ("red", "green", "blue"))
     network = pickle.loads(pickle.dumps(network_for(str(copy), 2, seen)))
     assert isinstance(network, ModelNetwork)
     copy.write_bytes(photo.read_bytes() + b" ")
@@ -159,13 +158,13 @@ def test_bands_go_in_as_colours_or_alone() -> None:
     assert arrange("it", ("", "", ""), 3) == ((0, 1, 2),)
     assert arrange("it", ("",) * 5, 3) == ((0,), (1,), (2,), (3,), (4,))
     assert arrange("it", ("",) * 4, 2) == ((0, 1), (2, 3))
-    assert told(("blue", "green", "red", "categorical", "nir"), ((2, 1, 0), (4,))) == (
+    assert told(("blue", "green", "red", "", "nir"), ((2, 1, 0), (4,))) == (
         "bands 3, 2, 1 go in as red, green and blue; band 5 goes in alone, three times, "
         "and the mean of what comes out is taken"
     )
-    assert colors(SensorGuess(), ("x", "Red", "scl"), (False, False, True), ("gray", "undefined", "gray")) == (
-        "", "red", "categorical",
-    )  # fmt: skip
+    guess = SensorGuess(bands=(Band(PROBE),) * 3)
+    bands = guess.described(("x", "Red", "red"), ("", "", "as asked"), ("gray", "undefined", "gray")).bands
+    assert [(band.color, band.categorical) for band in bands] == [("", False), ("red", False), ("", True)]
 
 
 def test_a_scene_of_other_bands_runs_band_by_band(photo: Path, tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ from geosr.models.card import Card
 from geosr.models.classical import upsample_into
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.runtime import network_for
-from geosr.noise import SILENT
 from geosr.radiometry import IMAGE, Head, Passes
 from geosr.response import Response
-from geosr.sensors import UNKNOWN, Observation
+from geosr.sensors import UNKNOWN, Band
 from tests import scenes
 
 SIGMA = Head("sigma", Passes.SPREAD)
@@ -80,7 +79,7 @@ def expected_spread(stored: NDArray[Any], scale: int = 2) -> NDArray[np.float32]
 @pytest.mark.parametrize("pairs", [False, True])
 def test_an_engine_gives_all_its_results_for_a_block_and_is_asked_once(pairs: bool) -> None:
     block = scenes.pixels((3, 20, 24)).astype(np.float32)
-    observation = Observation((UNKNOWN,) * 3, (SILENT,) * 3)
+    observation = (Band(UNKNOWN),) * 3
     network = network_for(Doubt(pairs=pairs), 2, observation)
     before = DoubtEngine.calls
     found = network(block.copy(), (0, 1, 2))
@@ -91,7 +90,7 @@ def test_an_engine_gives_all_its_results_for_a_block_and_is_asked_once(pairs: bo
 
 def test_projection_corrects_the_image_and_leaves_the_spread() -> None:
     block = scenes.pixels((2, 60, 60)).astype(np.float32)
-    observation = Observation((UNKNOWN,) * 2, (SILENT,) * 2)
+    observation = (Band(UNKNOWN),) * 2
     found = network_for(Doubt(), 2, observation, project=True)(block.copy(), (0, 1))
     assert np.array_equal(found[:2], network_for("bicubic", 2, observation, project=True)(block.copy(), (0, 1)))
     assert np.array_equal(found[2:], expected_spread(block))

@@ -18,6 +18,7 @@ from geosr.errors import InputError
 from geosr.evaluation.natural import Judge
 from geosr.evaluation.natural_pairs import flat_ground, natural_pairs
 from geosr.io.scene import open_scene
+from geosr.sensor_table import Origin
 from tests.test_natural import ground, seen
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,8 +162,8 @@ def test_a_product_is_upscaled_as_what_it_is(product: Path) -> None:
     (product / "folder").mkdir()
     scene = open_scene(native()["written_as_file"](pair.product, product / "folder"))
     assert scene.sensor.sensor == "Sentinel-2 MSI"
-    assert [band.name for band in scene.sensor.bands if band] == ["B8A", "B05"]
-    assert scene.sensor.known == (True, True)
+    assert [band.table.name for band in scene.sensor.bands if band.table] == ["B8A", "B05"]
+    assert [band.response_from for band in scene.sensor.bands] == [Origin.TABLE, Origin.TABLE]
     np.testing.assert_array_equal(scene.source.pixels(scene.window).stored, pair.product.pixels)
 
 

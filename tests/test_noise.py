@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geosr.noise import Noise, default_noise, fit_noise, noise_of, published_noise
-from geosr.sensor_table import LANDSAT_8, SENSORS, SENTINEL_2
+from geosr.sensor_table import LANDSAT_8, SENSORS, SENTINEL_2, Origin
 from tests.products import INTERPOLATIONS, Product, product
 
 Floats = NDArray[np.float64]
@@ -181,16 +181,16 @@ def test_the_scene_decides_then_the_published_then_a_default() -> None:
     published = Noise(0.0, 0.2)
     found, why = noise_of([band.pixels], published=published)
     assert (found, why) == (fit_noise([band.pixels]), "scene")
-    assert noise_of([rough.pixels], published=published) == (published, "published")
+    assert noise_of([rough.pixels], published=published) == (published, Origin.PUBLISHED)
     level = float(rough.pixels.mean())
-    assert noise_of([rough.pixels]) == (default_noise(level), "default")
+    assert noise_of([rough.pixels]) == (default_noise(level), Origin.DEFAULT)
     assert level / default_noise(level).sigma(level) == pytest.approx(150)
 
 
 def test_what_varies_more_than_the_sensor_can_is_taken_for_detail() -> None:
     band = seen("flat", "none", 30)
     published = Noise(0.0, 0.01)
-    assert noise_of([band.pixels], published=published) == (published, "published")
+    assert noise_of([band.pixels], published=published) == (published, Origin.PUBLISHED)
 
 
 @pytest.mark.parametrize(("band", "low", "high"), [(2, 7.0, 8.0), (3, 5.0, 6.0), (4, 4.5, 5.5)])

@@ -22,7 +22,8 @@ from geosr.models.registry import card
 from geosr.models.runtime import is_projected, network_for
 from geosr.noise import SILENT, Noise
 from geosr.response import Response
-from geosr.sensors import Observation
+from geosr.sensor_table import Origin
+from geosr.sensors import Band
 from tests import scenes
 
 gaussian = Response.gaussian
@@ -213,8 +214,8 @@ def test_what_was_told_and_done_of_each_band_is_said_and_tagged(tmp_path: Path) 
 def test_where_the_blur_is_a_default_half_of_the_correction_is_made() -> None:
     block = scenes.pixels((1, 60, 60), "float32")
     results = []
-    for project_it, known in ((False, True), (True, True), (True, False)):
-        seen = Observation((gaussian(0.3),), (SILENT,), (known,))
+    for project_it, origin in ((False, Origin.GIVEN), (True, Origin.TABLE), (True, Origin.DEFAULT)):
+        seen = (Band(gaussian(0.3), response_from=origin),)
         results.append(network_for("bicubic", 2, seen, device="cpu", project=project_it)(block, (0,)))
     plain, whole, half = results
     assert np.abs(whole - plain).max() > 10

@@ -22,9 +22,8 @@ from geosr.models.checkpoint import read_card
 from geosr.models.networks import NETWORKS
 from geosr.models.runtime import network_for
 from geosr.models.trained import Padded
-from geosr.noise import SILENT
 from geosr.response import PROBE
-from geosr.sensors import Observation
+from geosr.sensors import Band
 from tests.test_engines import SMALL, shaken
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,7 +116,7 @@ def test_half_the_bytes_are_stored_after_their_cost_was_measured(tmp_path: Path)
 def test_a_published_network_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "mine_x2.safetensors"
     publish(trained(tmp_path, "span"), card_file(tmp_path, "span"), 2, out)
-    seen = Observation((PROBE,), (SILENT,))
+    seen = (Band(PROBE),)
     measured = network_for(str(out), 2, seen, device="cpu")
     monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     monkeypatch.delattr(Padded, "_rim")

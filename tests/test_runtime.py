@@ -30,10 +30,10 @@ from geosr.models.threads import prepare_process
 from geosr.models.trained import Residual
 from geosr.noise import SILENT, Noise
 from geosr.response import PROBE, Response
-from geosr.sensors import Observation
+from geosr.sensors import Band
 
 MODELS = ("nearest", "bilinear", "bicubic", "lanczos", "ibp", "fast")
-SEEN = Observation((Response.gaussian(0.25), Response.gaussian(0.4)), (Noise(1.0, 0.0175), SILENT))
+SEEN = Band(Response.gaussian(0.25), Noise(1.0, 0.0175)), Band(Response.gaussian(0.4))
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_fast_is_its_network_with_what_it_adds_to_a_flat_scene_taken_off(scale: 
             eager = module(torch.from_numpy(scene)[None], *told)[0, 0]
             flat = module(torch.zeros(1, 1, 90, 84), *told)[0, 0]
         expected = (eager - flat).numpy()[rim:-rim, rim:-rim]
-        result = replace(network, observation=Observation((response,), (noise,)))(scene, (0,))[0, rim:-rim, rim:-rim]
+        result = replace(network, observation=(Band(response, noise),))(scene, (0,))[0, rim:-rim, rim:-rim]
         detail = result - network_for("bicubic", scale, SEEN)(scene, (0,))[0, rim:-rim, rim:-rim]
         assert np.sqrt(np.mean((result - expected) ** 2)) <= 1e-4 * detail.std()
 
@@ -121,9 +121,9 @@ def test_a_constant_scene_is_kept_to_the_last_bit(model: str, dtype: str) -> Non
 @pytest.mark.parametrize("model", MODELS)
 def test_gain_and_offset_pass_through(model: str) -> None:
     scene = terrain(100, 104, "float64")[:1]
-    network = network_for(model, 2, Observation((PROBE,), (Noise(4.0, 0.006),)))
+    network = network_for(model, 2, (Band(PROBE, Noise(4.0, 0.006)),))
     for gain, offset in ((0.001, 0.1), (7.0, -3000.0)):
-        scaled = replace(network, observation=Observation((PROBE,), (Noise(4.0, 0.006).moved(gain, offset),)))
+        scaled = replace(network, observation=(Band(PROBE, Noise(4.0, 0.006).moved(gain, offset)),))
         result = scaled(gain * scene + offset, (0,))
         expected = gain * network(scene, (0,)) + offset
         assert np.abs(result - expected).max() < 2e-5 * np.abs(gain * scene).max()
@@ -131,7 +131,7 @@ def test_gain_and_offset_pass_through(model: str) -> None:
 
 @pytest.mark.parametrize("model", ["bicubic", "ibp", "fast"])
 def test_the_halo_is_how_far_a_pixel_is_felt(model: str) -> None:
-    network = network_for(model, 4, Observation((PROBE,), (SILENT,)))
+    network = network_for(model, 4, (Band(PROBE),))
     side = 4 * network.halo + 1
     middle = side // 2
     background = np.zeros((1, side, side))
@@ -151,7 +151,7 @@ def test_there_is_no_shift() -> None:
     bump = (100 * np.exp(-(x**2 + y**2) / 18))[None].astype("float32")
     for model in MODELS:
         for scale in set(registry.card(model).scales) & {2, 3, 4}:
-            result = network_for(model, scale, Observation((PROBE,), (SILENT,)))(bump, (0,))[0].astype("float64")
+            result = network_for(model, scale, (Band(PROBE),))(bump, (0,))[0].astype("float64")
             where = (np.arange(97 * scale) + 0.5) / scale - 0.5 - 48
             for axis in (0, 1):
                 assert abs((result.sum(1 - axis) * where).sum() / result.sum()) < 0.02
@@ -203,7 +203,7 @@ def test_bands_get_what_was_seen_of_them() -> None:
 def test_rounding_is_the_least_noise_that_a_network_is_told() -> None:
     scene = terrain(80, 80)
     rounded = network_for("fast", 4, SEEN, rounding=0.29)(scene, (0, 1))
-    told = network_for("fast", 4, replace(SEEN, noise=(SEEN.noise[0], SILENT.at_least(0.29))))(scene, (0, 1))
+    told = network_for("fast", 4, (SEEN[0], Band(SEEN[1].response, SILENT.at_least(0.29))))(scene, (0, 1))
     assert np.array_equal(rounded, told)
     assert not np.array_equal(rounded[1], network_for("fast", 4, SEEN)(scene, (0, 1))[1])
 
@@ -376,10 +376,10 @@ def test_torch_that_is_imported_later_is_told_how_many_threads_it_has() -> None:
         "from geosr.pipeline import cores\n"
         "from geosr.noise import SILENT\n"
         "from geosr.response import PROBE\n"
-        "from geosr.sensors import Observation\n"
+        "from geosr.sensors import Band\n"
         "with prepare_process():\n"
         "    assert 'torch' not in sys.modules\n"
-        "    network_for('ibp', 2, Observation((PROBE,), (SILENT,)), device='cpu')\n"
+        "    network_for('ibp', 2, (Band(PROBE),), device='cpu')\n"
         "    import torch\n"
         "    assert torch.get_num_threads() == 1\n"
         "assert torch.get_num_threads() == min(2, cores())\n"
@@ -388,6 +388,6 @@ def test_torch_that_is_imported_later_is_told_how_many_threads_it_has() -> None:
 
 
 def test_models_without_conditioning_ask_for_no_observation() -> None:
-    network = ModelNetwork(registry.find("bicubic", 4), Observation((PROBE,), (SILENT,)))
+    network = ModelNetwork(registry.find("bicubic", 4), (Band(PROBE),))
     assert network.halo == 2
     assert network.notes == ()

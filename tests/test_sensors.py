@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 
 from geosr.errors import InputError
 from geosr.identify import identify
 from geosr.io.scene import open_scene
+from geosr.models.registry import find
 from geosr.noise import Noise
-from geosr.sensor_table import SENSORS, SENTINEL_2
-from geosr.sensors import UNKNOWN, Origin, SensorGuess, observation
+from geosr.observing import Blur, Settled, settle
+from geosr.radiometry import Pixels, Radiometry
+from geosr.sensor_table import SENSORS, SENTINEL_2, Origin
+from geosr.sensors import UNKNOWN, Band, SensorGuess, about_noise
 from tests import scenes
+
+LEVELS = Pixels(np.stack([np.full((20, 20), level, "uint16") for level in (2000, 5000)]))
+"""Two bands without detail."""
+
+
+def settled(sensor: SensorGuess, *, mtf: Blur = None, snr: float | Sequence[float] | None = None) -> Settled:
+    return settle(
+        find("fast", 4), radiometry=Radiometry("uint16", "uint16", (0, 7)), sensor=sensor, mtf=mtf, snr=snr,
+        project=None, device="cpu", precision="float32",
+    )  # fmt: skip
 
 
 def guess(
@@ -57,7 +72,7 @@ def guess(
 def test_file_names_of_products_tell_sensor_and_band(name: str, sensor: str | None, band: str | None) -> None:
     found = guess(name)
     assert found.sensor == sensor
-    assert (found.bands[0].name if found.bands[0] else None) == band
+    assert (found.bands[0].table.name if found.bands[0].table else None) == band
 
 
 @pytest.mark.parametrize(
@@ -100,18 +115,18 @@ def test_pixel_size_alone_never_names_a_sensor(bands: tuple[str, ...], size: flo
 
 
 def test_native_bands_get_the_table_and_resampled_ones_the_default_with_a_reason() -> None:
-    found = guess(bands=("B02", "B05", "B8A", "B10"), size=10).responses()
-    assert [each.origin for each in found] == [Origin.TABLE, Origin.DEFAULT, Origin.DEFAULT, Origin.DEFAULT]
+    found = guess(bands=("B02", "B05", "B8A", "B10"), size=10).bands
+    assert [each.response_from for each in found] == [Origin.TABLE, Origin.DEFAULT, Origin.DEFAULT, Origin.DEFAULT]
     assert found[0].response == SENTINEL_2.bands[1].response
-    assert str(found[0]).startswith("table: Sentinel-2")
-    assert "resampled" in found[1].why
-    assert "none known" in found[3].why
-    assert all(each.response == UNKNOWN for each in guess(bands=("B02", "B8A"), size=None).responses())
+    assert found[0].about_response.startswith("table: Sentinel-2")
+    assert "resampled" in found[1].response_why
+    assert "none known" in found[3].response_why
+    assert all(each.response == UNKNOWN for each in guess(bands=("B02", "B8A"), size=None).bands)
 
 
 def test_colours_name_bands_once_the_sensor_is_known() -> None:
     found = guess("S2A_36QWD_20200701_0_L2A.tif", ("red", "nir", "B4, central wavelength 665 nm"))
-    assert [band.name if band else None for band in found.bands] == ["B04", "B08", "B04"]
+    assert [band.table.name if band.table else None for band in found.bands] == ["B04", "B08", "B04"]
 
 
 def test_the_table_is_sound() -> None:
@@ -127,9 +142,9 @@ def test_the_table_is_sound() -> None:
 def test_the_eight_bands_of_planets_newer_satellites_are_known_by_their_names() -> None:
     names = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
     found = guess("20240415_184321_07_24b2_3B_AnalyticMS_SR_8b.tif", names, 3)
-    assert [band.name if band else None for band in found.bands] == list(names)
-    assert {each.response for each in found.responses()} == {UNKNOWN}
-    assert all("none known for PlanetScope" in each.why for each in found.responses())
+    assert [band.table.name if band.table else None for band in found.bands] == list(names)
+    assert {each.response for each in found.bands} == {UNKNOWN}
+    assert all("none known for PlanetScope" in each.response_why for each in found.bands)
 
 
 def test_the_offset_of_new_sentinel_products_is_told_from_metadata_and_never_guessed() -> None:
@@ -157,7 +172,7 @@ def test_the_metadata_file_of_a_product_is_read_beside_the_scene(tmp_path: Path)
     scene = open_scene(path)
     assert scene.sensor.zero == 1000
     assert any("+1000" in line for line in scene.warnings)
-    assert scene.sensor.responses()[0].origin is Origin.TABLE
+    assert scene.sensor.bands[0].response_from is Origin.TABLE
 
 
 def test_a_grid_in_feet_or_degrees_is_measured_in_metres_or_not_at_all(tmp_path: Path) -> None:
@@ -168,21 +183,37 @@ def test_a_grid_in_feet_or_degrees_is_measured_in_metres_or_not_at_all(tmp_path:
 
 def test_options_win_over_the_table_and_are_said() -> None:
     found = guess(bands=("B02", "B8A"), tags={"BOA_ADD_OFFSET": "-1000"})
-    seen, lines = observation(found, [2000.0, 5000.0], mtf=0.3, snr=[100, 50])
-    assert [each.mtf for each in seen.response] == pytest.approx([0.3, 0.3])
-    assert seen.noise == (Noise(100.0, 0.0), Noise(6400.0, 0.0))
-    assert any("given" in line for line in lines)
-    seen, lines = observation(found, [2000.0, 5000.0], noise=[(Noise(9, 0), "scene"), (Noise(1, 0.003), "published")])
-    assert seen.response == (SENTINEL_2.bands[1].response, UNKNOWN)
-    assert seen.noise == (Noise(9, 0), Noise(1, 0.003))
-    assert lines[1] == "noise 3 4 DN at the mean (scene published)"
+    bands, lines = settled(found, mtf=0.3, snr=[100, 50]).observe([LEVELS])
+    assert [band.response.mtf for band in bands] == pytest.approx([0.3, 0.3])
+    assert {band.response_from for band in bands} == {Origin.GIVEN}
+    assert [band.noise for band in bands] == [Noise(100.0, 0.0), Noise(6400.0, 0.0)]
+    assert lines == ("MTF 0.3 (given)", "noise 10 80 DN (SNR 100 50 given)")
+    bands, lines = settled(found).observe([LEVELS])
+    assert [band.response for band in bands] == [SENTINEL_2.bands[1].response, UNKNOWN]
+    assert [band.noise_from for band in bands] == [Origin.PUBLISHED, Origin.DEFAULT]
+    default = "default: B8A has 20 m pixels, these of 10 m are resampled"
+    assert lines[0] == f"MTF 0.2042 0.2575 (table: Sentinel-2 MSI B02; {default})"
+    assert lines[1].endswith("DN at the mean (published default)")
+
+
+def test_some_of_the_bands_are_settled_as_all_of_them_are() -> None:
+    whole = settled(guess(bands=("B02", "B8A"), tags={"BOA_ADD_OFFSET": "-1000"}), mtf=[0.2, 0.3], snr=[100, 50])
+    part = whole.part([1])
+    assert part.observe([Pixels(LEVELS.stored[1:])])[0] == whole.observe([LEVELS])[0][1:]
+    assert (len(part.bands), part.radiometry.nodata) == (1, (7,))
+
+
+def test_the_line_on_noise_says_of_each_band_where_it_comes_from() -> None:
+    bands = Band(UNKNOWN, Noise(9, 0), noise_from=Origin.SCENE), Band(UNKNOWN, Noise(1, 0.003), noise_from=Origin.TABLE)
+    assert about_noise(bands, [2000.0, 5000.0]) == "noise 3 4 DN at the mean (scene table)"
+    assert about_noise(bands, []) == "no noise assumed"
 
 
 def test_responses_are_relative_to_the_result_where_the_network_is_told_them() -> None:
     found = guess(bands=("B02", "B8A"))
-    seen, _ = observation(found, [2000.0, 5000.0], mtf=0.24)
-    assert [each.mtf for each in seen.relative(2).response] == pytest.approx([0.24**0.75] * 2)
-    assert seen.relative(2).relative(2) == seen.relative(2)
+    for band in found.given(mtf=0.24, snr=None).bands:
+        assert band.relative(2).response.mtf == pytest.approx(0.24**0.75)
+        assert band.relative(2).relative(2) == band.relative(2)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +232,7 @@ def test_responses_are_relative_to_the_result_where_the_network_is_told_them() -
 )
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError, match="--"):
-        observation(guess(bands=("B02", "B8A")), [1.0, 1.0], **options)
+        settled(guess(bands=("B02", "B8A")), **options)
 
 
 def test_real_files_are_recognised(shared_data: Path) -> None:

@@ -28,9 +28,9 @@ from geosr.models import registry
 from geosr.models.checkpoint import read_card
 from geosr.models.networks import NETWORKS, fast
 from geosr.models.runtime import network_for
-from geosr.noise import SILENT, Noise
+from geosr.noise import Noise
 from geosr.response import PROBE
-from geosr.sensors import Observation
+from geosr.sensors import Band
 from geosr.training import log
 from geosr.training.loop import train
 from geosr.training.pairs import Pair
@@ -399,7 +399,7 @@ def test_the_model_can_be_used_at_once_and_its_card_states_the_gap(recipe: Recip
     assert validation["over_bicubic"][0] == pytest.approx(validation["over_bicubic"][1])  # one place: no interval
     gap = card.metrics["training"]["over_bicubic"][0] - validation["over_bicubic"][0]
     assert card.metrics["gap_db"] == pytest.approx(gap, abs=0.011)
-    network = network_for(str(trained.model), 2, Observation((PROBE,), (SILENT,)))
+    network = network_for(str(trained.model), 2, (Band(PROBE),))
     assert network(blocks(5)[None, :40, :40].astype(np.float32), (0,)).shape == (1, 80, 80)
 
 

@@ -17,6 +17,9 @@ from geosr.evaluation.metrics import Interval
 from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.networks import NETWORKS, BandNetwork, fast
+from geosr.noise import Noise
+from geosr.response import Response
+from geosr.sensors import Band
 from geosr.training import adapt as adapting
 from geosr.training.adapt import adapt
 from geosr.training.samples import sharp_side
@@ -111,7 +114,7 @@ def test_the_path_of_a_better_model_is_all_of_stdout(
 
 def test_held_out_blocks_are_never_trained_on(scene: Path) -> None:
     opened = adapting.open_scene(scene)
-    observation, _ = adapting.observed(opened, 0.25, 100.0)
+    observation = (Band(Response.gaussian(0.25), Noise(100.0, 0.0)),)
     [part] = adapting._parts(opened, observation, 2)
     [plane] = adapting._planes([part], observation, 2)
     free = np.isfinite(plane.values)

@@ -38,18 +38,17 @@ def _blur(file: str) -> list[dict[str, Any]]:
     from geosr.observing import blur_of
 
     scene = open_scene(file)
-    bands = zip(scene.names, blur_of(scene), scene.sensor.responses(), scene.categorical, strict=True)
     return [
         {
-            "band": name,
+            "band": band.name,
             "scene": None if found.mtf is None else round(found.mtf, 3),
             "likely_error": None if found.mtf is None else round(found.error, 3),
             "scene_why": found.why,
-            "assumed": round(decided.response.mtf, 3),
-            "assumed_why": str(decided),
+            "assumed": round(band.response.mtf, 3),
+            "assumed_why": band.about_response,
         }
-        for name, found, decided, categorical in bands
-        if not categorical
+        for band, found in zip(scene.sensor.bands, blur_of(scene), strict=True)
+        if not band.categorical
     ]
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from geosr.sensors import Observation
+
 ALPHA = "alpha"
 ASKED = "as asked"
 
@@ -106,10 +108,11 @@ def settled_by_hand(why: Sequence[str], wanted: Collection[int] | None) -> tuple
     return tuple(each if each == ALPHA else ASKED if band in wanted else "" for band, each in enumerate(why))
 
 
-def listed(names: Sequence[str], why: Sequence[str]) -> str:
+def listed(bands: Observation) -> str:
     """Categorical bands and why: "SCL, QA60 (by name); lccs (flag_values)". Empty where there are none."""
     groups: dict[str, list[str]] = {}
-    for name, each in zip(names, why, strict=True):
-        if each and each != ALPHA:
-            groups.setdefault("by name" if each == f"by the name {name}" else each, []).append(name)
+    for band in bands:
+        if band.categorical and band.repeated != ALPHA:
+            why = "by name" if band.repeated == f"by the name {band.name}" else band.repeated
+            groups.setdefault(why, []).append(band.name)
     return "; ".join(f"{', '.join(names)} ({each})" for each, names in groups.items())

@@ -70,7 +70,7 @@ def _bands(scene: Scene) -> dict[str, Any]:
         "dtype": scene.dtype,
         "bands": list(scene.names),
         "colors": [color.name for color in metadata.colors],
-        "nodata": [_plain(value) for value in scene.nodata],
+        "nodata": [_plain(scene.nodata)] * len(scene.bands),
         "mask": scene.mask,
         "scales": list(metadata.scales),
         "offsets": list(metadata.offsets),
@@ -80,13 +80,13 @@ def _bands(scene: Scene) -> dict[str, Any]:
 
 def _defaults(scene: Scene) -> list[str]:
     """Sentences on what is assumed where no option says otherwise."""
-    decided = [each for each, same in zip(scene.sensor.responses(), scene.categorical, strict=True) if not same]
+    measured = [band for band in scene.sensor.bands if not band.categorical]
     lines = []
-    if decided:
-        shown = " ".join(dict.fromkeys(f"{each.response.mtf:.3g}" for each in decided))
-        lines.append(f"MTF {shown} ({'; '.join(dict.fromkeys(map(str, decided)))})")
+    if measured:
+        shown = " ".join(dict.fromkeys(f"{band.response.mtf:.3g}" for band in measured))
+        lines.append(f"MTF {shown} ({'; '.join(dict.fromkeys(band.about_response for band in measured))})")
         lines.append("noise estimated from the scene")
-    categorical = [name for name, same in zip(scene.names, scene.categorical, strict=True) if same]
+    categorical = [band.name for band in scene.sensor.bands if band.categorical]
     if categorical:
         lines.append(f"{', '.join(categorical)}: nearest neighbour")
     return lines

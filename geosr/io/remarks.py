@@ -33,7 +33,7 @@ def remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
     kinds = sorted({dataset.dtypes[band - 1] for band in scene.bands})
     if len(kinds) > 1:
         lines.append(f"bands are of {', '.join(kinds)}; all are widened to {scene.dtype}")
-    if classes := categorical.listed(scene.names, scene.repeated):
+    if classes := categorical.listed(scene.sensor.bands):
         lines.append(f"holds classes, which are repeated and never mixed: {classes}; --categorical can say otherwise")
     if scene.mask == "bands":
         lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")

@@ -51,14 +51,8 @@ class Scene:
     dtype: str
     bands: tuple[int, ...]
     """Bands of the file, counted from 1, in the order wanted."""
-    names: tuple[str, ...]
-    """What to call each band: its description, else 'band 3'."""
-    nodata: tuple[float | None, ...]
-    """The number for 'no data' per band, as the source reads it."""
     mask: MaskKind
     """Where validity comes from beside nodata."""
-    repeated: tuple[str, ...]
-    """Per band: why stored numbers are repeated and never mixed (classes, palettes, alpha); "" where they aren't."""
     block: tuple[int, int]
     """Height and width of the blocks that the file is made of."""
     interleave: str
@@ -69,6 +63,7 @@ class Scene:
     identity: dict[str, str | int]
     """What tells this input from another or a changed one."""
     sensor: SensorGuess
+    """With all that is known of each band; one without a description is called 'band 3'."""
     files: tuple[str, ...] = ()
     """Files that it consists of, as GDAL names them; an output can't be one of them."""
     area: Area | None = None
@@ -87,9 +82,19 @@ class Scene:
         return self.metadata.transform
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of each band."""
+        return tuple(band.name for band in self.sensor.bands)
+
+    @property
     def categorical(self) -> tuple[bool, ...]:
         """Per band: stored numbers are repeated and never mixed."""
-        return tuple(map(bool, self.repeated))
+        return tuple(band.categorical for band in self.sensor.bands)
+
+    @property
+    def nodata(self) -> float | None:
+        """The number for 'no data' in all bands, as the source reads them."""
+        return self.metadata.nodata
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,7 +114,7 @@ class Scene:
     @property
     def radiometry(self) -> Radiometry:
         """Its stored numbers, as they are."""
-        return Radiometry(self.dtype, self.dtype, self.nodata)
+        return Radiometry(self.dtype, self.dtype, (self.nodata,) * len(self.bands))
 
     @property
     def writes_mask(self) -> bool:
@@ -120,10 +125,9 @@ class Scene:
 
     def stored_as(self, dtype: str | None) -> Scene:
         """The scene whose result is of another type: its nodata is the number that pixels of this one become."""
-        if dtype in (None, self.dtype):
+        if dtype in (None, self.dtype) or self.nodata is None:
             return self
-        nodata = tuple(value if value is None else widened(value, self.dtype) for value in self.nodata)
-        return replace(self, nodata=nodata, metadata=replace(self.metadata, nodata=nodata[0]))
+        return replace(self, metadata=replace(self.metadata, nodata=widened(self.nodata, self.dtype)))
 
     def touches(self, window: Window) -> bool:
         """True where a window meets the area of interest, or there is none."""
@@ -196,7 +200,6 @@ def _scene(
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
-    names = tuple(dataset.descriptions[band - 1] or f"band {band}" for band in bands)
     asked = asked_bands(dataset.descriptions, name, classes)
     why = categorical.settled_by_hand(
         categorical.reasons(told_of_bands(dataset, metadata, bands)),
@@ -212,29 +215,28 @@ def _scene(
         geobox=geobox_of(metadata, window),
         dtype=dtype,
         bands=bands,
-        names=names,
-        nodata=(None,) * len(bands),
         mask=mask,
-        repeated=why,
         block=dataset.block_shapes[0],
         interleave=str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         metadata=metadata,
         source=FileSource(real, bands, dtype, window, mask, alpha),
         identity=identity(dataset, real, files),
         files=files,
-        sensor=_sensor(metadata, real),
+        sensor=_sensor(metadata, real, bands, why),
     )
     remarks = *remarks_on_place(scene), *remarks_on_bands(dataset, scene)
     return replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *remarks))
 
 
-def _sensor(metadata: Metadata, real: str) -> SensorGuess:
+def _sensor(metadata: Metadata, real: str, bands: Sequence[int], repeated: Sequence[str]) -> SensorGuess:
     spaces = [space for tags in (metadata.tags or {}, *metadata.band_tags) for space in tags.values()]
     tags = {key: value for space in spaces for key, value in space.items()}
     texts = [text or "" for text in metadata.descriptions]
-    return identify(
+    found = identify(
         tags=tags, descriptions=texts, name=real, pixel_size=_pixel_size(metadata), metadata=product_text(Path(real))
     )
+    names = [text or f"band {band}" for text, band in zip(texts, bands, strict=True)]
+    return found.described(names, repeated, [str(color.name) for color in metadata.colors])
 
 
 def _pixel_size(metadata: Metadata) -> float | None:
@@ -265,14 +267,13 @@ def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
     known = [value for each in numbers for value in each]
     first = known[0] if known else None
     if all(len(each) < 2 and same_number(next(iter(each), None), first) for each in numbers):
-        return replace(scene, nodata=(first,) * len(numbers), metadata=replace(scene.metadata, nodata=first))
+        return replace(scene, metadata=replace(scene.metadata, nodata=first))
     common = next((value for value in known if not math.isnan(value)), known[0])
     # Classes and alpha are carried bit for bit, whatever number they meet.
     own = tuple((common,) if same else each for each, same in zip(numbers, scene.categorical, strict=True))
     shown = ", ".join(dict.fromkeys(f"{value:.9g}" for value in known)) + ("" if all(numbers) else ", none")
     return replace(
         scene,
-        nodata=(common,) * len(scene.bands),
         metadata=replace(scene.metadata, nodata=common),
         source=replace(scene.source, nodata=own, common=common),
         warnings=(
@@ -330,10 +331,4 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
     mask, metadata = scene.mask, replace(scene.metadata, nodata=value)
     if mask == "numbers":
         mask, metadata = "none", metadata.without(_NODATA_VALUES)
-    return replace(
-        scene,
-        nodata=(value,) * len(scene.bands),
-        mask=mask,
-        metadata=metadata,
-        source=replace(scene.source, mask=mask),
-    )
+    return replace(scene, mask=mask, metadata=metadata, source=replace(scene.source, mask=mask))

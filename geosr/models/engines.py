@@ -65,8 +65,8 @@ class BackProjection(Engine):
 
     def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
         """See `Engine`."""
-        for band, response, target in zip(block, seen.response, out, strict=True):
-            backproject_into(target, band, response, self.scale)
+        for image, band, target in zip(block, seen, out, strict=True):
+            backproject_into(target, image, band.response, self.scale)
 
 
 def project_on(

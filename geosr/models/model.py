@@ -10,7 +10,7 @@ from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.radiometry import IMAGE, Head
 from geosr.response import Response
-from geosr.sensors import CATEGORICAL, Observation
+from geosr.sensors import Observation
 
 Precision = Literal["float32", "bfloat16"]
 Groups = tuple[tuple[int, ...], ...]
@@ -63,14 +63,14 @@ class Model(ABC):
         """
         return tuple((band,) for band in range(len(colors)))
 
-    def notes(self, colors: Sequence[str]) -> tuple[str, ...]:
-        """Lines to know before it is run on bands with these common names."""
+    def notes(self, bands: Observation) -> tuple[str, ...]:
+        """Lines to know before it is run on these bands."""
         return ()
 
-    def assign(self, colors: Sequence[str]) -> Groups:
-        """`groups` of the bands that it is given: of all but those named `CATEGORICAL`, which are repeated."""
-        given = [band for band, color in enumerate(colors) if color != CATEGORICAL]
-        groups = self.groups([colors[band] for band in given])
+    def assign(self, bands: Observation) -> Groups:
+        """`groups` of the bands that it is given: of all but the categorical ones, which are repeated."""
+        given = [place for place, band in enumerate(bands) if not band.categorical]
+        groups = self.groups([bands[place].color for place in given])
         return tuple(tuple(given[band] for band in group) for group in groups)
 
     @abstractmethod

@@ -67,13 +67,13 @@ class ModelNetwork:
     @property
     def seen(self) -> Observation:
         """The observation as the network is told it: responses relative to the result; rounding is noise, too."""
-        return self.observation.relative(self.scale).at_least(self.rounding)
+        return tuple(band.relative(self.scale, self.rounding) for band in self.observation)
 
     @property
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
         engine = self._engine()
-        return max(engine.reach(each) + self._projection_reach(each) for each in set(self.seen.response))
+        return max(engine.reach(each) + self._projection_reach(each) for each in {band.response for band in self.seen})
 
     @property
     def multiple(self) -> int:
@@ -90,8 +90,7 @@ class ModelNetwork:
 
         One at a time where it may choose: it is the block that fills a processor, and memory grows with bands.
         """
-        colors = self.observation.colors or ("",) * len(self.observation.response)
-        groups = self.model.groups([colors[band] for band in bands])
+        groups = self.model.groups([self.observation[band].color for band in bands])
         return tuple(tuple(bands[place] for place in group) for group in groups)
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:
@@ -117,7 +116,7 @@ class ModelNetwork:
 
     def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
         """Write the estimate of bands that go together into `out`; of several results the image is projected."""
-        seen = self.seen.bands(bands)
+        seen = tuple(self.seen[band] for band in bands)
         self._engine()(block, seen, out)
         if self.project:
             self._project(block, seen, out[: len(block)])
@@ -125,9 +124,8 @@ class ModelNetwork:
     def _project(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
         from geosr.models.engines import project_on
 
-        known = seen.known or (True,) * len(block)
-        for image, target, response, noise, own in zip(block, out, seen.response, seen.noise, known, strict=True):
-            project_on(self._place, target, image, response, noise, 1.0 if own else UNSURE)
+        for image, target, band in zip(block, out, seen, strict=True):
+            project_on(self._place, target, image, band.response, band.noise, UNSURE if band.assumed else 1.0)
 
     def _projection_reach(self, response: Response) -> int:
         if not self.project:
@@ -175,8 +173,7 @@ def network_for(
         rounding=rounding,
     )
     network._engine()
-    named = model.notes(observation.colors or ("",) * len(observation.response))
-    lines = about_device, about, *named, *_about_noise(network), *_about_projection(network)
+    lines = about_device, about, *model.notes(observation), *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
 
 
@@ -198,17 +195,16 @@ def _about_noise(network: ModelNetwork) -> Iterator[str]:
     """What is to be said of the response that is undone, and where a band's noise is less than what rounding does."""
     if not (network.card.conditioned or network.project):
         return
-    yield f"relative to a result at x{network.scale}: MTF {listed([each.mtf for each in network.seen.response])}"
-    if network.rounding > 0 and any(each.constant < network.rounding**2 for each in network.observation.noise):
+    yield f"relative to a result at x{network.scale}: MTF {listed(band.response.mtf for band in network.seen)}"
+    if network.rounding > 0 and any(band.noise.constant < network.rounding**2 for band in network.observation):
         yield f"noise counts as {network.rounding:.3g} DN at least, which is what rounding to whole numbers does"
 
 
 def _about_projection(network: ModelNetwork) -> Iterator[str]:
     """What is to be said of projected bands, those with an MTF of their own and the others."""
     if network.project:
-        known = network.observation.known or (True,)
-        lines = (PROJECTED, BY_HALF)
-        yield from (line for line, own in zip(lines, (True, False), strict=True) if own in known)
+        assumed = {band.assumed for band in network.observation}
+        yield from (line for line, by_half in ((PROJECTED, False), (BY_HALF, True)) if by_half in assumed)
 
 
 def choose_device(device: str = "auto") -> tuple[str, str]:

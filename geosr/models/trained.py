@@ -40,8 +40,8 @@ class Trained(Engine):
 
     def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
         """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat."""
-        for band, response, noise, target in zip(block, seen.response, seen.noise, out, strict=True):
-            self._sharpen(band, response, noise, target)
+        for image, band, target in zip(block, seen, out, strict=True):
+            self._sharpen(image, band.response, band.noise, target)
 
     def _sharpen(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
         upsample_into(out, image, self.scale)

@@ -32,11 +32,10 @@ from geosr.models.degradation import observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.models.runtime import choose_device
 from geosr.models.trial import up
-from geosr.noise import Noise
-from geosr.observing import observe as observed
+from geosr.observing import samples, settle
 from geosr.radiometry import fill
 from geosr.response import Response
-from geosr.sensors import Observation
+from geosr.sensors import Band, Observation
 from geosr.training.patches import Patches, Plane, contrast_of, step_of
 from geosr.training.recipe import Recipe
 from geosr.training.samples import Degraded, sharp_side
@@ -133,7 +132,11 @@ def adapt(
     if all(scene.categorical):
         raise InputError(f"{scene.name} holds only classes or palette entries, which have no detail to learn")
     scene = open_scene(src, bands=[band for band, same in zip(scene.bands, scene.categorical, strict=True) if not same])
-    observation, notes = observed(scene, mtf, snr)
+    settled = settle(
+        registry.find(model, scale), radiometry=scene.radiometry, sensor=scene.sensor, mtf=mtf, snr=snr, project=None,
+        device=device, precision="float32",
+    )  # fmt: skip
+    observation, notes = settled.observe(samples(scene))
     for line in notes if watch else ():
         watch.note(line)  # type: ignore[union-attr]
     parts = _parts(scene, observation, scale)
@@ -219,14 +222,19 @@ def _part(
     valid = np.ones(pixels.stored.shape, bool) if known is None else known
     values = pixels.stored.astype(np.float32)
     truth = fill(values, valid).astype(np.float32) if not valid.all() else values
-    responses = observation.relative(scale).response
+    responses = _responses(observation, scale)
     lr = np.concatenate([observe(truth[i : i + 1], each, scale) for i, each in enumerate(responses)])
     # The blur takes the scene's noise away, and the network is to meet what it will meet at the scale above.
-    spread = np.stack([np.sqrt(noise.variance(band)) for noise, band in zip(observation.noise, lr, strict=True)])
+    spread = np.stack([np.sqrt(band.noise.variance(image)) for band, image in zip(observation, lr, strict=True)])
     lr += random.standard_normal(lr.shape).astype(np.float32) * spread
     blocks = _blocks(height // scale, width // scale, side)
     blocks = [block for block in blocks if valid[:, *block.scale(scale).slices].all()]
     return _Part(truth, valid, lr, tuple(blocks[::3]), tuple(block for i, block in enumerate(blocks) if i % 3))
+
+
+def _responses(observation: Observation, scale: int) -> tuple[Response, ...]:
+    """Of each band, relative to a result."""
+    return tuple(band.relative(scale).response for band in observation)
 
 
 def _planes(parts: Sequence[_Part], observation: Observation, scale: int) -> list[Plane]:
@@ -236,11 +244,11 @@ def _planes(parts: Sequence[_Part], observation: Observation, scale: int) -> lis
         allowed = part.valid.copy()
         for block in (*part.chooses, *part.decides):
             allowed[:, *block.scale(scale).slices] = False
-        for values, valid, free, noise in zip(part.truth, part.valid, allowed, observation.noise, strict=True):
+        for values, valid, free, band in zip(part.truth, part.valid, allowed, observation, strict=True):
             contrast = contrast_of(np.where(valid, values, np.nan))
             if contrast > 0:
                 known = np.where(free, values, np.float32(np.nan))
-                spread = noise.sigma(float(values.mean()))
+                spread = band.noise.sigma(float(values.mean()))
                 planes.append(Plane(known, "scene", str(number), 1.0, False, contrast, step_of(known), spread))
     if not planes:
         raise InputError("the scene has no detail to learn from")
@@ -261,9 +269,7 @@ def _trainer(
         scale, network=card.network, channels=card.channels, blocks=card.blocks, patch=patch, batch=BATCH, steps=STEPS,
         minutes=minutes, rate=RATE, optimiser="adam", warm_up=50, average=0.99, start_from=str(weights),
     )  # fmt: skip
-    degradation = Degradation(
-        noisy=1.0, jitter=0.0, compressed=0.0, given=observation.relative(scale).response, shot=0.0
-    )
+    degradation = Degradation(noisy=1.0, jitter=0.0, compressed=0.0, given=_responses(observation, scale), shot=0.0)
     patches = Patches(_planes(parts, observation, scale), sharp_side(patch, scale), 0)
     return Trainer(recipe, Material(((Degraded(patches, degradation, scale, 0), 1.0),)), device=device)
 
@@ -296,18 +302,15 @@ def _errors(network: BandNetwork, parts: Sequence[_Part], observation: Observati
         blocks: tuple[Window, ...] = getattr(part, which)
         if not blocks:
             continue
-        seen = observation.relative(network.scale)
-        bands = zip(part.truth, part.lr, seen.response, seen.noise, strict=True)
-        squares = np.mean([_squares(network, *band, device) for band in bands], axis=0)
+        images = zip(part.truth, part.lr, observation, strict=True)
+        squares = np.mean([_squares(network, *each, device) for each in images], axis=0)
         errors += [float(squares[block.scale(network.scale).slices].mean()) for block in blocks]
     return np.array(errors) + 1e-9
 
 
-def _squares(
-    network: BandNetwork, truth: Floats, lr: Floats, response: Response, noise: Noise, device: torch.device
-) -> Floats:
-    contrast = max(contrast_of(truth), 1e-12)
-    made: Tensor = estimate(network, torch.from_numpy(lr)[None, None].to(device), (response,), (noise,))
+def _squares(network: BandNetwork, truth: Floats, lr: Floats, band: Band, device: torch.device) -> Floats:
+    contrast, band = max(contrast_of(truth), 1e-12), band.relative(network.scale)
+    made: Tensor = estimate(network, torch.from_numpy(lr)[None, None].to(device), (band.response,), (band.noise,))
     squares: Floats = ((made[0, 0].cpu().numpy() - truth) / np.float32(contrast)) ** 2
     return squares
 

@@ -62,12 +62,12 @@ def _made(pair: NaturalPair, scale: int) -> Pair | None:
         return None
     about = identify(tags={}, descriptions=pair.product.bands, name=pair.product.file, pixel_size=pair.product.gsd)
     most = int(np.argmax(pair.weights))
-    response = about.responses()[most].response.relative(scale)
-    band = about.bands[most]
-    published = published_noise(band, scale=_REFLECTANCE) if band and about.sensor == SENTINEL_2.name else None
+    band = about.bands[most].relative(scale)
+    known = band.table if about.sensor == SENTINEL_2.name else None
+    published = published_noise(known, scale=_REFLECTANCE) if known else None
     noise, _ = noise_of([coarse.astype(np.float64)], published=published)
     truth = np.repeat(np.repeat(fine, block, 0), block, 1)
-    return Pair(pair.name, coarse, truth, response, noise, contrast, block=block)
+    return Pair(pair.name, coarse, truth, band.response, noise, contrast, block=block)
 
 
 def _shared(coarse: NDArray[np.float64], judge: Judge) -> tuple[Floats, Floats]:

@@ -146,7 +146,7 @@ def read_pixels(raster: Raster, window: Window) -> NDArray[Any]:
     valid = scene.radiometry.valid(pixels)
     stored = pixels.stored
     invalid = np.zeros(stored.shape, bool) if valid is None else ~valid
-    silent = scene.mask == "none" and all(nodata is None for nodata in scene.nodata)
+    silent = scene.mask == "none" and scene.nodata is None
     if silent and stored.dtype != np.uint8 and not np.less(stored, 0).any():
         invalid |= (stored == 0) | (stored == 65535 if stored.dtype == np.uint16 else False)
     if not invalid.any():

@@ -19,13 +19,14 @@ from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import card
 from geosr.radiometry import widened
+from geosr.sensors import projection
 from geosr.tiling import TilePlan
 from geosr.xarray.cf import band_dim, band_names, grid_of, named
 from geosr.xarray.datasets import finer_dataset, planes_of, with_mappings
 from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.finer import with_grid
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
-from geosr.xarray.scenes import NODATA, axes_of, recipe_of, settled_reasons
+from geosr.xarray.scenes import NODATA, axes_of, recipe_of
 from geosr.xarray.zarr import to_zarr
 
 if TYPE_CHECKING:
@@ -112,15 +113,14 @@ class DataArrayGeosr:
         if nodata is not None:
             _say_nodata(result, widened(nodata, str(self._array.dtype)))
         title = card(model, scale).title
-        why = settled_reasons(array, categorical)
+        settled = recipe.settled
         if categorical is not None:
-            result.coords["band_categorical"] = _along_bands(result, list(map(bool, why)))
-        names = (name or f"band {number}" for number, name in enumerate(band_names(array), start=1))
-        if classes := listed(list(names), why):
+            result.coords["band_categorical"] = _along_bands(result, list(settled.categorical))
+        if classes := listed(settled.bands):
             result.attrs["GEOSR_CATEGORICAL"] = classes
         result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
-        if (settled := recipe.settled).projected:
-            result.attrs["GEOSR_PROJECTED"] = settled.observe()[0].projection(settled.categorical)
+        if settled.projected:
+            result.attrs["GEOSR_PROJECTED"] = projection(settled.bands)
         return result
 
     @keywords(like=upscale)

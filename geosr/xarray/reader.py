@@ -246,12 +246,18 @@ def _open_stack(
     shared = _shared([array.attrs for array in stack])
     joined.attrs = {key: value for key, value in shared.items() if BY_BAND.get(key) not in differing}
     joined.encoding = stack[0].encoding
-    if len({(each.sensor.sensor, each.sensor.bands, each.sensor.zero, each.names) for each in scenes}) > 1:
+    if len({_seen_by(scene) for scene in scenes}) > 1:
         warnings.warn(_SENSORS, stacklevel=3)
         del joined.encoding["source"]  # a name that tells of the first file's sensor
     if all(times):
         joined = joined.assign_coords(time=np.array(times, "datetime64[ns]")).sortby("time")
     return joined
+
+
+def _seen_by(scene: Scene) -> tuple[Any, ...]:
+    """The sensor and the bands of a scene, for comparison."""
+    sensor = scene.sensor
+    return sensor.sensor, sensor.zero, *((band.name, band.table) for band in sensor.bands)
 
 
 _SENSORS = (

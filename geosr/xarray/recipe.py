@@ -40,11 +40,11 @@ class Recipe:
     @property
     def samples(self) -> list[Window]:
         """Windows of the source that tell how it was observed; none for models that make no use of that."""
-        return spread_windows(self.shape, len(self.settled.categorical)) if self.settled.sampled else []
+        return spread_windows(self.shape, len(self.settled.bands)) if self.settled.sampled else []
 
     def observe(self, bands: Sequence[int], pieces: Sequence[NDArray[Any]]) -> Observation:
         """The observation of some bands, from pieces (bands, height, width) of them; without any the noise is 0."""
-        return self.settled.bands(bands).observe(map(Pixels, pieces) if pieces else None)[0]
+        return self.settled.part(bands).observe(map(Pixels, pieces) if pieces else None)[0]
 
     def ready(self) -> Ready:
         """The recipe with its plan; loads the network, once a process.
@@ -69,7 +69,7 @@ class Ready:
 
         `bands` says which bands of the whole these are; `seen` how these were observed in each scene.
         """
-        settled = self.recipe.settled.bands(bands)
+        settled = self.recipe.settled.part(bands)
         shape = *values.shape[:2], tile.write.height, tile.write.width
         out = np.empty(shape, settled.radiometry.out_dtype)
         with prepare_process():

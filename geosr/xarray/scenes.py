@@ -23,7 +23,7 @@ from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
 from geosr.observing import settle
 from geosr.radiometry import Radiometry
-from geosr.sensors import SensorGuess, colors
+from geosr.sensors import Observation, SensorGuess
 from geosr.xarray.cf import (
     Grid,
     band_colors,
@@ -69,17 +69,15 @@ def recipe_of(
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
     stored = "uint8" if array.dtype == bool else array.dtype.name  # whatever the order of bytes
-    repeated = tuple(map(bool, settled_reasons(array, categorical)))
-    sensor = sensor_of(array, grid)
-    names = colors(sensor, band_names(array), repeated, band_colors(array))
-    _check_chunks(found, names, array, axes_of(array, grid).band)
+    repeated = settled_reasons(array, categorical)
+    names = [name or f"band {number}" for number, name in enumerate(band_names(array), start=1)]
+    sensor = sensor_of(array, grid).described(names, repeated, band_colors(array))
+    _check_chunks(found, sensor.bands, array, axes_of(array, grid).band)
     radiometry = _radiometry(array, stored, dtype or stored, nodata)
     others = array.size // math.prod(grid.shape)
     settled = settle(
         found,
         radiometry=radiometry,
-        categorical=repeated,
-        colors=names,
         sensor=sensor,
         mtf=_level(mtf),
         snr=_level(snr),
@@ -101,13 +99,13 @@ def _radiometry(array: xr.DataArray, stored: str, dtype: str, nodata: float | No
     return Radiometry(stored, dtype, tuple(next(iter(each), None) for each in numbers), others if any(others) else ())
 
 
-def _check_chunks(model: Model, names: tuple[str, ...], array: xr.DataArray, band: int | None) -> None:
+def _check_chunks(model: Model, bands: Observation, array: xr.DataArray, band: int | None) -> None:
     """Raise `ModelError` where bands that a network wants together are not in one chunk."""
-    sizes = (len(names),) if band is None or array.chunks is None else array.chunks[band]
+    sizes = (len(bands),) if band is None or array.chunks is None else array.chunks[band]
     starts = list(accumulate(sizes[:-1], initial=0))
-    chunks = ((start, model.assign(names[start : start + size])) for start, size in zip(starts, sizes, strict=True))
+    chunks = ((start, model.assign(bands[start : start + size])) for start, size in zip(starts, sizes, strict=True))
     apart = {tuple(start + band for band in group) for start, groups in chunks for group in groups}
-    if apart != set(model.assign(names)):
+    if apart != set(model.assign(bands)):
         raise ModelError("bands that go together lie in several chunks; keep them in one chunk")
 
 

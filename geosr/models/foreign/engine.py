@@ -39,12 +39,12 @@ class ForeignEngine(Engine):
 
     def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
         """See `Engine`; the network is told the response and the noise of the first band."""
-        blocks = blocks_of(self.runner, self.card, seen.response[0], seen.noise[0])
+        blocks = blocks_of(self.runner, self.card, seen[0].response, seen[0].noise)
         if not self.card.value_range:
             self._enhance(blocks, block, out)
             return
         least, most = self.card.value_range
-        pairs = [self.card.stored_range] if self.card.stored_range else list(seen.levels)
+        pairs = [self.card.stored_range] if self.card.stored_range else [band.levels for band in seen]
         low, high = block.new_tensor(pairs).T[:, :, None, None]
         gain = (high - low) / (most - least)
         self._enhance(blocks, least + (block - low) / gain, out)

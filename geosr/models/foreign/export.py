@@ -24,7 +24,7 @@ from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.noise import SILENT, Noise
 from geosr.response import PROBE, Response
-from geosr.sensors import Observation
+from geosr.sensors import Band
 
 Kind = Literal["onnx", "pt2"]
 
@@ -167,7 +167,7 @@ def _parity(engine: Engine, card: Card, runner: Callable[[Tensor, Response, Nois
         x = 2000 + 300 * torch.rand(height, width, generator=random).cumsum(1).sin()
         ours = torch.empty(height * scale, width * scale)
         with torch.inference_mode():
-            engine(x[None], Observation((response,), (noise,)), ours[None])
+            engine(x[None], (Band(response, noise),), ours[None])
             try:
                 theirs = runner(x[None, None], response, noise)[0, 0]
             except Exception as error:

@@ -18,6 +18,7 @@ from geosr.models.foreign.engine import ForeignEngine, blocks_of
 from geosr.models.foreign.runner import Runner, load
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.trial import try_out
+from geosr.sensors import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class Foreign(Model):
         """See `geosr.models.foreign.bands.arrange`."""
         return arrange(self.card.name, colors, self.bands)
 
-    def notes(self, colors: Sequence[str]) -> tuple[str, ...]:
+    def notes(self, bands: Observation) -> tuple[str, ...]:
         """Lines on what was found out of it, and how bands are given to it."""
-        return *self.found, *((told(colors, self.assign(colors)),) if self.bands == 3 else ())
+        return *self.found, *((told([band.color for band in bands], self.assign(bands)),) if self.bands == 3 else ())
 
     def engine(self, device: str, precision: Precision) -> Engine:
         """The file's network. Raises `ModelError` where the file is another than it was, or can't be read here."""
