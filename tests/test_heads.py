@@ -17,7 +17,7 @@ from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.runtime import network_for
 from geosr.radiometry import IMAGE, Head, Passes
 from geosr.response import Response
-from geosr.sensors import UNKNOWN, Band
+from geosr.sensors import UNKNOWN, Band, Observation
 from tests import scenes
 
 SIGMA = Head("sigma", Passes.SPREAD)
