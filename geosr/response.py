@@ -45,7 +45,7 @@ class Response:
     """Whether a pixel is the mean over its own square, as a detector's is."""
     interpolation: Interpolation = "none"
     """Of the sensor's samples onto the grid of the image, at all sub-pixel positions alike."""
-    finer: int = 0
+    finer: float = 0
     """How many times as fine the other image's pixels are, which the same kind of sensor made; 0 for the ground."""
 
     @classmethod
@@ -59,7 +59,7 @@ class Response:
         """The same, which is relative to the result already, whatever its scale."""
         return replace(self, finer=_GROUND)
 
-    def relative(self, scale: int) -> Response:
+    def relative(self, scale: float) -> Response:
         """The response that leads to this image from one of the same kind of sensor, with pixels `scale` times as fine.
 
         This is what a network has to undo, whose result is to look as that sensor's image would. A Gaussian of MTF m
@@ -155,11 +155,17 @@ def _sampled(response: Response, scale: int, radius: int) -> tuple[Floats, Float
     return down, across
 
 
-def kernel(response: Response, offsets: ArrayLike) -> tuple[Floats, Floats]:
-    """The point spread function along y and x at offsets in pixels: the inverse transform of the response."""
-    f = np.arange(0.0, _HIGHEST, 1.0 / _STEPS)
+def kernel(response: Response, offsets: ArrayLike, highest: float | None = None) -> tuple[Floats, Floats]:
+    """The point spread function along y and x at offsets in pixels: the inverse transform of the response.
+
+    Waves above the frequency `highest`, cycles per pixel, are left out where that is given.
+    """
+    if highest is None:
+        f = np.arange(0.0, _HIGHEST, 1.0 / _STEPS)
+    else:
+        f = np.linspace(0.0, highest, math.ceil(highest * _STEPS) + 1)
     waves = np.cos(2.0 * np.pi * np.asarray(offsets, np.float64)[..., None] * f)
-    weight = np.where(f == 0, 1.0, 2.0) / _STEPS
+    weight = np.where((f == 0) | (f == highest), 1.0, 2.0) * f[1]
     down, across = (waves @ (weight * each) for each in response.at(f))
     return down, across
 
