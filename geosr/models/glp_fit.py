@@ -61,12 +61,12 @@ class Shift:
 
     @property
     def known(self) -> bool:
-        """Whether the scene shows it."""
+        """True where the scene shows it."""
         return self.error <= SURE
 
     @property
     def matters(self) -> bool:
-        """Whether it is to be corrected."""
+        """True where it is to be corrected."""
         return self.known and math.hypot(self.down, self.right) > MOST + 2.0 * self.error
 
     def __str__(self) -> str:

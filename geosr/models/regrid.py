@@ -107,7 +107,7 @@ def interpolated(
 
 
 def inverted(image: NDArray[F], at: Window, out: Window, both: tuple[Line, Line]) -> NDArray[F]:
-    """What, interpolated and degraded, gives a coarse image (h, w) at `at` again, on its pixels `out`."""
+    """The image that, interpolated and degraded, gives a coarse one (h, w) at `at` again; its pixels `out`."""
     return applied(image, at, out, (both[0].inverse, both[1].inverse))
 
 
