@@ -106,11 +106,8 @@ def main() -> None:
     core, block = choose_core(_SCALE, chosen.bands, pixels.dtype.itemsize)
 
     def layout(kind: str) -> Layout:
-        nodata = (None,) * chosen.bands
         side = chosen.side
-        return Layout(
-            side, side, chosen.bands, pixels.dtype.name, block, core * _SCALE, nodata, False, (), kind, options
-        )  # type: ignore[arg-type]
+        return Layout(side, side, chosen.bands, pixels.dtype.name, block, core * _SCALE, None, False, (), kind, options)  # type: ignore[arg-type]
 
     plain, cog = layout("GTiff"), layout("COG")
     with tempfile.TemporaryDirectory() as folder:

@@ -245,7 +245,7 @@ def _plan(
         dtype=radiometry.out_dtype,
         block=block,
         tile=core * scale,
-        nodata=radiometry.nodata,
+        nodata=scene.nodata,
         masked=scene.writes_mask or (scene.area is not None and scene.metadata.nodata is None),
         nearest=scene.categorical,
         format=format,

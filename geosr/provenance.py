@@ -57,7 +57,7 @@ def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout
         "pixels": str(PIXELS),
         "bands": str((scene.bands, scene.categorical)),
         "area": str((scene.window, scene.area)),
-        "radiometry": str((radiometry.dtype, radiometry.out_dtype, radiometry.nodata, radiometry.others)),
+        "radiometry": str((radiometry.dtype, radiometry.out_dtype, (scene.nodata,) * len(scene.bands), ())),
         "scale and offset": str((scene.scales, scene.offsets)),
         "model": " ".join(filter(None, (model.card.title, model.key, model.sha256))),
         "scale": str(network.scale),

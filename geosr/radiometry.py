@@ -68,10 +68,8 @@ class Radiometry:
     """The source's, one of `DTYPES`."""
     out_dtype: str
     """The result's; holds every number of `dtype` exactly."""
-    nodata: tuple[float | None, ...]
-    """The number that stands for 'no data', one per band, None where there is none."""
-    others: tuple[tuple[float, ...], ...] = ()
-    """Further such numbers per band; empty where there are none."""
+    nodata: tuple[tuple[float, ...], ...]
+    """Per band all numbers that stand for 'no data'."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -93,7 +91,7 @@ class Radiometry:
     @property
     def may_have_gaps(self) -> bool:
         """True where stored numbers alone can say 'no data'."""
-        return np.dtype(self.dtype).kind == "f" or any(value is not None for value in self.nodata)
+        return np.dtype(self.dtype).kind == "f" or any(self.nodata)
 
     def valid(self, pixels: Pixels) -> NDArray[np.bool_] | None:
         """Where stored numbers are data, (bands, height, width); None where all of them are."""
@@ -126,13 +124,11 @@ class Radiometry:
 
     def bands(self, indices: Sequence[int]) -> Radiometry:
         """The same for some bands, counted from 0."""
-        others = tuple(self.others[i] for i in indices) if self.others else ()
-        return replace(self, nodata=tuple(self.nodata[i] for i in indices), others=others)
+        return replace(self, nodata=tuple(self.nodata[band] for band in indices))
 
     def _numbers(self, band: int, dtype: str) -> list[Any]:
         """All numbers for 'no data' in a band that pixels of a type can hold."""
-        told = (self.nodata[band], *(self.others[band] if self.others else ()))
-        return [number for value in told if (number := as_stored(value, dtype)) is not None]
+        return [number for value in self.nodata[band] if (number := as_stored(value, dtype)) is not None]
 
     def _encode_strip(self, values: NDArray[np.floating], out: NDArray[np.generic]) -> None:
         low, high = values.min(), values.max()

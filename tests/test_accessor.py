@@ -174,6 +174,13 @@ def test_a_type_that_no_result_has_is_refused_with_the_way_out(tmp_path: Path, d
     assert not list(tmp_path.iterdir())
 
 
+def test_a_figure_shows_none_of_the_numbers_that_stand_for_no_data_in_each_band(tmp_path: Path) -> None:
+    stored = np.stack([np.arange(300)] * 2).reshape(2, 15, 20).astype("uint16")
+    array = geosr.open_raster(scenes.write(tmp_path / "two.tif", stored)).assign_attrs(nodatavals=(50, 100))
+    (shown,) = array.geosr.compare(array, bands=[1]).axes[0].images
+    assert shown.get_array().ravel()[[50, 100, 101]].tolist() == pytest.approx([0.15, 1.0, 0.33], abs=0.01)
+
+
 def test_the_order_of_bytes_is_no_other_type(tmp_path: Path) -> None:
     array = xr.DataArray(scenes.pixels().astype(">u2"), dims=("band", "y", "x"))
     with scenes.quiet(), rasterio.open(array.geosr.to_geotiff(tmp_path / "a.tif")) as file:

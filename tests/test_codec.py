@@ -17,7 +17,7 @@ from tests.writing import noise
 
 def layout(dtype: str, bands: int = 1, nodata: float | None = None, co: tuple[str, ...] = ()) -> Layout:
     options = Options.parse(("INTERLEAVE=PIXEL", *co))
-    return Layout(32, 32, bands, dtype, 32, 32, (nodata,) * bands, options=options)
+    return Layout(32, 32, bands, dtype, 32, 32, nodata, options=options)
 
 
 @pytest.mark.parametrize("dtype", [name for name in DTYPES if np.dtype(name).kind != "f"])

@@ -81,31 +81,31 @@ def test_a_bad_option_is_told_in_one_line(pairs: list[str], says: str) -> None:
 
 def test_a_result_too_large_for_bigtiff_no_is_refused_at_the_door() -> None:
     with pytest.raises(InputError, match="BIGTIFF=NO"):
-        Layout(50_000, 50_000, 4, "uint16", 512, 1024, (None,) * 4, options=Options(bigtiff="NO"))
+        Layout(50_000, 50_000, 4, "uint16", 512, 1024, None, options=Options(bigtiff="NO"))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from((64, 512)))
 def test_overviews_go_on_until_one_block_holds_the_scene(height: int, width: int, block: int) -> None:
-    layout = Layout(height, width, 1, "uint8", block, block, (None,))
+    layout = Layout(height, width, 1, "uint8", block, block, None)
     top = layout.part(layout.levels)
     assert top.blocks == 1
     assert layout.levels == 0 or layout.part(layout.levels - 1).blocks > 1
 
 
 def test_a_gtiff_has_overviews_only_when_asked() -> None:
-    plain = Layout(3000, 3000, 1, "uint8", 512, 512, (None,), format="GTiff")
+    plain = Layout(3000, 3000, 1, "uint8", 512, 512, None, format="GTiff")
     assert plain.levels == 0
-    asked = Layout(3000, 3000, 1, "uint8", 512, 512, (None,), format="GTiff", options=Options(overviews=True))
+    asked = Layout(3000, 3000, 1, "uint8", 512, 512, None, format="GTiff", options=Options(overviews=True))
     assert asked.levels == 3
 
 
 def test_the_size_on_disk_of_an_uncompressed_result_is_known() -> None:
-    layout = Layout(1024, 1024, 3, "uint16", 512, 512, (None,) * 3, format="GTiff", options=Options("none"))
+    layout = Layout(1024, 1024, 3, "uint16", 512, 512, None, format="GTiff", options=Options("none"))
     assert layout.raw_size <= estimate_size(layout) <= layout.raw_size + 10_000
 
 
 def test_a_window_that_is_no_tile_has_no_place() -> None:
-    layout = Layout(256, 256, 1, "uint8", 64, 128, (None,))
+    layout = Layout(256, 256, 1, "uint8", 64, 128, None)
     assert layout.place(Window(128, 0, 128, 128)) == (1, 0)
     with pytest.raises(ValueError, match="not where a tile"):
         layout.place(Window(64, 0, 128, 128))

@@ -114,7 +114,7 @@ def test_a_file_with_several_numbers_becomes_one_with_one_and_says_so(tmp_path: 
 
 
 def test_a_result_steps_over_all_numbers_for_no_data() -> None:
-    radiometry = Radiometry("uint8", "uint8", (5,), ((6, 254, 255),))
+    radiometry = Radiometry("uint8", "uint8", ((5, 6, 254, 255),))
     out = np.zeros((1, 4), "uint8")
     radiometry.encode(np.array([[4.0, 5.0, 6.0, 255.0]]), out, 0)
     assert out.tolist() == [[4, 7, 7, 253]]

@@ -21,7 +21,7 @@ from tests.writing import PROFILE, noise
 
 
 def layout(dtype: str, bands: int = 1, nodata: float | None = None, nearest: bool = False, side: int = 64) -> Layout:
-    return Layout(side, side, bands, dtype, 16, 16, (nodata,) * bands, False, (nearest,) * bands, "COG", Options())
+    return Layout(side, side, bands, dtype, 16, 16, nodata, False, (nearest,) * bands, "COG", Options())
 
 
 def slowly(stored: NDArray[Any], mask: NDArray[np.bool_], nodata: float | None) -> NDArray[Any]:
@@ -142,7 +142,7 @@ def test_averages_are_gdals_to_one_count(tmp_path: Path, dtype: str) -> None:
 @pytest.mark.parametrize(("height", "width"), [(70, 100), (33, 130), (1, 200), (128, 128)])
 def test_a_pyramid_built_block_by_block_is_the_one_of_the_whole_image(height: int, width: int) -> None:
     stored = noise((2, height, width), "uint16")
-    plan = Layout(height, width, 2, "uint16", 16, 16, (None, None), False, (), "COG", Options())
+    plan = Layout(height, width, 2, "uint16", 16, 16, None, False, (), "COG", Options())
     levels = [Image(stored, None)]
     for _ in range(plan.levels):
         levels.append(halve(levels[-1], plan))

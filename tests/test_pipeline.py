@@ -72,7 +72,7 @@ class Array:
 
 def job(array: Array, network: Repeat | None = None, core: int = 64) -> Job:
     plan = TilePlan(*array.stored.shape[1:], core, 2, 2, 2)
-    upscaler = Upscaler(network or Repeat(), Radiometry("uint8", "uint8", (None,)), (False,))
+    upscaler = Upscaler(network or Repeat(), Radiometry("uint8", "uint8", ((),)), (False,))
     return Job(plan, array, upscaler, array.encoder)
 
 

@@ -9,7 +9,7 @@ from geosr.radiometry import DTYPES, Pixels, Radiometry, fill
 
 
 def radiometry(dtype: str, nodata: float | None = None, out: str | None = None) -> Radiometry:
-    return Radiometry(dtype, out or dtype, (nodata,))
+    return Radiometry(dtype, out or dtype, (() if nodata is None else (nodata,),))
 
 
 def encoded(values: list[float], dtype: str, nodata: float | None = None) -> NDArray[np.generic]:
@@ -66,11 +66,11 @@ def test_validity_joins_nodata_nan_and_mask() -> None:
 @pytest.mark.parametrize("fill", [-3.4028235e38, 1e37])
 def test_a_fill_that_is_not_declared_is_named(fill: float) -> None:
     stored = np.full((1, 3, 3), 7e18, np.float32)  # ozone, in molecules a square centimetre
-    assert Radiometry("float32", "float32", (None,)).valid(Pixels(stored)) is None
+    assert Radiometry("float32", "float32", ((),)).valid(Pixels(stored)) is None
     stored[0, 1, 1] = fill
     with pytest.raises(InputError, match=f"--nodata={stored[0, 1, 1]!s}".replace("+", r"\+")):
-        Radiometry("float32", "float32", (None,)).valid(Pixels(stored))
-    valid = Radiometry("float32", "float32", (float(stored[0, 1, 1]),)).valid(Pixels(stored))
+        Radiometry("float32", "float32", ((),)).valid(Pixels(stored))
+    valid = Radiometry("float32", "float32", ((float(stored[0, 1, 1]),),)).valid(Pixels(stored))
     assert valid is not None
     assert valid.sum() == 8
 

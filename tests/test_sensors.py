@@ -26,7 +26,7 @@ LEVELS = Pixels(np.stack([np.full((20, 20), level, "uint16") for level in (2000,
 
 def settled(sensor: SensorGuess, *, mtf: Blur = None, snr: float | Sequence[float] | None = None) -> Settled:
     return settle(
-        find("fast", 4), radiometry=Radiometry("uint16", "uint16", (0, 7)), sensor=sensor, mtf=mtf, snr=snr,
+        find("fast", 4), radiometry=Radiometry("uint16", "uint16", ((0,), (7,))), sensor=sensor, mtf=mtf, snr=snr,
         project=None, device="cpu", precision="float32",
     )  # fmt: skip
 
@@ -200,7 +200,7 @@ def test_some_of_the_bands_are_settled_as_all_of_them_are() -> None:
     whole = settled(guess(bands=("B02", "B8A"), tags={"BOA_ADD_OFFSET": "-1000"}), mtf=[0.2, 0.3], snr=[100, 50])
     part = whole.part([1])
     assert part.observe([Pixels(LEVELS.stored[1:])])[0] == whole.observe([LEVELS])[0][1:]
-    assert (len(part.bands), part.radiometry.nodata) == (1, (7,))
+    assert (len(part.bands), part.radiometry.nodata) == (1, ((7,),))
 
 
 def test_the_line_on_noise_says_of_each_band_where_it_comes_from() -> None:

@@ -71,7 +71,7 @@ def test_arrays_of_blocks_are_as_wide_as_the_kind_of_file_needs() -> None:
 
 
 def test_each_part_of_the_layout_has_a_directory_of_its_own_size() -> None:
-    layout = Layout(100, 70, 3, "uint16", 32, 32, (0.0,) * 3, True, (), "COG", Options())
+    layout = Layout(100, 70, 3, "uint16", 32, 32, 0.0, True, (), "COG", Options())
     template = Template.make(layout, PROFILE, describe)
     chain = tiff.directories(template.directory, layout)
     sides = [(integers(tags[257])[0], integers(tags[256])[0]) for tags in chain]
@@ -83,6 +83,6 @@ def test_each_part_of_the_layout_has_a_directory_of_its_own_size() -> None:
 def test_a_template_that_declares_another_nodata_than_the_layout_is_noticed(
     nodata: float | None, declared: float | None
 ) -> None:
-    layout = Layout(16, 16, 1, "float32", 16, 16, (nodata,))
+    layout = Layout(16, 16, 1, "float32", 16, 16, nodata)
     with pytest.raises(ValueError, match="nodata"):
         Template.make(layout, {**PROFILE, "nodata": declared}, describe)

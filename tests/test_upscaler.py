@@ -60,7 +60,7 @@ def upscale(pixels: Pixels, upscaler: Upscaler, core: int) -> NDArray[np.generic
 def test_the_result_does_not_depend_on_the_tiling(
     seed: int, height: int, width: int, core: int, multiple: int, gaps: float
 ) -> None:
-    upscaler = Upscaler(Box(multiple=multiple), Radiometry("uint16", "uint16", (0.0,) * 3), (False, False, True))
+    upscaler = Upscaler(Box(multiple=multiple), Radiometry("uint16", "uint16", ((0.0,),) * 3), (False, False, True))
     pixels = scene(seed, height, width, gaps)
     assert np.array_equal(upscale(pixels, upscaler, core), upscale(pixels, upscaler, 50))
 
@@ -71,10 +71,8 @@ def test_what_stands_in_invalid_pixels_has_no_influence_and_stays(core: int) -> 
     stored = pixels.stored.astype(np.float32)
     as_nan = np.where(stored == 0, np.float32(np.nan), stored)
     as_number = np.where(stored == 0, np.float32(-32768), stored)
-    with_nan = upscale(
-        Pixels(as_nan), Upscaler(Box(), Radiometry("float32", "float32", (None,) * 3), (False,) * 3), core
-    )
-    number = Radiometry("float32", "float32", (-32768.0,) * 3)
+    with_nan = upscale(Pixels(as_nan), Upscaler(Box(), Radiometry("float32", "float32", ((),) * 3), (False,) * 3), core)
+    number = Radiometry("float32", "float32", ((-32768.0,),) * 3)
     with_number = upscale(Pixels(as_number), Upscaler(Box(), number, (False,) * 3), core)
     gaps = (pixels.stored == 0).repeat(2, 1).repeat(2, 2)
     assert np.isnan(with_nan[gaps]).all()
@@ -84,7 +82,7 @@ def test_what_stands_in_invalid_pixels_has_no_influence_and_stays(core: int) -> 
 
 
 def test_classes_are_repeated_and_bands_know_their_number() -> None:
-    upscaler = Upscaler(Box(halo=0, group=2), Radiometry("uint16", "uint16", (None,) * 3), (False, True, False))
+    upscaler = Upscaler(Box(halo=0, group=2), Radiometry("uint16", "uint16", ((),) * 3), (False, True, False))
     pixels = scene(2, 6, 7, 0)
     out = upscale(pixels, upscaler, 4)
     repeated = pixels.stored.repeat(2, 1).repeat(2, 2)
@@ -99,7 +97,7 @@ def test_a_tile_without_valid_pixels_never_reaches_the_network() -> None:
             raise AssertionError("called")
 
     pixels = Pixels(np.zeros((3, 8, 8), np.uint16))
-    out = upscale(pixels, Upscaler(Refuses(), Radiometry("uint16", "uint16", (0.0,) * 3), (False,) * 3), 4)
+    out = upscale(pixels, Upscaler(Refuses(), Radiometry("uint16", "uint16", ((0.0,),) * 3), (False,) * 3), 4)
     assert not out.any()
 
 
@@ -107,7 +105,7 @@ def test_mask_and_area_of_interest_are_repeated_exactly() -> None:
     rng = np.random.default_rng(3)
     mask, wanted = rng.random((2, 10, 10)) < 0.5
     tile = TilePlan(10, 10, 10, 2, 3, 9)[0]
-    upscaler = Upscaler(Box(), Radiometry("uint16", "uint16", (None,)), (False,))
+    upscaler = Upscaler(Box(), Radiometry("uint16", "uint16", ((),)), (False,))
     (result,) = upscaler(Pixels(scene(4, 10, 10, 0).stored[:1], mask, wanted), tile)
     assert result.mask is not None
     assert result.wanted is not None
@@ -129,7 +127,7 @@ class Sure(Box):
 @pytest.mark.parametrize("dtype", ["uint16", "float64"])
 def test_a_spread_lies_beside_the_image_in_stored_numbers_and_is_never_negative(dtype: str) -> None:
     stored = scene(5, 30, 30, 0.2).stored.astype(dtype)
-    upscaler = Upscaler(Sure(), Radiometry(dtype, dtype, (0.0,) * 3), (False, True, False))
+    upscaler = Upscaler(Sure(), Radiometry(dtype, dtype, ((0.0,),) * 3), (False, True, False))
     tile = TilePlan(30, 30, 30, 2, 3, 9)[0]
     image, sigma = upscaler(Pixels(stored), tile)
     (alone,) = Upscaler(Box(), upscaler.radiometry, upscaler.categorical)(Pixels(stored), tile)
@@ -148,7 +146,7 @@ def test_a_spread_lies_beside_the_image_in_stored_numbers_and_is_never_negative(
 
 def test_all_of_a_spread_is_nothing_where_all_of_the_image_is() -> None:
     mask = np.zeros((8, 8), bool)
-    upscaler = Upscaler(Sure(), Radiometry("uint16", "uint16", (None,) * 3), (False,) * 3)
+    upscaler = Upscaler(Sure(), Radiometry("uint16", "uint16", ((),) * 3), (False,) * 3)
     image, sigma = upscaler(Pixels(scene(6, 8, 8, 0).stored, mask), TilePlan(8, 8, 8, 2, 3, 9)[0])
     assert np.isnan(sigma.stored).all()
     assert image.stored.dtype == np.uint16
@@ -159,6 +157,6 @@ def test_a_network_that_gives_less_than_its_heads_is_no_result() -> None:
     class Short(Box):
         heads: tuple[Head, ...] = Sure.heads
 
-    upscaler = Upscaler(Short(), Radiometry("uint16", "uint16", (None,) * 3), (False,) * 3)
+    upscaler = Upscaler(Short(), Radiometry("uint16", "uint16", ((),) * 3), (False,) * 3)
     with pytest.raises(ValueError, match="shorter"):
         upscaler(scene(7, 8, 8, 0), TilePlan(8, 8, 8, 2, 3, 9)[0])

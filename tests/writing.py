@@ -43,7 +43,7 @@ def layout_for(
     count, height, width = shape
     options = Options.parse(co)
     core, side = choose_core(scale, count, np.dtype(dtype).itemsize, 0, tile, block)
-    layout = Layout(height, width, count, dtype, side, core * scale, (nodata,) * count, options=options, **more)
+    layout = Layout(height, width, count, dtype, side, core * scale, nodata, options=options, **more)
     return layout, TilePlan(height // scale, width // scale, core, scale)
 
 

@@ -91,8 +91,7 @@ def only_wanted(pixels: Pixels, layout: Layout) -> Image:
     if pixels.wanted is None or pixels.wanted.all():
         return Image(pixels.stored, pixels.mask)
     stored = pixels.stored.copy()
-    for band in range(layout.count):
-        stored[band][~pixels.wanted] = layout.missing(band) or 0
+    stored[:, ~pixels.wanted] = layout.missing or 0
     return Image(stored, pixels.wanted if pixels.mask is None else pixels.mask & pixels.wanted)
 
 

@@ -119,8 +119,8 @@ class Contents:
             attributes["coordinates"] = " ".join(beside)
         if layout.masked:
             attributes["ancillary_variables"] = MASK
-        if layout.options.zarr_format == 3 and layout.absent is not None and layout.nodata[0] is not None:
-            attributes["_FillValue"] = fill_value(layout.absent)
+        if layout.options.zarr_format == 3 and layout.missing is not None:
+            attributes["_FillValue"] = fill_value(layout.missing)
         return attributes
 
     def mask_attributes(self) -> dict[str, Any]:

@@ -112,8 +112,8 @@ class Layout:
     """Side of a TIFF block, a multiple of 16."""
     tile: int
     """Side of a full tile in the result: `block` times a power of two."""
-    nodata: tuple[float | None, ...]
-    """The number that stands for 'no data', one per band."""
+    nodata: float | None
+    """The number that stands for 'no data' in all bands: a GeoTIFF holds one."""
     masked: bool = False
     """Whether the file has a mask; `Pixels.mask` goes there."""
     nearest: tuple[bool, ...] = ()
@@ -122,8 +122,8 @@ class Layout:
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
-        if len(self.nodata) != self.count or len(self.nearest) not in (0, self.count):
-            raise ValueError("nodata and nearest have one entry per band")
+        if len(self.nearest) not in (0, self.count):
+            raise ValueError("nearest has one entry per band")
         times = self.tile // self.block
         if self.block % 16 or self.tile % self.block or times & (times - 1):
             raise ValueError(f"a tile of {self.tile} is not {self.block} times a power of two, or that not of 16")
@@ -147,17 +147,15 @@ class Layout:
         """Bytes of the pixels before compression, without overviews and mask."""
         return self.height * self.width * self.count * np.dtype(self.dtype).itemsize
 
-    def missing(self, band: int) -> np.generic | None:
-        """Nodata of a band as its pixels hold it; None where there is none, or the dtype can't hold it."""
-        return as_stored(self.nodata[band], self.dtype)  # type: ignore[no-any-return]
+    @property
+    def missing(self) -> np.generic | None:
+        """Nodata as pixels hold it; None where there is none, or the dtype can't hold it."""
+        return as_stored(self.nodata, self.dtype)  # type: ignore[no-any-return]
 
     @property
     def absent(self) -> np.generic | None:
         """The number that pixels of a block read as that was left out; None where that can't be relied on."""
-        if all(value is None for value in self.nodata):
-            return as_stored(0, self.dtype)  # type: ignore[no-any-return]
-        same = len({str(value) for value in self.nodata}) == 1
-        return self.missing(0) if same else None
+        return as_stored(0, self.dtype) if self.nodata is None else self.missing
 
     @property
     def levels(self) -> int:

@@ -64,11 +64,7 @@ def build(
 
 def blank(layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
     """Pixels (bands, height, width) of nothing: nodata, or 0 where there is none."""
-    stored = np.zeros((layout.count, *shape), layout.dtype)
-    for band in range(layout.count):
-        if (missing := layout.missing(band)) is not None:
-            stored[band] = missing
-    return stored
+    return np.full((layout.count, *shape), 0 if layout.missing is None else layout.missing, layout.dtype)
 
 
 def _build_block(
@@ -126,7 +122,7 @@ def _even(image: Image) -> Image:
 def _halve_band(
     band: NDArray[Any], mask: NDArray[np.bool_] | None, layout: Layout, index: int, out: NDArray[Any]
 ) -> None:
-    missing = layout.missing(index)
+    missing = layout.missing
     if layout.takes_nearest(index):
         out[...] = band[0::2, 0::2] if mask is None else _first_valid(band, mask)
         return

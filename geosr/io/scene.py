@@ -114,7 +114,8 @@ class Scene:
     @property
     def radiometry(self) -> Radiometry:
         """Its stored numbers, as they are."""
-        return Radiometry(self.dtype, self.dtype, (self.nodata,) * len(self.bands))
+        numbers = () if self.nodata is None else (self.nodata,)
+        return Radiometry(self.dtype, self.dtype, (numbers,) * len(self.bands))
 
     @property
     def writes_mask(self) -> bool:

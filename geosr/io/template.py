@@ -41,7 +41,7 @@ class Template:
         fixed |= {"bigtiff": "NO", "sparse_ok": True} | creation_profile(layout)
         with TemporaryDirectory(prefix="geosr-") as folder:
             path = Path(folder) / "template.tif"
-            settings = {"nodata": None if layout.absent is None else layout.nodata[0], **profile, **fixed}
+            settings = {"nodata": None if layout.absent is None else layout.nodata, **profile, **fixed}
             with quietly(), rasterio.open(path, "w", **settings) as file:
                 apply(file)
             sidecar = path.with_name(path.name + ".aux.xml")
@@ -58,6 +58,6 @@ def _check_nodata(directory: tiff.Directory, layout: Layout) -> None:
     """Blocks that are left out must read back as they would have been written."""
     tag = directory.get(tiff.NODATA)
     declared = None if tag is None else float(tag.data.rstrip(b"\0"))
-    expected = layout.nodata[0] if layout.absent is not None else declared
+    expected = layout.nodata if layout.absent is not None else declared
     if declared != expected and not (declared != declared and expected != expected):
         raise ValueError(f"the template declares nodata {declared} and the layout {expected}")

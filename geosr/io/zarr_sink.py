@@ -57,17 +57,12 @@ class Pyramid:
             shape=(*shape, part.height, part.width),
             chunks=(*lead, layout.block, layout.block),
             dtype="|u1" if mask else np.dtype(layout.dtype).newbyteorder("<").str,
-            fill=None if mask else self.fill,
+            fill=None if mask else self.layout.missing,
             compress=options.compress,
             level=options.level,
             shuffle=options.predictor,
             version=options.zarr_format,
         )
-
-    @property
-    def fill(self) -> np.generic | None:
-        """The number for 'no data', where all bands have one."""
-        return None if self.layout.nodata[0] is None else self.layout.absent
 
     @property
     def scenes(self) -> int:
@@ -259,7 +254,7 @@ class ZarrSink:
 
     def _fill_gaps(self, scene: int) -> None:
         """Tiles that were not wanted are written as nothing where an absent chunk would have no meaning."""
-        if self.encoder.pyramid.fill is not None:
+        if self.layout.missing is not None:
             return
         count = self.encoder.pyramid.tiles
         for index in range(count):
@@ -287,7 +282,7 @@ class ZarrSink:
         data = self._place.store.get(f"{_TILES}/{index}") if index in self._done else None
         if data:
             return unpack_image(data, (self.layout.count, *shape), self.layout.dtype)
-        empty = None if self.encoder.pyramid.fill is not None else np.zeros(shape, bool)
+        empty = None if self.layout.missing is not None else np.zeros(shape, bool)
         return None if empty is None else Image(blank(self.layout, shape), empty)
 
     def _write_documents(self) -> None:

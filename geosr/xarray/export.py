@@ -154,7 +154,6 @@ def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tup
     chunk = array.chunksizes[grid.dims[0]][0] if array.chunks else 1024
     wish = min(max(chunk, 256), _LARGEST)
     tile, block = choose_core(1, count, np.dtype(dtype).itemsize, 0, wish, options.block)
-    nodata = _stored_nodata(array)
     layout = Layout(
         height=grid.shape[0],
         width=grid.shape[1],
@@ -162,7 +161,7 @@ def layout_of(array: xr.DataArray, format: Format, co: Mapping[str, str]) -> tup
         dtype=dtype,
         block=block,
         tile=tile,
-        nodata=(nodata,) * count,
+        nodata=_stored_nodata(array),
         nearest=categorical_bands(array),
         format=format,
         options=options,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geosr.radiometry import Pixels, Radiometry
 from geosr.xarray.cf import grid_of
-from geosr.xarray.scenes import axes_of, nodata_of
+from geosr.xarray.scenes import all_nodata, axes_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,9 @@ def _image(array: xr.DataArray, bands: Sequence[int] | None) -> NDArray[Any]:
     chosen = list(bands) if bands is not None else list(range(3)) if len(stored) >= 3 else [0]
     stored = stored[chosen].astype("uint8" if array.dtype == bool else array.dtype)
     values: NDArray[Any] = stored.astype(float)
-    valid = Radiometry(str(stored.dtype), str(stored.dtype), (nodata_of(array),) * len(stored)).valid(Pixels(stored))
+    numbers = all_nodata(array)
+    gaps = Radiometry(str(stored.dtype), str(stored.dtype), tuple(numbers[band] for band in chosen))
+    valid = gaps.valid(Pixels(stored))
     if valid is not None:
         values[~valid] = np.nan
     return values

@@ -95,8 +95,7 @@ def _radiometry(array: xr.DataArray, stored: str, dtype: str, nodata: float | No
         if (value := possible_nodata(nodata, stored)) is None:
             raise InputError(f"nodata {nodata:g} can't occur in {stored} pixels")
         numbers = ((value,),) * len(numbers)
-    others = tuple(each[1:] for each in numbers)
-    return Radiometry(stored, dtype, tuple(next(iter(each), None) for each in numbers), others if any(others) else ())
+    return Radiometry(stored, dtype, numbers)
 
 
 def _check_chunks(model: Model, bands: Observation, array: xr.DataArray, band: int | None) -> None:
