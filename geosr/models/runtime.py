@@ -116,7 +116,8 @@ class ModelNetwork:
 
     def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
         """Write the estimate of bands that go together into `out`; of several results the image is projected."""
-        seen = tuple(self.seen[band] for band in bands)
+        whole = self.seen
+        seen = tuple(whole[band] for band in bands)
         self._engine()(block, seen, out)
         if self.project:
             self._project(block, seen, out[: len(block)])
