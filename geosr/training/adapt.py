@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,12 +35,13 @@ from geosr.observing import samples, settle
 from geosr.radiometry import fill
 from geosr.response import Response
 from geosr.sensors import Band, Observation
+from geosr.training.loop import Silent, Watch
 from geosr.training.patches import Patches, Plane, contrast_of, step_of
 from geosr.training.recipe import Recipe
 from geosr.training.samples import Degraded, sharp_side
 from geosr.training.sensing import Degradation
 from geosr.training.state import save_tensors
-from geosr.training.trainer import Material, Progress, Trainer
+from geosr.training.trainer import Material, Trainer
 from geosr.training.validation import estimate
 from geosr.window import Window
 
@@ -62,16 +62,6 @@ PATCH, BATCH, STEPS, RATE = 20, 8, 4000, 3e-4
 """How the fine-tuning goes: Adam, small steps."""
 CHECKS = 8
 """Times that the network is looked at."""
-
-
-class Watch(Protocol):
-    """Somebody who looks on."""
-
-    def note(self, line: str) -> None:
-        """Something that was found or decided."""
-
-    def step(self, progress: Progress, share: float) -> None:
-        """A step is done; `share` of the fine-tuning is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +127,9 @@ def adapt(
         device=device, precision="float32",
     )  # fmt: skip
     observation, notes = settled.observe(samples(scene))
-    for line in notes if watch else ():
-        watch.note(line)  # type: ignore[union-attr]
+    watch = watch or Silent()
+    for line in notes:
+        watch.note(line)
     parts = _parts(scene, observation, scale)
     deciding = sum(len(part.decides) for part in parts)
     if deciding < LEAST_BLOCKS or not any(part.chooses for part in parts):
@@ -275,7 +266,7 @@ def _trainer(
 
 
 def _best(
-    trainer: Trainer, parts: Sequence[_Part], observation: Observation, minutes: float, watch: Watch | None
+    trainer: Trainer, parts: Sequence[_Part], observation: Observation, minutes: float, watch: Watch
 ) -> BandNetwork:
     """The checkpoint that the blocks that choose like best; the first is the model as it was."""
     best = trainer.averaged()
@@ -283,8 +274,7 @@ def _best(
     began, seen = time.perf_counter(), 0
     while (share := trainer.progress.share(trainer.recipe)) < 1.0 and time.perf_counter() - began < 60 * minutes:
         now = trainer.step()
-        if watch:
-            watch.step(now, now.share(trainer.recipe))
+        watch.step(now, now.share(trainer.recipe))
         if int(share * CHECKS) > seen or now.share(trainer.recipe) >= 1.0:
             seen = int(share * CHECKS)
             network = trainer.averaged()

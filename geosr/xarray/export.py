@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from geosr.io.metadata import Metadata, tells_of_old_pixels
 from geosr.io.source import beside
 from geosr.io.writer import TiffSink
 from geosr.models.threads import prepare_process
-from geosr.pipeline import cores, run
+from geosr.pipeline import Sink, cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import BY_BAND, band_colors, band_count, band_dim, band_names, by_band, grid_of, named
@@ -90,16 +90,26 @@ def to_geotiff(
         fingerprint=fingerprint,
         overwrite=overwrite,
     )
-    workers = workers or cores()
-    place = computed_where(array)
-    with sink, prepare_process(), ThreadPoolExecutor(workers) as pool:
-        missing = [tile for tile in plan if tile.index not in sink.done()]
-        job = _Piece(array, axes.y, axes.x, Encoder(layout), place)
-        with closing(run(job, missing, sink, pool, workers + 1)) as finished:
-            for count, _ in enumerate(finished, len(plan) - len(missing) + 1):
-                if progress:
-                    progress(count, len(plan))
+    job = _Piece(array, axes.y, axes.x, Encoder(layout), computed_where(array))
+    with sink:
+        write_missing(job, plan, len(plan), sink, workers or cores(), progress)
         return sink.finish()
+
+
+def write_missing(
+    job: Callable[[Tile], Any], tiles: Iterable[Tile], total: int, sink: Sink, workers: int, progress: Progress | None
+) -> None:
+    """Run a job over the tiles, `total` in all, that a sink doesn't have yet, on the threads of this process."""
+    kept = sink.done()
+    missing = (tile for tile in tiles if tile.index not in kept)
+    with (
+        prepare_process(),
+        ThreadPoolExecutor(workers) as pool,
+        closing(run(job, missing, sink, pool, workers + 1)) as finished,
+    ):
+        for count, _ in enumerate(finished, len(kept) + 1):
+            if progress:
+                progress(count, total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,6 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,11 @@ from geosr.io.geozarr import Contents, Variable
 from geosr.io.layout import Layout
 from geosr.io.zarr import check_installed
 from geosr.io.zarr_sink import WrittenTile, ZarrEncoder, ZarrSink
-from geosr.models.threads import prepare_process
-from geosr.pipeline import cores, run
+from geosr.pipeline import cores
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import Grid, band_dim, grid_of, named
-from geosr.xarray.export import Progress, computed_where, layout_of, metadata_from, tags_of
+from geosr.xarray.export import Progress, computed_where, layout_of, metadata_from, tags_of, write_missing
 
 
 def to_zarr(
@@ -65,16 +62,10 @@ def to_zarr(
     name = tokenize(array.data.name if is_dask_collection(array.data) else array.data)
     contents = _contents(ordered, grid, layout)
     sink = ZarrSink(target, layout, contents=contents, fingerprint=json.dumps({"array": name}), overwrite=overwrite)
-    workers = workers or cores()
-    total = len(plan) * sink.encoder.pyramid.scenes
-    with sink, prepare_process(), ThreadPoolExecutor(workers) as pool:
-        kept = sink.done()
-        missing = (tile for tile in _tiles(plan, sink.encoder.pyramid.scenes) if tile.index not in kept)
-        job = _Piece(ordered, sink.encoder, computed_where(ordered))
-        with closing(run(job, missing, sink, pool, workers + 1)) as finished:
-            for count, _ in enumerate(finished, len(kept) + 1):
-                if progress:
-                    progress(count, total)
+    scenes = sink.encoder.pyramid.scenes
+    job = _Piece(ordered, sink.encoder, computed_where(ordered))
+    with sink:
+        write_missing(job, _tiles(plan, scenes), len(plan) * scenes, sink, workers or cores(), progress)
         return sink.finish()
 
 
