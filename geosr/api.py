@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from geosr.errors import InputError
+from geosr.guiding import network_of, path_of
 from geosr.io.destination import check_name, check_result, default_name, format_of
+from geosr.io.guided import Paths, open_guided
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.scene import Scene, open_scene
 from geosr.io.sinks import check_format
@@ -20,21 +22,22 @@ from geosr.models import registry
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
-from geosr.observing import samples, settle
+from geosr.observing import check_guided, settle
 from geosr.pipeline import cores
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
 from geosr.tiling import TilePlan
-from geosr.upscaler import Upscaler, plan_tiles
+from geosr.upscaler import plan_tiles
 from geosr.window import Window
 
 
 @keywords()
 def upscale(
-    src: str | Path,
+    src: str | Path | Sequence[str | Path],
     dst: str | Path | None = None,
     *,
+    guide: str | Path | Sequence[str | Path] | None = None,
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
@@ -67,13 +70,17 @@ def upscale(
     Parameters
     ----------
     src
-        A raster file, URL (https://, s3://) or anything else that GDAL opens.
+        A raster file, URL (https://, s3://) or anything else that GDAL opens; with a guide also several files on one
+        grid, whose bands go into one result.
     dst
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
         A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pth), or a
         `geosr.TorchNetwork`.
+    guide
+        A finer raster of the same place, or several files on one grid: Sentinel-2's 10 m bands, Landsat's pan. The
+        result lies on its grid, whatever `scale` says. For models that take one: "glp".
     scale
         Output pixels per source pixel each way.
     bands
@@ -133,9 +140,10 @@ def upscale(
 
 @keywords(like=upscale)
 def prepare(
-    src: str | Path,
+    src: str | Path | Sequence[str | Path],
     dst: str | Path | None = None,
     *,
+    guide: str | Path | Sequence[str | Path] | None = None,
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
@@ -159,12 +167,10 @@ def prepare(
     """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written."""
     _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     found = registry.find(model, scale)
-    scene = open_scene(
-        src, bands=bands, categorical=categorical, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset
-    )
-    scene = scene.stored_as(dtype)
+    check_guided(found, guide is not None, project)
+    scene = _scene(src, guide, **handed_on(open_scene, locals())).stored_as(dtype)
     kind = format_of(dst, format)
-    wish = dst if dst is not None else default_name(str(src), scale, kind)
+    wish = dst if dst is not None else default_name(scene.path, scene.finer or scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     radiometry = _radiometry(scene, dtype)
@@ -178,23 +184,33 @@ def prepare(
         device=device,
         precision=precision,
     )
-    observation, notes = settled.observe(samples(scene) if settled.sampled else None)
-    network = settled.network(observation)
+    network, notes = network_of(settled, scene)
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
+    source, upscaler = path_of(network, radiometry, scene, plan.core)
     return Run(
         scene=scene,
+        source=source,
         dst=target,
         plan=plan,
         tiles=plan if scene.area is None else plan.over(scene.touches),
         layout=layout,
         network=network,
-        upscaler=Upscaler(network, radiometry, scene.categorical),
+        upscaler=upscaler,
         workers=workers or cores(),
         overwrite=overwrite,
-        notes=(*found.card.notes, *notes, *network.notes),
+        notes=notes,
         tags=provenance(network, scene, radiometry, layout),
     )
+
+
+def _scene(src: Paths, guide: Paths | None, **options: Any) -> Scene:
+    """The scene of one file, or of coarse bands on the grid of their guide."""
+    if guide is not None:
+        return open_guided(src, guide, **options)
+    if not isinstance(src, str | Path):
+        raise InputError("several files go into one result only with a guide; upscale_many makes a result of each")
+    return open_scene(src, **options)
 
 
 def _check(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:
@@ -237,7 +253,6 @@ def _plan(
     scale, (height, width) = network.scale, scene.shape
     count = len(scene.bands)
     core, block = choose_core(scale, count, np.dtype(radiometry.out_dtype).itemsize, network.halo, tile, options.block)
-    gaps = radiometry.may_have_gaps or scene.mask != "none"
     layout = Layout(
         height=height * scale,
         width=width * scale,
@@ -252,4 +267,4 @@ def _plan(
         options=options,
     )
     around = Window(-scene.window.row, -scene.window.col, *scene.full)
-    return layout, plan_tiles(scene.shape, core, network, gaps=gaps, around=around)
+    return layout, plan_tiles(scene.shape, core, network, gaps=scene.has_gaps, around=around)

@@ -209,7 +209,9 @@ def _wait_for_a_worker(client: Client) -> None:
 def look(job: Job) -> str | None:
     """The line that says why this process can't do a job; None where it can."""
     try:
-        job.source.pixels(Window(0, 0, 1, 1))  # type: ignore[attr-defined]
+        rasters: Any = getattr(job.source, "rasters", (job.source,))
+        for raster in rasters:
+            raster.pixels(Window(0, 0, 1, 1))
     except GeosrError as error:
         return f"it can't read the input: {error}"
     try:

@@ -40,9 +40,12 @@ def keywords(like: Callable[..., Any] | None = None) -> Callable[[Callable[_P, _
 
 
 def handed_on(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a caller's arguments, its `locals()`, that `function` takes as keywords."""
-    takes = signature(function).parameters.values()
-    return {one.name: arguments[one.name] for one in takes if one.kind is Parameter.KEYWORD_ONLY}
+    """Those of a caller's arguments, its `locals()`, that `function` takes as keywords.
+
+    A guide only where the caller takes one itself: the others work on many scenes.
+    """
+    takes = [one.name for one in signature(function).parameters.values() if one.kind is Parameter.KEYWORD_ONLY]
+    return {name: arguments[name] for name in takes if name != "guide" or name in arguments}
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

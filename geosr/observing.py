@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.errors import InputError
 from geosr.io.samples import sample_windows
 from geosr.io.scene import Scene
 from geosr.models.model import Model, Precision
@@ -159,6 +160,16 @@ def settle(
     of_scene = isinstance(mtf, str) and mtf == "scene"
     known = sensor.given(None if of_scene else mtf, snr)
     return Settled(model, radiometry, known, of_scene, is_projected(project, model.card), device, precision)
+
+
+def check_guided(model: Model, guided: bool, project: bool | None) -> None:
+    """Raise `InputError` where a guide is given to a model that takes none, or a model that takes one has none."""
+    if model.guided and not guided:
+        raise InputError(f"{model.card.title} needs a finer raster beside the bands: name it with --guide, or guide=")
+    if guided and not model.guided:
+        raise InputError(f"{model.card.title} takes no guide; choose --model glp, or leave --guide out")
+    if guided and project is not None:
+        raise InputError(f"results of {model.card.title} always give the bands back; leave --project out")
 
 
 def blur_of(scene: Scene) -> list[MtfEstimate]:

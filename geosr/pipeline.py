@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from geosr.errors import DamageError, GeosrError, TileError
+from geosr.guided import GuidedUpscaler
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan, split
 from geosr.upscaler import Upscaler
@@ -20,8 +21,8 @@ from geosr.upscaler import Upscaler
 class Source(Protocol):
     """Where pixels come from. Pickles small: it opens its file on first use, once a process and thread."""
 
-    def read(self, tile: Tile) -> Pixels:
-        """The pixels of `tile.read`."""
+    def read(self, tile: Tile) -> Any:
+        """All that the upscaler takes for a tile: the pixels of `tile.read`, and perhaps those of other rasters."""
 
 
 class Sink(Protocol):
@@ -45,7 +46,7 @@ class Job:
 
     plan: TilePlan
     source: Source
-    upscaler: Upscaler
+    upscaler: Upscaler | GuidedUpscaler
     encoder: Callable[..., Any]
     """See `Sink.encoder`."""
 
@@ -62,7 +63,7 @@ class Job:
         except MemoryError as error:
             raise TileError(f"{name_of(tile)}: out of memory; use a smaller tile or fewer workers") from error
 
-    def _upscale(self, pixels: Pixels, tile: Tile) -> tuple[Pixels, ...]:
+    def _upscale(self, pixels: Any, tile: Tile) -> tuple[Pixels, ...]:
         try:
             return self.upscaler(pixels, tile)
         except MemoryError:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from geosr import __version__
 from geosr.io import categorical
+from geosr.io.guided import GuidedScene
 from geosr.io.identity import content
 from geosr.io.layout import Layout, Options
 from geosr.io.scene import Scene
@@ -30,11 +31,13 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
     tags = {
         "GEOSR_VERSION": __version__,
         "GEOSR_MODEL": card.title,
-        "GEOSR_SCALE": str(network.scale),
+        "GEOSR_SCALE": scene.finer or str(network.scale),
         RUN: hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:32],
     }
     if network.model.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.model.sha256, "GEOSR_PRECISION": network.precision}
+    if isinstance(scene, GuidedScene):
+        tags["GEOSR_GUIDE"] = ", ".join(scene.guide.names)
     if classes := categorical.listed(scene.sensor.bands):
         tags["GEOSR_CATEGORICAL"] = classes
     seen = network.seen
@@ -53,7 +56,8 @@ def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout
     """All that decides a result beside the input, to the last digit; not where and how it ran, nor geosr's version."""
     bands, model, usual = network.observation, network.model, asdict(Options())
     chosen = {key: value for key, value in asdict(layout.options).items() if value != usual[key]}
-    return {
+    guide = {"guide": str((scene.placement, scene.guide.names))} if isinstance(scene, GuidedScene) else {}
+    return guide | {
         "pixels": str(PIXELS),
         "bands": str((scene.bands, scene.categorical)),
         "area": str((scene.window, scene.area)),

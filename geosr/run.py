@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from geosr.cluster import crew, stop_where_imported
+from geosr.guided import GuidedUpscaler
 from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
 from geosr.io.scene import Scene
@@ -22,7 +23,7 @@ from geosr.io.sinks import encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
-from geosr.pipeline import Job, Sink, run
+from geosr.pipeline import Job, Sink, Source, run
 from geosr.provenance import INPUT, input_tag, settings
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
@@ -90,6 +91,8 @@ class Run:
     """An upscaling that is ready to go."""
 
     scene: Scene
+    source: Source
+    """What tiles read."""
     dst: Path | str
     """An absolute path, or the address of an object store."""
     plan: TilePlan
@@ -97,7 +100,7 @@ class Run:
     """Those of the plan that have something to show."""
     layout: Layout
     network: ModelNetwork
-    upscaler: Upscaler
+    upscaler: Upscaler | GuidedUpscaler
     workers: int
     overwrite: bool
     notes: tuple[str, ...]
@@ -151,8 +154,8 @@ class Run:
         row, col = self.plan.height / 2, self.plan.width / 2
         order = sorted(tiles, key=lambda tile: math.hypot(tile.core.row - row, tile.core.col - col))
         for tile in order[:_TRIED]:
-            valid = self.upscaler.radiometry.valid(self.scene.source.read(tile))
-            if valid is None or valid.any():
+            pixels: Any = self.source.read(tile)
+            if self.upscaler.has_data(pixels):
                 return tile
         return order[0]
 
@@ -193,7 +196,7 @@ class Run:
     def job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
         """The work on a tile; with an encoder that keeps nothing unless one is given."""
         encoder = encoder or encoder_of(self.layout, self.scene.metadata, self.scene.bands)
-        return Job(self.plan, self.scene.source, self.upscaler, encoder)
+        return Job(self.plan, self.source, self.upscaler, encoder)
 
     def open_sink(self) -> TiffSink | ZarrSink:
         """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
@@ -214,7 +217,7 @@ class Run:
             path=str(self.dst),
             dry_run=dry_run,
             model=self.network.card.title,
-            grid_in=_grid(self.plan.height, self.plan.width, metadata.transform),
+            grid_in=_grid(*self.scene.observed.shape, self.scene.observed.transform),
             grid_out=_grid(self.layout.height, self.layout.width, fine.transform),
             bands=list(self.scene.names),
             dtype=self.layout.dtype,

@@ -57,7 +57,7 @@ class Band:
         """Where the response comes from, and why, for people."""
         return f"{self.response_from}: {self.response_why}" if self.response_why else self.response_from
 
-    def relative(self, scale: int, rounding: float = 0.0) -> Band:
+    def relative(self, scale: float, rounding: float = 0.0) -> Band:
         """The band as a network is told it: the response relative to a result with pixels `scale` times as fine.
 
         Noise counts as `rounding` at least, a standard deviation in stored numbers.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -52,10 +53,17 @@ def plan_tiles(
     shape: tuple[int, int], core: int, network: Network, *, gaps: bool, around: Window | None = None
 ) -> TilePlan:
     """Tiles with the halo of a network, for a scene (height, width) that may have gaps, perhaps cut from `around`."""
-    # A gap's nearest valid neighbour may lie as far from it as it lies from the core, diagonally (radiometry.fill).
     halo = network.halo
-    reach = halo + math.ceil(math.sqrt(2) * halo) + network.multiple if gaps else halo
+    reach = filling(halo) + network.multiple if gaps else halo
     return TilePlan(*shape, core, network.scale, halo, reach, network.multiple, around)
+
+
+def filling(halo: int) -> int:
+    """Pixels around a core that are read, so that gaps within its halo are filled alike in all tilings.
+
+    A gap's nearest valid neighbour may lie as far from it as it lies from the core, diagonally (`radiometry.fill`).
+    """
+    return halo + math.ceil(math.sqrt(2) * halo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +89,13 @@ class Upscaler:
         outs = [self._start(head, pixels.stored[:, *core.slices], gaps) for head in self.network.heads]
         if known is None or known.any():
             self._enhance(outs, gaps, pixels.stored, valid, tile)
-        mask, wanted = _core(pixels.mask, core, scale), _core(pixels.wanted, core, scale)
+        mask, wanted = core_of(pixels.mask, core, scale), core_of(pixels.wanted, core, scale)
         return tuple(Pixels(out, mask, wanted) for out in outs)
+
+    def has_data(self, pixels: Pixels) -> bool:
+        """True where some pixel of a tile has to be computed."""
+        valid = self.radiometry.valid(pixels)
+        return valid is None or bool(valid.any())
 
     def _start(self, head: Head, stored: NDArray[np.generic], gaps: NDArray[np.bool_] | None) -> NDArray[Any]:
         """The repeated stored numbers, of which `_enhance` leaves what isn't valid; any numbers where all are new.
@@ -113,25 +126,30 @@ class Upscaler:
             values = stored[list(bands)].astype(self.radiometry.working)
             if valid is not None:
                 values = fill(values, valid[list(bands)])
-            sharp = self.network(_block(values, tile), bands)[:, *tile.crop.slices]
+            sharp = self.network(block_of(values, tile), bands)[:, *tile.crop.slices]
             heads = zip(self.network.heads, outs, strict=True)
             rows = [(head, band, out[band]) for head, out in heads for band in bands]
             for (head, band, target), estimate in zip(rows, sharp, strict=True):
-                if gaps is None or not gaps[band].any():
-                    self._encode(head, estimate, target, band)
-                elif not gaps[band].all():
-                    encoded = np.empty_like(target)
-                    self._encode(head, estimate, encoded, band)
-                    np.copyto(target, encoded, where=~gaps[band])
-
-    def _encode(self, head: Head, estimate: NDArray[np.floating], out: NDArray[Any], band: int) -> None:
-        if head.passes is Passes.SPREAD:
-            encode_spread(estimate, out)
-        else:
-            self.radiometry.encode(estimate, out, band)
+                encode = encode_spread if head.passes is Passes.SPREAD else partial(self.radiometry.encode, band=band)
+                encode_valid(encode, estimate, target, None if gaps is None else gaps[band])
 
 
-def _block(values: NDArray[np.floating], tile: Tile) -> NDArray[np.floating]:
+def encode_valid(
+    encode: Callable[[NDArray[np.floating], NDArray[Any]], None],
+    estimate: NDArray[np.floating],
+    out: NDArray[Any],
+    gaps: NDArray[np.bool_] | None,
+) -> None:
+    """Write an estimate (height, width) into `out` as `encode` does it, but where there are gaps."""
+    if gaps is None or not gaps.any():
+        encode(estimate, out)
+    elif not gaps.all():
+        encoded = np.empty_like(out)
+        encode(estimate, encoded)
+        np.copyto(out, encoded, where=~gaps)
+
+
+def block_of(values: NDArray[T], tile: Tile) -> NDArray[T]:
     """The network's block cut from the values of the read window, mirrored where it reaches beyond the scene."""
     block = tile.block.within(tile.read)
     inside = block.clip(Window(0, 0, *values.shape[1:]))
@@ -147,5 +165,6 @@ def _repeat(array: NDArray[T], scale: int) -> NDArray[T]:
     return array.repeat(scale, axis=-2).repeat(scale, axis=-1)
 
 
-def _core(mask: NDArray[np.bool_] | None, core: Window, scale: int) -> NDArray[np.bool_] | None:
+def core_of(mask: NDArray[np.bool_] | None, core: Window, scale: int) -> NDArray[np.bool_] | None:
+    """A mask of the read window cut to a core and repeated; None stays."""
     return None if mask is None else _repeat(mask[core.slices], scale)

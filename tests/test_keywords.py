@@ -32,18 +32,24 @@ def spelled(function: Callable[..., Any]) -> dict[str, Parameter]:
     return {name: one for name, one in signature(function).parameters.items() if one.kind is Parameter.KEYWORD_ONLY}
 
 
+def of_scenes(options: dict[str, Parameter], function: Callable[..., Any]) -> dict[str, Parameter]:
+    """Options without the guide where a function is not one of a single scene."""
+    single = function in (geosr.upscale, geosr.prepare, DataArrayGeosr.upscale)
+    return {name: one for name, one in options.items() if single or name != "guide"}
+
+
 @pytest.mark.parametrize("function", FILES, ids=named)
 def test_options_of_files_are_spelled_out_alike(function: Callable[..., Any]) -> None:
     options = spelled(geosr.prepare)
-    assert {name: one for name, one in spelled(function).items() if name in options} == options
+    assert {name: one for name, one in spelled(function).items() if name in options} == of_scenes(options, function)
     assert "options" not in signature(function).parameters
     assert set(spelled(function)) - set(options) <= {"progress", "told", "scheduler", "client"}
 
 
 @pytest.mark.parametrize("function", ARRAYS, ids=named)
 def test_options_of_arrays_are_spelled_out_alike_and_are_those_of_files(function: Callable[..., Any]) -> None:
-    assert spelled(function) == spelled(DataArrayGeosr.upscale)
-    assert {"model", "scale", *spelled(function)} == set(spelled(recipe_of))
+    assert spelled(function) == of_scenes(spelled(DataArrayGeosr.upscale), function)
+    assert {"model", "scale", "guide", *spelled(function)} == set(spelled(recipe_of))
     assert set(spelled(function)) <= set(spelled(geosr.prepare))
 
 

@@ -41,11 +41,15 @@ class Shell:
             self.pixels: NDArray[Any] = dataset.read()
         self.bounds = f"{left},{bottom},{(left + right) / 2},{top}"
         self.area = scenes.make_geojson(folder, [[(left, bottom), (right, bottom), (right, top)]], crs=scenes.UTM)
+        self.fine = folder / "fine.tif"
         self.code, self.out, self.err = 0, "", ""
 
     def __call__(self, *arguments: Any) -> Shell:
         """Upscale the scene with these options, `{}` in which are filled in, twofold by bicubic unless they say."""
-        given = [str(argument).format(area=self.area, bounds=self.bounds, folder=self.folder) for argument in arguments]
+        if "{fine}" in arguments:
+            scenes.make_finer(self.src, self.fine)
+        names = {"area": self.area, "bounds": self.bounds, "folder": self.folder, "fine": self.fine}
+        given = [str(argument).format(**names) for argument in arguments]
         usual = [] if "--outdir" in given or "-o" in given else [self.dst]
         self.code, self.out, self.err = self._run(
             "upscale", self.src, *usual, "--model", "bicubic", "--scale", "2", *given
@@ -110,6 +114,10 @@ USES: dict[str, tuple[list[str], Callable[[Shell], Any]]] = {
     "precision": (
         ["--model", "fast", "--precision", "bfloat16"],
         lambda it: it.tags["GEOSR_PRECISION"] == "bfloat16",
+    ),
+    "guide": (
+        ["--model", "glp", "--guide", "{fine}"],
+        lambda it: it.tags["GEOSR_MODEL"] == "glp" and it.result.width == 2 * it.pixels.shape[2],
     ),
     "scheduler": (["--scheduler", "threads"], lambda it: it("--scheduler", "nobody", "--overwrite").code == 2),
     "as_json": (["--json"], lambda it: it.report["path"] == str(it.dst)),

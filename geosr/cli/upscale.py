@@ -109,7 +109,7 @@ model_option = click.option(
 
 HEADINGS = {
     "Options": ("out", "output", "outdir", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
-    "What is read": ("bounds", "nodata", "scale_offset", "categorical"),
+    "What is read": ("guide", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
     "How sharp": ("mtf", "snr", "project"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
@@ -127,6 +127,12 @@ HEADINGS = {
     help="Upscale every SRC, and those that @LIST.txt names, into this folder as one run.",
 )
 @model_option
+@click.option(
+    "--guide",
+    multiple=True,
+    type=click.Path(),
+    help="A finer raster, repeatable; SRCs are brought onto its grid together, with --model glp.",
+)
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
     "--bands", callback=_bands, help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,B03. [default: all]"
@@ -175,6 +181,7 @@ def command(
     paths: tuple[str, ...],
     out: str | None,
     outdir: str | None,
+    guide: tuple[str, ...],
     scheduler: str | None,
     dry_run: bool,
     as_json: bool,
@@ -188,17 +195,23 @@ def command(
     name ends in .zarr (s3://bucket/scene.zarr too). Without DST it lies beside SRC with the scale in its name:
     scene.tif becomes scene_x4.tif. A run that was stopped goes on when called again.
 
+    With --guide several SRCs on one grid are one result, on the grid of the finer raster: Sentinel-2's 20 m bands on
+    that of the 10 m bands, Landsat's on that of pan.
+
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
     if outdir is not None:
         if out is not None:
             raise click.UsageError(f"-o {out} names one result, --outdir {outdir} the folder of all; leave one out")
+        if guide:
+            raise click.UsageError("--guide makes one result of all SRCs; name it with -o, and leave --outdir out")
         return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
 
     overwrite = options.pop("overwrite")
-    run = prepare(*_source_and_result(paths, out), overwrite=overwrite or dry_run, **options)
+    named = _sources_and_result(paths, out) if guide else _source_and_result(paths, out)
+    run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
     if not quiet:
         say(run, verbose)
     if dry_run:
@@ -224,6 +237,11 @@ def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[str, ..
     if len(paths) == 2:
         raise click.UsageError(f"{paths[1]} and -o {out} both name the result; several scenes need --outdir")
     return paths[0], out
+
+
+def _sources_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:
+    """The files whose bands are brought onto a guide's grid, and where to, if that is said."""
+    return (paths, out) if out is not None or len(paths) == 1 else (paths[:-1], paths[-1])
 
 
 def _say_what_stands_there(run: Run, overwrite: bool) -> None:

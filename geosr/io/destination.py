@@ -33,7 +33,7 @@ def format_of(path: str | Path | None, wish: str | None) -> Format:
     return formats[str(wish).lower()]
 
 
-def default_name(src: str, scale: int, format: Format = "COG") -> Path:
+def default_name(src: str, scale: int | str, format: Format = "COG") -> Path:
     """`scene_x4.tif` beside `scene.tif`; in the current folder where the source is not a file here.
 
     `cube_red_x4.tif` for `NETCDF:"cube.nc":red`, one of the rasters in a file.

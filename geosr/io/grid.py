@@ -66,6 +66,18 @@ def degrees(metadata: Metadata, window: Window) -> Bounds | None:
     return (west, south, east, north) if west <= east else None
 
 
+def pixel_size(metadata: Metadata) -> float | None:
+    """The size of a pixel, metres; None for a grid in degrees, which was resampled, and where it is not known."""
+    if metadata.gcps or metadata.transform.is_identity:
+        return None
+    factor = 1.0
+    if metadata.crs is not None:
+        if not metadata.crs.is_projected:
+            return None
+        factor = metadata.crs.linear_units_factor[1]
+    return math.sqrt(abs(metadata.transform.determinant)) * factor
+
+
 def same_grid(one: Affine, other: Affine, shape: tuple[int, int]) -> bool:
     """True where all corners of pixels lie on those of another grid of this shape, to what rounding moves."""
     if one == other:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -19,12 +20,12 @@ from geosr.io.aoi import Area, read_area
 from geosr.io.bands import asked_bands, chosen_bands, mask_kind, told_of_bands
 from geosr.io.environment import GdalError, current_options, is_remote, open_dataset, reading, reason
 from geosr.io.formats import stranger
-from geosr.io.grid import Bounds, bounds_window, geobox_of
+from geosr.io.grid import Bounds, bounds_window, geobox_of, pixel_size
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
 from geosr.io.nodata import numbers_of, possible_nodata
 from geosr.io.remarks import remarks_on_bands, remarks_on_place
-from geosr.io.source import FileSource, MaskKind
+from geosr.io.source import FileSource, MaskKind, StackSource
 from geosr.radiometry import Radiometry, same_number, widened
 from geosr.sensors import SensorGuess
 from geosr.window import Window
@@ -58,7 +59,7 @@ class Scene:
     interleave: str
     metadata: Metadata
     """Of the scene, at its own scale; `metadata.zoom(scale)` is the result's."""
-    source: FileSource
+    source: FileSource | StackSource
     """Its pixels."""
     identity: dict[str, str | int]
     """What tells this input from another or a changed one."""
@@ -124,6 +125,21 @@ class Scene:
             self.mask == "alpha" and self.source.alpha not in self.bands
         )
 
+    @property
+    def has_gaps(self) -> bool:
+        """True where pixels that tiles read may hold no data."""
+        return self.radiometry.may_have_gaps or self.mask != "none"
+
+    @property
+    def finer(self) -> str:
+        """The times that its pixels are finer than those that were measured, in words; "" where they are the same."""
+        return ""
+
+    @property
+    def observed(self) -> Scene:
+        """The scene whose pixels tell how its bands were observed: itself."""
+        return self
+
     def stored_as(self, dtype: str | None) -> Scene:
         """The scene whose result is of another type: its nodata is the number that pixels of this one become."""
         if dtype in (None, self.dtype) or self.nodata is None:
@@ -177,8 +193,14 @@ def open_scene(
             if is_remote(real):
                 raise PlaceError(f"{path}: can't be opened: {reason(error, complaints)}") from error
             raise InputError(f"{path}: is not a raster that geosr reads{_why(real, error)}") from error
-    scene = replace(scene, source=replace(scene.source, options=options))
+    scene = replace(scene, source=_source(scene, options=options))
     return _with_options(scene, nodata, scale_offset)
+
+
+def _source(scene: Scene, **changes: Any) -> FileSource:
+    """The source of a scene that is one file, changed."""
+    assert isinstance(scene.source, FileSource)
+    return replace(scene.source, **changes)
 
 
 def _why(real: str, error: BaseException) -> str:
@@ -234,22 +256,10 @@ def _sensor(metadata: Metadata, real: str, bands: Sequence[int], repeated: Seque
     tags = {key: value for space in spaces for key, value in space.items()}
     texts = [text or "" for text in metadata.descriptions]
     found = identify(
-        tags=tags, descriptions=texts, name=real, pixel_size=_pixel_size(metadata), metadata=product_text(Path(real))
+        tags=tags, descriptions=texts, name=real, pixel_size=pixel_size(metadata), metadata=product_text(Path(real))
     )
     names = [text or f"band {band}" for text, band in zip(texts, bands, strict=True)]
     return found.described(names, repeated, [str(color.name) for color in metadata.colors])
-
-
-def _pixel_size(metadata: Metadata) -> float | None:
-    """Metres; a grid in degrees was resampled, and counts as unknown."""
-    if metadata.gcps or metadata.transform.is_identity:
-        return None
-    factor = 1.0
-    if metadata.crs is not None:
-        if not metadata.crs.is_projected:
-            return None
-        factor = metadata.crs.linear_units_factor[1]
-    return math.sqrt(abs(metadata.transform.determinant)) * factor
 
 
 def _with_told_nodata(scene: Scene, dataset: DatasetReader) -> Scene:
@@ -276,7 +286,7 @@ def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
     return replace(
         scene,
         metadata=replace(scene.metadata, nodata=common),
-        source=replace(scene.source, nodata=own, common=common),
+        source=_source(scene, nodata=own, common=common),
         warnings=(
             *scene.warnings,
             f"more than one nodata is told ({shown}) and a GeoTIFF holds one: the result uses {common:.9g}",
@@ -304,7 +314,7 @@ def _cropped(scene: Scene, dataset: DatasetReader, bounds: Bounds | None, aoi: s
         geobox=geobox_of(metadata, window),
         metadata=metadata,
         area=local,
-        source=replace(scene.source, window=window, area=local),
+        source=_source(scene, window=window, area=local),
     )
 
 
@@ -332,4 +342,4 @@ def _with_nodata(scene: Scene, nodata: float | str) -> Scene:
     mask, metadata = scene.mask, replace(scene.metadata, nodata=value)
     if mask == "numbers":
         mask, metadata = "none", metadata.without(_NODATA_VALUES)
-    return replace(scene, mask=mask, metadata=metadata, source=replace(scene.source, mask=mask))
+    return replace(scene, mask=mask, metadata=metadata, source=_source(scene, mask=mask))

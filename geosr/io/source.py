@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,11 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError
+from geosr.guided import GuidedPixels, coarse_window
 from geosr.io.aoi import Area
 from geosr.io.environment import Complaints, GdalError, Options, is_remote, open_dataset, reading, reason
 from geosr.io.safety import local_file
+from geosr.placement import Placement
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -121,6 +123,63 @@ class FileSource:
                 why = reason(error, complaints)
                 name = self.path.removeprefix("/vsicurl/")
                 raise self._kind(complaints)(f"{name}: {rows}, {columns} can't be read: {why}") from error
+
+
+class Raster(Protocol):
+    """Pixels of a scene by window, of a file or of several."""
+
+    def pixels(self, window: Window) -> Pixels:
+        """The pixels of a window of the scene, as stored. Raises `GeosrError` in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackSource:
+    """Pixels of several rasters on one grid, band after band; valid where the masks of all of them say so."""
+
+    rasters: tuple[Raster, ...]
+    dtype: str
+    """Of the pixels that come back."""
+    alpha: int = 0
+    """No band of it is one: those of the rasters count as masks."""
+
+    def read(self, tile: Tile) -> Pixels:
+        """The pixels of `tile.read`."""
+        return self.pixels(tile.read)
+
+    def pixels(self, window: Window) -> Pixels:
+        """The pixels of a window of the scene, as stored. Raises as the rasters do."""
+        parts = [raster.pixels(window) for raster in self.rasters]
+        masks = [part.mask for part in parts if part.mask is not None]
+        stored = np.concatenate([part.stored for part in parts]).astype(self.dtype, copy=False)
+        return Pixels(stored, np.logical_and.reduce(masks) if masks else None, parts[0].wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedSource:
+    """Pixels of coarse bands and of the guide whose grid tiles are cut of."""
+
+    coarse: Raster
+    guide: Raster
+    placement: Placement
+    """Of the coarse raster on the guide's grid."""
+    footprint: Window
+    """All that can be read of the coarse raster, its own pixels."""
+    bands: int
+    dtype: str
+    """Of the coarse bands."""
+    reach: int
+    """Coarse pixels that are read around those that hold a core."""
+
+    def read(self, tile: Tile) -> GuidedPixels:
+        """The pixels that a tile takes of both. Raises as the rasters do."""
+        at = coarse_window(self.placement, tile, self.reach, self.footprint)
+        nothing = Pixels(np.empty((self.bands, 0, 0), self.dtype))
+        return GuidedPixels(self.coarse.pixels(at) if at.size else nothing, at, self.guide.pixels(tile.read))
+
+    @property
+    def rasters(self) -> tuple[Raster, ...]:
+        """Both rasters."""
+        return self.coarse, self.guide
 
 
 class _StalledError(PlaceError):

@@ -117,7 +117,7 @@ class _Detail:
 
     def of(self, band: int) -> tuple[Doubles, Doubles, Doubles]:
         """One band's, the guides' and the slopes' pixels without gaps."""
-        there = np.isfinite(self.bands[band]) & np.isfinite(self.guides).all(0)
+        there = np.isfinite(self.bands[band]) & np.isfinite(self.guides).all(0) & np.isfinite(self.slopes).all((0, 1))
         return self.bands[band, there], self.guides[:, there], self.slopes[..., there]
 
 
@@ -158,7 +158,7 @@ def _scaled(samples: Sequence[Piece], bands: list[Doubles], guides: list[list[li
     slopes = (
         np.stack([every[1] - every[2], every[3] - every[4]]) / 0.5
         if len(every) > 1
-        else np.empty((2, *every.shape[1:]))
+        else np.zeros((2, *every.shape[1:]))
     )
     return _Detail(np.concatenate(bands, 1), every[0], scales, slopes)
 

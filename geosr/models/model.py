@@ -53,6 +53,8 @@ class Model(ABC):
     """Whether float64 is computed in where stored numbers need it."""
     memory_bound = False
     """Whether it waits for memory, not for arithmetic: it goes to a GPU only where one is named."""
+    guided = False
+    """Whether it brings bands onto the grid of a finer raster, which it takes beside them."""
     key = ""
     """What a stopped run knows it by, beside title and weights."""
 

@@ -55,6 +55,17 @@ CLASSICAL = {
         conditioned=True,
         limits=("As good as the MTF it is told: one that is too low over-sharpens.", "Amplifies noise."),
     ),
+    "glp": Card(
+        name="glp",
+        summary="coarse bands onto the grid of a finer raster, their guide; its detail by regression",
+        scales=_ANY_SCALE,
+        paper="Aiazzi et al. 2006, MTF-tailored multiscale fusion of high-resolution MS and Pan imagery",
+        conditioned=True,
+        limits=(
+            "Detail that only a coarse band would show is not in the guide, and not in the result.",
+            "What moved between both exposures, such as clouds and cars, shows twice.",
+        ),
+    ),
 }
 """The models that need no weights."""
 
@@ -99,6 +110,11 @@ class Classical(Model):
     def memory_bound(self) -> bool:  # type: ignore[override]
         """True for an interpolation."""
         return self.name in REACH
+
+    @property
+    def guided(self) -> bool:  # type: ignore[override]
+        """True for regression GLP."""
+        return self.name == "glp"
 
     def engine(self, device: str, precision: Precision) -> Engine:
         """The model on a device; torch is needed for a GPU and for back-projection."""

@@ -17,7 +17,6 @@ from geosr.io.categorical import listed
 from geosr.keywords import handed_on, keywords
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.registry import card
 from geosr.radiometry import widened
 from geosr.sensors import projection
 from geosr.tiling import TilePlan
@@ -25,7 +24,9 @@ from geosr.xarray.cf import band_dim, band_names, grid_of, named
 from geosr.xarray.datasets import finer_dataset, planes_of, with_mappings
 from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.finer import with_grid
+from geosr.xarray.guided import upscale_guided
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
+from geosr.xarray.recipe import Recipe
 from geosr.xarray.scenes import NODATA, axes_of, recipe_of
 from geosr.xarray.zarr import to_zarr
 
@@ -52,6 +53,7 @@ class DataArrayGeosr:
         model: str | TorchNetwork = "fast",
         scale: int = 4,
         *,
+        guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
         categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,
         snr: float | Sequence[float] | None = None,
@@ -77,6 +79,9 @@ class DataArrayGeosr:
             A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`.
         scale
             Output pixels per source pixel each way.
+        guide
+            A finer array of the same place, or several on one grid: Sentinel-2's 10 m bands, Landsat's pan. The result
+            lies on its grid, whatever `scale` says. For models that take one: "glp".
         categorical
             Bands that hold classes or flags, and are repeated instead of mixed: their names or numbers, or the name of
             the array; "none" for none of them. By default those of which the array says so, by CF's flags or a name.
@@ -102,23 +107,21 @@ class DataArrayGeosr:
         """
         array, options = self._array, handed_on(recipe_of, locals())
         with named(array):
-            recipe, grid = recipe_of(array, **options), grid_of(array)
-        data = array.data.astype("uint8" if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
-        axes = axes_of(array, grid)
-        lazy = isinstance(data, da.Array)
-        fine = upscale_dask(data, axes, recipe) if lazy else upscale_numpy(np.asarray(data), axes, recipe)
-        result = with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(scale))
+            recipe = recipe_of(array, **options)
+            if guide is not None:
+                result, finer = upscale_guided(array, guide, recipe.settled, tile)
+            else:
+                result, finer = _upscaled(array, recipe), str(scale)
         if dtype is not None:
             result.encoding.pop("dtype", None)
         if nodata is not None:
             _say_nodata(result, widened(nodata, str(self._array.dtype)))
-        title = card(model, scale).title
         settled = recipe.settled
         if categorical is not None:
             result.coords["band_categorical"] = _along_bands(result, list(settled.categorical))
         if classes := listed(settled.bands):
             result.attrs["GEOSR_CATEGORICAL"] = classes
-        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": title, "GEOSR_SCALE": str(scale)}
+        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": settled.model.card.title, "GEOSR_SCALE": finer}
         if settled.projected:
             result.attrs["GEOSR_PROJECTED"] = projection(settled.bands)
         return result
@@ -178,6 +181,16 @@ class DataArrayGeosr:
         from geosr.xarray.figure import compare
 
         return compare(self._array, other, bands)
+
+
+def _upscaled(array: xr.DataArray, recipe: Recipe) -> xr.DataArray:
+    """The array on its own ground, lazy where it is."""
+    grid = grid_of(array)
+    data = array.data.astype("uint8" if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
+    axes = axes_of(array, grid)
+    lazy = isinstance(data, da.Array)
+    fine = upscale_dask(data, axes, recipe) if lazy else upscale_numpy(np.asarray(data), axes, recipe)
+    return with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(recipe.scale))
 
 
 def _along_bands(array: xr.DataArray, values: list[Any]) -> Any:

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, product
 from typing import Any
 
@@ -93,19 +94,44 @@ def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> NDArray[An
     return axes.from_scenes(out, array.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """An array of a graph, and where its chunks lie."""
+
+    name: str
+    chunks: tuple[tuple[int, ...], ...]
+    axes: Axes
+
+    def pieces(self, index: list[int], window: Window) -> tuple[list[Any], set[Key]]:
+        """The keys of a task that cuts a window out: rows of chunks and where the window lies in what they make.
+
+        `index` says which chunks along the other axes.
+        """
+        rows, cols = (_edges(self.chunks[axis]) for axis in (self.axes.y, self.axes.x))
+        lines = range(bisect_right(rows, window.row) - 1, bisect_right(rows, window.stop[0] - 1))
+        along = range(bisect_right(cols, window.col) - 1, bisect_right(cols, window.stop[1] - 1))
+
+        def chunk(row: int, col: int) -> Key:
+            here = list(index)
+            here[self.axes.y], here[self.axes.x] = row, col
+            return (self.name, *here)
+
+        keys = [[chunk(row, col) for col in along] for row in lines]
+        place = [window.row - rows[lines.start], window.col - cols[along.start], window.height, window.width]
+        return [keys, place], {key for line in keys for key in line}
+
+
 class UpscaleLayer(Layer):
     """The tasks of an upscaled array, made when they are asked for."""
 
     def __init__(self, name: str, source: str, chunks: tuple[tuple[int, ...], ...], axes: Axes, recipe: Recipe) -> None:
         super().__init__()
         self.name = name
-        self.source = source
-        self.source_chunks = chunks
+        self.source = Chunked(source, chunks, axes)
         self.axes = axes
         self.recipe = recipe
         self.observes = bool(recipe.samples)
         self._ready: Ready | None = None
-        self.rows, self.cols = (_edges(chunks[axis]) for axis in (axes.y, axes.x))
         band = (1,) if axes.band is None else chunks[axes.band]
         self.bands = _edges(band)
         self._output: frozenset[Key] | None = None
@@ -113,7 +139,7 @@ class UpscaleLayer(Layer):
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
         """Of the result."""
-        new = list(self.source_chunks)
+        new = list(self.source.chunks)
         for axis, side in zip((self.axes.y, self.axes.x), self.recipe.shape, strict=True):
             core, scale = self.recipe.core, self.recipe.scale
             new[axis] = tuple(min(core, side - start) * scale for start in range(0, side, core))
@@ -176,7 +202,7 @@ class UpscaleLayer(Layer):
 
     def _observers(self) -> Iterator[Key]:
         if self.observes:
-            counts = [len(sizes) for sizes in self.source_chunks]
+            counts = [len(sizes) for sizes in self.source.chunks]
             counts[self.axes.y] = counts[self.axes.x] = 1
             yield from ((self._seen_name, *index) for index in product(*map(range, counts)))
 
@@ -184,7 +210,7 @@ class UpscaleLayer(Layer):
         ready = self.ready()
         index = list(key[1:])
         tile = ready.plan[index[self.axes.y] * ready.plan.shape[1] + index[self.axes.x]]
-        pieces, needs = self._pieces(index, tile.read)
+        pieces, needs = self.source.pieces(index, tile.read)
         if not self.observes:
             return (compute_tile, ready, self.axes, tile, self._band_numbers(index), pieces), needs
         index[self.axes.y] = index[self.axes.x] = 0
@@ -192,7 +218,7 @@ class UpscaleLayer(Layer):
         return (compute_tile, ready, self.axes, tile, self._band_numbers(index), pieces, seen), needs | {seen}
 
     def _seen_task(self, key: Key) -> tuple[Any, set[Key]]:
-        found = [self._pieces(list(key[1:]), window) for window in self.recipe.samples]
+        found = [self.source.pieces(list(key[1:]), window) for window in self.recipe.samples]
         needs = set().union(*(keys for _, keys in found))
         bands = self._band_numbers(list(key[1:]))
         return (observe_scenes, self.recipe, self.axes, bands, [pieces for pieces, _ in found]), needs
@@ -201,37 +227,23 @@ class UpscaleLayer(Layer):
         chunk = 0 if self.axes.band is None else index[self.axes.band]
         return list(range(self.bands[chunk], self.bands[chunk + 1]))
 
-    def _pieces(self, index: list[int], window: Window) -> tuple[list[Any], set[Key]]:
-        """What a task needs to cut a window out: rows of chunks and where the window lies in what they make."""
-        rows = range(bisect_right(self.rows, window.row) - 1, bisect_right(self.rows, window.stop[0] - 1))
-        cols = range(bisect_right(self.cols, window.col) - 1, bisect_right(self.cols, window.stop[1] - 1))
-
-        def chunk(row: int, col: int) -> Key:
-            here = list(index)
-            here[self.axes.y], here[self.axes.x] = row, col
-            return (self.source, *here)
-
-        keys = [[chunk(row, col) for col in cols] for row in rows]
-        place = [window.row - self.rows[rows.start], window.col - self.cols[cols.start], window.height, window.width]
-        return [keys, place], {key for line in keys for key in line}
-
 
 def compute_tile(
     ready: Ready, axes: Axes, tile: Tile, bands: list[int], pieces: list[Any], seen: tuple[Observation, ...] = ()
 ) -> NDArray[Any]:
     """A chunk of the result."""
-    values, shape = _cut(axes, *pieces)
+    values, shape = cut(axes, *pieces)
     seen = seen or (ready.recipe.observe(bands, ()),) * len(values)
     return axes.from_scenes(ready(values, tile, tuple(bands), seen), shape)
 
 
 def observe_scenes(recipe: Recipe, axes: Axes, bands: list[int], samples: list[Any]) -> tuple[Observation, ...]:
     """The observation of each scene in a chunk."""
-    patches = [_cut(axes, *pieces)[0] for pieces in samples]
+    patches = [cut(axes, *pieces)[0] for pieces in samples]
     return tuple(recipe.observe(bands, [patch[scene] for patch in patches]) for scene in range(len(patches[0])))
 
 
-def _cut(axes: Axes, chunks: list[list[NDArray[Any]]], place: list[int]) -> tuple[NDArray[Any], tuple[int, ...]]:
+def cut(axes: Axes, chunks: list[list[NDArray[Any]]], place: list[int]) -> tuple[NDArray[Any], tuple[int, ...]]:
     """A window (scenes, bands, rows, columns) out of chunks that lie side by side, and the shape of a chunk."""
     window = Window(*place)
     lines, row = [], 0
@@ -247,5 +259,6 @@ def _cut(axes: Axes, chunks: list[list[NDArray[Any]]], place: list[int]) -> tupl
     return lines[0] if len(lines) == 1 else np.concatenate(lines, axis=-2), np.shape(chunks[0][0])
 
 
+@lru_cache(maxsize=64)
 def _edges(sizes: tuple[int, ...]) -> list[int]:
     return list(accumulate(sizes, initial=0))

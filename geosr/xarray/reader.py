@@ -117,6 +117,7 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
         warnings.warn(f"{scene.name} has {line}", stacklevel=3)
     dtype = scene.radiometry.working if masked else np.dtype(scene.dtype)
     shape = len(scene.bands), *scene.shape
+    assert isinstance(scene.source, FileSource)
     source = FileArray(scene.source, shape, dtype, scene.radiometry if masked else None)
     if chunks is None:
         data: Any = source[(slice(None),) * 3]

@@ -76,22 +76,23 @@ class Ready:
             for scene, observed, result in zip(values, seen, out, strict=True):
                 network = replace(self.network, observation=observed)
                 upscaler = Upscaler(network, settled.radiometry, settled.categorical)
-                result[...] = Job(self.plan, _Given(scene), upscaler, _stored)(tile)
+                result[...] = Job(self.plan, Given(Pixels(scene)), upscaler, stored_of)(tile)
         return out
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """A source that has been read."""
 
-    stored: NDArray[Any]
+    pixels: Any
 
-    def read(self, tile: Tile) -> Pixels:
+    def read(self, tile: Tile) -> Any:
         """The pixels, whichever tile is asked for."""
-        return Pixels(self.stored)
+        return self.pixels
 
 
-def _stored(tile: Tile, image: Pixels, *others: Pixels) -> NDArray[Any]:
+def stored_of(tile: Tile, image: Pixels, *others: Pixels) -> NDArray[Any]:
+    """An encoder that takes the image's stored numbers as they are."""
     return image.stored
 
 

@@ -21,7 +21,7 @@ from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
-from geosr.observing import settle
+from geosr.observing import check_guided, settle
 from geosr.radiometry import Radiometry
 from geosr.sensors import Observation, SensorGuess
 from geosr.xarray.cf import (
@@ -59,12 +59,14 @@ def recipe_of(
     precision: Precision,
     project: bool | None,
     categorical: Sequence[int | str] | str | None,
+    guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
 ) -> Recipe:
     """The recipe for an array, checked: no pixel is read and no network loaded; of weights there is only a digest.
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
     found = find(model, scale)
+    check_guided(found, guide is not None, project)
     grid = grid_of(array)
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
@@ -73,7 +75,7 @@ def recipe_of(
     names = [name or f"band {number}" for number, name in enumerate(band_names(array), start=1)]
     sensor = sensor_of(array, grid).described(names, repeated, band_colors(array))
     _check_chunks(found, sensor.bands, array, axes_of(array, grid).band)
-    radiometry = _radiometry(array, stored, dtype or stored, nodata)
+    radiometry = radiometry_of(array, stored, dtype or stored, nodata)
     others = array.size // math.prod(grid.shape)
     settled = settle(
         found,
@@ -89,7 +91,8 @@ def recipe_of(
     return Recipe(settled, grid.shape, min(core, 4096))
 
 
-def _radiometry(array: xr.DataArray, stored: str, dtype: str, nodata: float | None) -> Radiometry:
+def radiometry_of(array: xr.DataArray, stored: str, dtype: str, nodata: float | None) -> Radiometry:
+    """The radiometry of an array of type `stored` and of a result of `dtype`; `nodata` takes the place of its own."""
     numbers = all_nodata(array)
     if nodata is not None:
         if (value := possible_nodata(nodata, stored)) is None:

@@ -1,0 +1,111 @@
+"""What a guided model learns of a scene, once for the whole of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.guided import GuidedUpscaler
+from geosr.io.guided import GuidedScene
+from geosr.io.samples import spread_windows
+from geosr.io.scene import Scene
+from geosr.models.glp import Injection
+from geosr.models.glp_fit import Piece, learn
+from geosr.models.guided import GuidedNetwork
+from geosr.models.runtime import ModelNetwork, choose_device
+from geosr.observing import Settled, samples
+from geosr.pipeline import Source
+from geosr.placement import Placement
+from geosr.radiometry import Pixels, Radiometry
+from geosr.upscaler import Upscaler, filling
+from geosr.window import Window
+
+
+def network_of(settled: Settled, scene: Scene) -> tuple[ModelNetwork, tuple[str, ...]]:
+    """The network for a scene, and a line each on what was found and assumed. Raises as reading does."""
+    if isinstance(scene, GuidedScene):
+        network, lines = guided_network(settled, scene)
+    else:
+        observation, lines = settled.observe(samples(scene) if settled.sampled else None)
+        network = settled.network(observation)
+    return network, (*settled.model.card.notes, *lines, *network.notes)
+
+
+def path_of(
+    network: ModelNetwork, radiometry: Radiometry, scene: Scene, core: int
+) -> tuple[Source, Upscaler | GuidedUpscaler]:
+    """The source that tiles of a scene read, whose cores have this side, and the path from there."""
+    if isinstance(scene, GuidedScene) and isinstance(network, GuidedNetwork):
+        upscaler = GuidedUpscaler(network, scene.placement, radiometry, scene.guide.radiometry, scene.categorical)
+        return scene.feed(filling(network.margin(scene.placement, core))), upscaler
+    return scene.source, Upscaler(network, radiometry, scene.categorical)
+
+
+def guided_network(settled: Settled, scene: GuidedScene) -> tuple[ModelNetwork, tuple[str, ...]]:
+    """The guided model for a scene, and a line each on what was found. Raises as reading does."""
+    coarse, guide = scene.coarse, scene.guide
+    whole = Window(-guide.window.row, -guide.window.col, *guide.full)
+    windows = piece_windows(scene.placement, Window(0, 0, *coarse.full), whole, len(coarse.bands), len(guide.bands))
+    pieces = (
+        Piece(
+            values_of(coarse.source.pixels(at), coarse.radiometry),
+            at,
+            values_of(guide.source.pixels(block), guide.radiometry),
+            block,
+        )
+        for at, block in windows
+    )
+    return learnt(settled, scene.placement, samples(coarse), pieces)
+
+
+def learnt(
+    settled: Settled,
+    placement: Placement,
+    seen: Iterable[Pixels],
+    pieces: Iterable[Piece],
+) -> tuple[GuidedNetwork, tuple[str, ...]]:
+    """The guided model for pieces of both rasters, and pieces of the coarse one; a line each on what was found."""
+    observation, notes = settled.observe(seen)
+    measured = [place for place, band in enumerate(observation) if not band.categorical]
+    taken = (replace(piece, coarse=piece.coarse[measured]) for piece in pieces)
+    bands = [observation[place] for place in measured]
+    responses, names = tuple(band.response for band in bands), tuple(band.name for band in bands)
+    injection, lines = learn(taken, placement, responses, names)
+    choose_device(settled.device)
+    network = GuidedNetwork(
+        model=settled.model, observation=observation, rounding=settled.radiometry.rounding, injection=injection
+    )
+    return network, (*notes, *lines)
+
+
+def unlearnt(settled: Settled, placement: Placement) -> GuidedNetwork:
+    """The guided model before anything was learnt: it tells what a tile takes."""
+    observation = settled.observe()[0]
+    responses = tuple(band.response for band in observation if not band.categorical)
+    injection = Injection(placement, responses, (), (), ())
+    return GuidedNetwork(model=settled.model, observation=observation, injection=injection)
+
+
+def piece_windows(
+    placement: Placement, coarse: Window, guide: Window, bands: int, guides: int
+) -> list[tuple[Window, Window]]:
+    """A few windows of the coarse raster and of its guide, spread over where they meet.
+
+    `coarse` and `guide` are all that can be read of them, so that every part of a scene learns the same.
+    """
+    both = placement.cover(guide).clip(coarse)
+    numbers = bands + math.ceil(guides * placement.step[0] * placement.step[1])
+    windows = [window.shift(both.row, both.col) for window in spread_windows((both.height, both.width), numbers)]
+    return [(window, placement.covered(window).clip(guide)) for window in windows]
+
+
+def values_of(pixels: Pixels, radiometry: Radiometry) -> NDArray[np.float64]:
+    """(bands, height, width) with NaN where there is no data."""
+    values, valid = pixels.stored.astype(np.float64), radiometry.valid(pixels)
+    if valid is not None:
+        values[~valid] = np.nan
+    return values

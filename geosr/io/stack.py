@@ -1,0 +1,112 @@
+"""Several files on one grid as one scene: a product often has a file for each band."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from geosr.errors import InputError
+from geosr.io.grid import same_grid
+from geosr.io.metadata import Metadata, Tags
+from geosr.io.safety import common_dtype
+from geosr.io.scene import Scene
+from geosr.io.source import FileSource, Raster, StackSource
+
+
+def stacked(scenes: Sequence[Scene]) -> Scene:
+    """Scenes on one grid as one that has the bands of all of them, in order; a single scene stays as it is.
+
+    Pixels are of the narrowest type that holds those of all. Tags of the files stay where all have the same.
+    Raises `InputError` where grids differ, or no type holds all pixels.
+    """
+    first = scenes[0]
+    if len(scenes) == 1:
+        return first
+    for other in scenes[1:]:
+        _check_alike(first, other)
+    dtype = common_dtype([scene.dtype for scene in scenes], first.name)
+    common = next((scene.nodata for scene in scenes if scene.nodata is not None), None)
+    masked = any(scene.writes_mask or scene.mask == "alpha" for scene in scenes)
+    bands = [
+        replace(band, name=name)
+        for scene in scenes
+        for band, name in zip(scene.sensor.bands, _names(scene), strict=True)
+    ]
+    return replace(
+        first,
+        name=f"{first.name} and {len(scenes) - 1} more",
+        dtype=dtype,
+        bands=tuple(range(1, 1 + len(bands))),
+        mask="dataset" if masked else "none",
+        metadata=replace(_metadata(scenes), nodata=common),
+        source=StackSource(tuple(_brought_to(scene, common) for scene in scenes), dtype),
+        identity=_identity(scenes),
+        sensor=replace(first.sensor, bands=tuple(bands)),
+        files=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.files))),
+        warnings=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.warnings))),
+    )
+
+
+def _check_alike(first: Scene, other: Scene) -> None:
+    if (
+        first.crs != other.crs
+        or first.full != other.full
+        or not same_grid(first.transform, other.transform, first.full)
+    ):
+        raise InputError(
+            f"{first.name} and {other.name} are not on one grid: {_grid(first)}, and {_grid(other)}; files that are "
+            "upscaled together share theirs"
+        )
+
+
+def _grid(scene: Scene) -> str:
+    height, width = scene.full
+    across, down = abs(scene.transform.a), abs(scene.transform.e)
+    return f"{width} x {height} pixels of {across:g} x {down:g} from {scene.transform.c:.10g}, {scene.transform.f:.10g}"
+
+
+def _joined(scenes: Iterable[Scene], of: Callable[[Scene], tuple[Any, ...]]) -> tuple[Any, ...]:
+    return tuple(each for scene in scenes for each in of(scene))
+
+
+def _names(scene: Scene) -> Iterable[str]:
+    """What to call its bands: the file's name tells bands of files with one band apart."""
+    stem = Path(scene.name).stem
+    single = len(scene.bands) == 1
+    for name, text in zip(scene.names, scene.metadata.descriptions, strict=True):
+        yield name if text else stem if single else f"{stem} {name}"
+
+
+def _metadata(scenes: Sequence[Scene]) -> Metadata:
+    each = [scene.metadata for scene in scenes]
+    per_band = ("units", "scales", "offsets", "colors", "colormaps", "categories", "band_tags")
+    joined: dict[str, Any] = {key: tuple(value for one in each for value in getattr(one, key)) for key in per_band}
+    joined["descriptions"] = tuple(name for scene in scenes for name in _names(scene))
+    return replace(each[0], tags=_shared([one.tags or {} for one in each]), **joined)
+
+
+def _shared(tags: Sequence[Tags]) -> Tags:
+    """The tags that all have, with the same value."""
+    return {
+        space: {key: value for key, value in items.items() if all(one.get(space, {}).get(key) == value for one in tags)}
+        for space, items in tags[0].items()
+    }
+
+
+def _brought_to(scene: Scene, common: float | None) -> Raster:
+    """The source of a scene, with its numbers for 'no data' brought to one."""
+    if common is None:
+        return scene.source
+    assert isinstance(scene.source, FileSource)
+    told = scene.source.nodata or ((() if scene.nodata is None else (scene.nodata,)),) * len(scene.bands)
+    own = tuple((common,) if same else each for each, same in zip(told, scene.categorical, strict=True))
+    return replace(scene.source, nodata=own, common=common)
+
+
+def _identity(scenes: Sequence[Scene]) -> dict[str, str | int]:
+    known = hashlib.sha256("".join(str(scene.identity["digest"]) for scene in scenes).encode()).hexdigest()
+    shapes = ", ".join(str(scene.identity["shape"]) for scene in scenes)
+    return {"path": str(scenes[0].identity["path"]), "shape": shapes, "digest": known}
