@@ -299,8 +299,8 @@ def _errors(network: BandNetwork, parts: Sequence[_Part], observation: Observati
 
 
 def _squares(network: BandNetwork, truth: Floats, lr: Floats, band: Band, device: torch.device) -> Floats:
-    contrast, band = max(contrast_of(truth), 1e-12), band.relative(network.scale)
-    made: Tensor = estimate(network, torch.from_numpy(lr)[None, None].to(device), (band.response,), (band.noise,))
+    contrast, told = max(contrast_of(truth), 1e-12), (band.relative(network.scale),)
+    made: Tensor = estimate(network, torch.from_numpy(lr)[None, None].to(device), told)
     squares: Floats = ((made[0, 0].cpu().numpy() - truth) / np.float32(contrast)) ** 2
     return squares
 

@@ -20,6 +20,7 @@ from geosr.models.degradation import observe
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.noise import Noise
 from geosr.response import Response
+from geosr.sensors import Band, Observation
 from geosr.training.pairs import Pair
 from geosr.training.patches import Place, Plane
 from geosr.training.places import names
@@ -52,9 +53,8 @@ class Case:
     """(bands, h, w)."""
     truth: Floats
     """(bands, h * scale, w * scale)."""
-    responses: tuple[Response, ...]
-    """One a band, relative to the truth."""
-    noise: tuple[Noise, ...]
+    bands: Observation
+    """Responses are relative to the truth."""
 
 
 class Validation:
@@ -96,23 +96,21 @@ def by_network(network: BandNetwork, device: str = "cpu") -> Method:
 
     def method(case: Case) -> Floats:
         lr = torch.from_numpy(case.lr)[:, None].to(device)
-        return estimate(network, lr, case.responses, case.noise)[:, 0].cpu().numpy()
+        return estimate(network, lr, case.bands)[:, 0].cpu().numpy()
 
     return method
 
 
 @torch.inference_mode()
-def estimate(
-    network: BandNetwork, lr: torch.Tensor, responses: Sequence[Response], noise: Sequence[Noise]
-) -> torch.Tensor:
-    """The estimate (n, 1, h * scale, w * scale), float32, that a network makes of (n, 1, h, w) of any size."""
+def estimate(network: BandNetwork, lr: torch.Tensor, bands: Observation) -> torch.Tensor:
+    """The estimate (n, 1, h * scale, w * scale), float32, that a network makes of bands (n, 1, h, w) of any size."""
     height, width = lr.shape[2:]
     down, right = (-side % network.multiple for side in (height, width))
     padded = nn.functional.pad(lr, (0, right, 0, down), mode="replicate") if down or right else lr
     # The mean is taken off, so that float32 keeps the detail of large numbers.
     level = padded.mean((2, 3), keepdim=True)
-    moved = [each.moved(1.0, -mean) for each, mean in zip(noise, level.flatten().tolist(), strict=True)]
-    told = torch.tensor([response.told for response in responses], device=lr.device)
+    moved = [band.noise.moved(1.0, -mean) for band, mean in zip(bands, level.flatten().tolist(), strict=True)]
+    told = torch.tensor([band.response.told for band in bands], device=lr.device)
     spread = torch.tensor([[each.constant, each.slope] for each in moved], device=lr.device)
     made: torch.Tensor = network(padded - level, told, spread) + level
     return made[..., : height * network.scale, : width * network.scale]
@@ -134,8 +132,8 @@ def cases_of(planes: Iterable[Plane], scale: int) -> list[Case]:
             lr = observe(truth, response, scale)
             spread = np.abs(lr.mean((1, 2))) / np.float32(SNR)
             lr += spread[:, None, None] * np.random.default_rng(0).standard_normal(lr.shape).astype(np.float32)
-            noise = tuple(Noise(float(each) ** 2, 0.0) for each in spread)
-            cases[file] = Case(called[file], lr, truth, (response,) * len(lr), noise)
+            known = tuple(Band(response, Noise(float(each) ** 2, 0.0)) for each in spread)
+            cases[file] = Case(called[file], lr, truth, known)
     return _spread(list(cases.values()), MOST_PLACES)
 
 
@@ -157,7 +155,7 @@ def _case_of(bands: Sequence[Pair], scale: int) -> Case | None:
         return None
     coarse = Window(*(side // scale for side in (window.row, window.col, window.height, window.width)))
     lr, truth = _cut([band.lr for band in bands], coarse), _cut([band.hr for band in bands], window)
-    return Case(bands[0].name, lr, truth, tuple(band.response for band in bands), tuple(band.noise for band in bands))
+    return Case(bands[0].name, lr, truth, tuple(Band(band.response, band.noise) for band in bands))
 
 
 def _bicubic(case: Case, scale: int) -> Floats:
