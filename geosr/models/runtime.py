@@ -66,7 +66,12 @@ class ModelNetwork:
 
     @property
     def seen(self) -> Observation:
-        """The observation as the network is told it: responses relative to the result; rounding is noise, too."""
+        """The observation as the network is told it: responses relative to the result; rounding is noise, too.
+
+        A model that makes no use of it has it as it is.
+        """
+        if not (self.card.conditioned or self.project):
+            return self.observation
         return tuple(band.relative(self.scale, self.rounding) for band in self.observation)
 
     @property
