@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from geosr.api import prepare
+from geosr.cli import cli
 from geosr.models import registry
 from geosr.models.card import KEY, Card
 from geosr.models.checkpoint import read_card
@@ -80,7 +82,6 @@ def test_the_weights_in_the_package_are_small() -> None:
 def test_a_model_that_may_invent_is_marked_wherever_its_name_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geosr.cli import cli
     from geosr.xarray import open_raster
 
     monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
@@ -96,3 +97,12 @@ def test_a_model_that_may_invent_is_marked_wherever_its_name_is_shown(
         cli(arguments, standalone_mode=False)
         assert "dreamer [generative]" in capsys.readouterr().out
     assert replace(INVENTIVE, generative=False).notes == ()
+
+
+def test_a_card_shows_what_natural_pairs_say_before_what_simulation_says() -> None:
+    shown = CliRunner().invoke(cli, ["models", "show", "fast"]).output
+    native, simulated = shown.index("natively, no option given"), shown.index("simulated: PSNR")
+    assert native < simulated
+    gain = registry.card("fast", 2).native["B8A"]
+    assert f"B8A, {gain['places']} places                     {gain['gain']:+.2f}" in shown
+    assert "{" not in shown

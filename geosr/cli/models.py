@@ -81,7 +81,7 @@ def _alone(card: Card, scale: int) -> Card:
     return replace(card, scales=(scale,))
 
 
-_SEPARATELY = ("name", "summary", "scales", "measured", "metrics", "speed", "generative")
+_SEPARATELY = ("name", "summary", "scales", "measured", "metrics", "speed", "generative", "native")
 _UNITS = {"halo": " source pixels", "multiple": " source pixels", "half_cost_db": " dB"}
 
 
@@ -97,7 +97,7 @@ def _shown(card: Card, cards: list[Card]) -> Iterator[str]:
         for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
             yield f"{'' if number else entry.name.replace('_', ' '):16}  {_said(item)}{_UNITS.get(entry.name, '')}"
     for each in cards:
-        if each.metrics or each.speed:
+        if each.metrics or each.speed or each.native:
             yield from _figures(each)
 
 
@@ -113,9 +113,12 @@ _OVER = {"over_bicubic": "over bicubic", "over_ibp": "over back-projection", "ov
 
 def _figures(card: Card) -> Iterator[str]:
     yield ""
-    yield f"x{card.scales[0]}: {card.measured}" if card.measured else f"x{card.scales[0]}"
+    yield f"x{card.scales[0]}"
     for speed in card.speed:
         yield "  " + speed_in_words(speed)
+    yield from _natively(card.native)
+    if card.measured:
+        yield f"  simulated: {card.measured}"
     cases = {case: figures for case, figures in card.metrics.items() if isinstance(figures, Mapping)}
     if "gap_db" in card.metrics:
         yield f"  {card.metrics['gap_db']:+.2f} dB more on places that it was trained on than on those kept apart"
@@ -127,6 +130,19 @@ def _figures(card: Card) -> Iterator[str]:
         gains = " ".join(f"{_interval(figures.get(key)):21}" for key in shown)
         worst = f"{figures['worst_band']:+.2f}" if "worst_band" in figures else ""
         yield f"  {case:34} {gains} {worst}".rstrip()
+
+
+def _natively(native: Mapping[str, Any]) -> Iterator[str]:
+    """The figures on natural pairs."""
+    pairs = {kind: figures for kind, figures in native.items() if isinstance(figures, Mapping)}
+    if pairs:
+        yield f"  {'natively, no option given':34} {'over bicubic':21} correlation and energy of detail"
+    for kind, figures in pairs.items():
+        gain = f"{figures['gain']:+.2f}"
+        if "low" in figures:
+            gain += f" [{figures['low']:+.2f}, {figures['high']:+.2f}]"
+        places = f"{kind}, {figures['places']} places"
+        yield f"  {places:34} {gain:21} {figures['correlation']:.3f} {figures['energy']:.2f}"
 
 
 def speed_in_words(speed: Mapping[str, Any]) -> str:
