@@ -69,7 +69,7 @@ def codec(scene: str) -> float:
     run, spent = planned(scene), 0.0
     tiles = sampled(run)
     quick = prepare(scene, "never_written.tif", model="bicubic", format="GTiff")
-    encoder = Encoder(run.layout)
+    encoder = Encoder((run.layout,))
     for tile in tiles:
         (pixels,) = quick.upscaler(quick.scene.source.read(tile), tile)
         start = cpu_here()

@@ -12,7 +12,7 @@ import numpy as np
 
 from geosr.errors import InputError
 from geosr.guiding import network_of, path_of
-from geosr.io.destination import check_name, check_result, default_name, format_of
+from geosr.io.destination import check_name, check_others, check_result, default_name, format_of
 from geosr.io.guided import Paths, open_guided
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.scene import Scene, open_scene
@@ -173,6 +173,7 @@ def prepare(
     wish = dst if dst is not None else default_name(scene.path, scene.finer or scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
+    check_others(target, [head.name for head in found.heads[1:]], scene.files, kind, overwrite)
     radiometry = _radiometry(scene, dtype)
     settled = settle(
         found,
@@ -252,7 +253,8 @@ def _plan(
     options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
     scale, (height, width) = network.scale, scene.shape
     count = len(scene.bands)
-    core, block = choose_core(scale, count, np.dtype(radiometry.out_dtype).itemsize, network.halo, tile, options.block)
+    itemsize = np.dtype(radiometry.out_dtype).itemsize + 4 * (len(network.heads) - 1)
+    core, block = choose_core(scale, count, itemsize, network.halo, tile, options.block)
     layout = Layout(
         height=height * scale,
         width=width * scale,

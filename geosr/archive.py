@@ -132,9 +132,9 @@ def plan_many(
     names = list(dict.fromkeys(map(str, given)))
     if not names:
         raise InputError("there is no scene in the list")
-    registry.card(model, scale)
+    heads = registry.find(model, scale).heads
     kind = format_of(None, format)
-    results = names_in(str(outdir), names, scale, kind)
+    results = names_in(str(outdir), names, scale, kind, [head.name for head in heads[1:]])
     make_folder(str(outdir))
     options |= {"model": model, "scale": scale, "format": kind}
     gdal = current_options()
@@ -339,8 +339,10 @@ def _plan(src: str, dst: str, overwrite: bool, options: dict[str, Any]) -> Plann
         run = prepare(src, dst, overwrite=overwrite or there, **options)
         if not there:
             return Planned(src, dst, "ready", run)
-        if is_of(tags_of(dst), run.tags, run.scene):
-            return Planned(src, dst, "skipped")
+        paths = {output.path for output in run.outputs()}
+        found = {path for path in paths if is_there(path)}
+        if all(is_of(tags_of(path), run.tags, run.scene) for path in found):
+            return Planned(src, dst, "skipped") if found == paths else Planned(src, dst, "ready", run)
         raise InputError(f"{dst} exists, and is not of this input with these options; use --overwrite to replace it")
     except GeosrError as error:
         return Planned(src, dst, "failed", error=error)

@@ -18,6 +18,7 @@ from geosr.cluster import crew, stop_where_imported
 from geosr.guided import GuidedUpscaler
 from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
+from geosr.io.output import Output, outputs_of
 from geosr.io.scene import Scene
 from geosr.io.sinks import encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
@@ -25,7 +26,6 @@ from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, Source, run
 from geosr.provenance import INPUT, input_tag, settings
-from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
 
@@ -56,6 +56,8 @@ class Report(TypedDict):
 
     path: str
     """Where the result is, a path or an address."""
+    others: dict[str, str]
+    """Where what the model gives beside it is, by name: a file, or an array in the same store."""
     dry_run: bool
     """Whether nothing was written: `seconds`, `megapixels_per_second` and `bytes` are estimates then."""
     model: str
@@ -79,7 +81,7 @@ class Report(TypedDict):
     megapixels_per_second: float
     """Source pixels times bands, in millions."""
     bytes: int
-    """Size of the result."""
+    """Size of the results."""
     warnings: list[str]
     """What to know before trusting the result, one line each."""
     notes: list[str]
@@ -130,7 +132,7 @@ class Run:
 
     def report(self, kept: int, pixels: int, seconds: float) -> Report:
         """The report of a run, with tiles kept of an earlier one, and source pixels times bands upscaled in this."""
-        return self._report(kept, pixels, seconds, size_of(self.dst))
+        return self._report(kept, pixels, seconds, size_of(output.path for output in self.outputs()))
 
     def estimate(self, seconds: float | None = None) -> Report:
         """The report of a dry run; the time is measured by one tile that is thrown away, unless it is given."""
@@ -161,8 +163,13 @@ class Run:
 
     @property
     def size(self) -> int:
-        """Bytes that the result will about take."""
-        return estimate_size(self.layout)
+        """Bytes that the results will about take."""
+        return sum(estimate_size(output.layout) for output in self.outputs())
+
+    def outputs(self, tags: Mapping[str, str] | None = None) -> tuple[Output, ...]:
+        """The results, the image first; they carry `tags`, or those that all results of such a run do."""
+        metadata = self.scene.metadata.zoom(self.plan.scale, self.tags if tags is None else tags)
+        return outputs_of(self.network.heads, self.dst, self.layout, metadata)
 
     def _compute(
         self,
@@ -193,17 +200,16 @@ class Run:
             close_files()
         return pixels
 
-    def job(self, encoder: Callable[[Tile, Pixels], Any] | None = None) -> Job:
+    def job(self, encoder: Callable[..., Any] | None = None) -> Job:
         """The work on a tile; with an encoder that keeps nothing unless one is given."""
-        encoder = encoder or encoder_of(self.layout, self.scene.metadata, self.scene.bands)
+        encoder = encoder or encoder_of(self.outputs(), self.scene.bands)
         return Job(self.plan, self.source, self.upscaler, encoder)
 
     def open_sink(self) -> TiffSink | ZarrSink:
         """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
         tags = {**self.tags, INPUT: input_tag(self.scene)}
-        metadata = self.scene.metadata.zoom(self.plan.scale, tags)
         fingerprint = json.dumps(self._fingerprint(tags[INPUT]))
-        return open_sink(self.dst, self.layout, metadata, self.scene.bands, fingerprint, self.overwrite)
+        return open_sink(self.outputs(tags), self.scene.bands, fingerprint, self.overwrite)
 
     def _fingerprint(self, known: str) -> dict[str, str]:
         """What must be the same for a stopped run to go on: what the input holds, and all settings."""
@@ -215,6 +221,7 @@ class Run:
         fine = metadata.zoom(self.plan.scale)
         return Report(
             path=str(self.dst),
+            others={output.head.name: output.place for output in self.outputs()[1:]},
             dry_run=dry_run,
             model=self.network.card.title,
             grid_in=_grid(*self.scene.observed.shape, self.scene.observed.transform),
@@ -238,7 +245,7 @@ class Run:
     def _room(self) -> Iterator[str]:
         if isinstance(self.dst, str):
             return
-        needed, free = estimate_size(self.layout), shutil.disk_usage(self.dst.parent).free
+        needed, free = self.size, shutil.disk_usage(self.dst.parent).free
         if needed > free:
             yield f"the result may take {needed / 1e9:.1f} GB and {self.dst.parent} has {free / 1e9:.1f} GB free"
 
@@ -246,9 +253,12 @@ class Run:
     def memory(self) -> int:
         """Bytes, roughly: what stands in memory before the first tile, and tiles in flight."""
         side = (self.plan.core + 2 * self.plan.halo) * self.plan.scale
-        tile = (self.plan.core * self.plan.scale) ** 2 * self.layout.count * np.dtype(self.layout.dtype).itemsize
+        layouts = [output.layout for output in self.outputs()]
+        per_pixel = self.layout.count * sum(np.dtype(layout.dtype).itemsize for layout in layouts)
+        tile = (self.plan.core * self.plan.scale) ** 2 * per_pixel
         alive = 4 * self.network.alive * (side / self.plan.scale) ** 2
-        working = max(side**2 * (4 * 3 + 40), alive + side**2 * 4 * 3)
+        floats = side**2 * 4 * 3 * len(layouts)
+        working = max(floats + side**2 * 40, alive + floats)
         return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
 
 

@@ -52,7 +52,9 @@ def sink_for(path: Path, layout: Layout, *, fingerprint: str = "{}", overwrite: 
     return TiffSink(path, layout, profile=PROFILE, template=describe, fingerprint=fingerprint, overwrite=overwrite)
 
 
-def encode(sink: TiffSink, tile: Tile, stored: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> EncodedTile:
+def encode(
+    sink: TiffSink, tile: Tile, stored: NDArray[Any], mask: NDArray[np.bool_] | None = None
+) -> tuple[EncodedTile, ...]:
     """A tile of a whole image, encoded."""
     there = tile.write.slices
     return sink.encoder(tile, Pixels(stored[:, *there], None if mask is None else mask[there]))

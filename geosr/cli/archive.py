@@ -75,7 +75,8 @@ def _tell(record: Record, talk: Talk) -> None:
     if talk.as_json:
         announce(json.dumps(record))
     elif record["status"] == "done" and not talk.quiet:
-        announce(record["path"])
+        for path in (record["path"], *record["others"].values()):
+            announce(path)
     if record["status"] == "failed":
         tell(f"{record['src']} failed: {record['error']}")
     elif record["status"] == "skipped" and not talk.quiet:

@@ -45,6 +45,7 @@ def print_plan(report: Report, as_json: bool) -> None:
         return
     facts = {
         "path": report["path"],
+        "others": report["others"],
         "model": report["model"],
         "grid in": _grid(report["grid_in"]),
         "grid out": _grid(report["grid_out"]),

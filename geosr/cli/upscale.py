@@ -224,7 +224,8 @@ def command(
     if as_json:
         announce(to_json(report))
     elif not quiet:
-        announce(report["path"])
+        for path in (report["path"], *report["others"].values()):
+            announce(path)
     return 0
 
 
@@ -248,5 +249,6 @@ def _say_what_stands_there(run: Run, overwrite: bool) -> None:
     """A dry run replaces nothing, so that it isn't refused; the run itself will be."""
     from geosr.io.sinks import is_there
 
-    if not overwrite and is_there(run.dst):
-        tell(f"{run.dst} exists: without --dry-run this needs --overwrite, or another name")
+    for path in dict.fromkeys(output.path for output in run.outputs()):
+        if not overwrite and is_there(path):
+            tell(f"{path} exists: without --dry-run this needs --overwrite, or another name")

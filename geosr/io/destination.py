@@ -10,7 +10,7 @@ from typing import get_args
 from geosr.errors import InputError, PlaceError
 from geosr.io.environment import is_remote
 from geosr.io.layout import Format
-from geosr.io.place import check_destination
+from geosr.io.place import check_destination, hidden
 from geosr.io.safety import subdataset
 from geosr.io.zarr_place import check_zarr_destination
 
@@ -45,16 +45,20 @@ def default_name(src: str, scale: int | str, format: Format = "COG") -> Path:
     return (path.parent if path.is_file() else Path()) / f"{path.stem}{part}_x{scale}{suffix}"
 
 
-def names_in(outdir: str, sources: Sequence[str], scale: int, format: Format) -> list[str]:
-    """The results of sources in a folder or bucket. Raises `InputError` where two meet, or one is an input's place."""
+def names_in(outdir: str, sources: Sequence[str], scale: int, format: Format, others: Sequence[str] = ()) -> list[str]:
+    """The results of sources in a folder or bucket, and `others` beside them, which are not told.
+
+    Raises `InputError` where two meet, or one is an input's place.
+    """
     results = [_under(outdir, default_name(source, scale, format).name) for source in sources]
     first: dict[str, str] = {}
     inputs = {str(Path(source).resolve()) for source in sources}
     for source, result in zip(sources, results, strict=True):
         if result in first:
             raise InputError(f"{first[result]} and {source} would both become {result}; rename one, or run them apart")
-        if result in inputs:
-            raise InputError(f"{source} would become {result}, which is an input too; use another --outdir")
+        files = [result, *(str(beside(Path(result), name)) for name in others if format != "Zarr")]
+        if taken := inputs & set(files):
+            raise InputError(f"{source} would become {taken.pop()}, which is an input too; use another --outdir")
         first[result] = source
     return results
 
@@ -84,6 +88,24 @@ def check_name(dst: str | Path, sources: Iterable[str], format: Format = "COG") 
         raise InputError(f"{dst}: a Zarr store ends in .zarr; name it {path.with_suffix(_ZARR).name}")
     if format != "Zarr" and path.suffix.lower() not in _TIFF:
         raise InputError(f"{dst}: results are GeoTIFFs, or Zarr by the suffix; name it {path.with_suffix('.tif').name}")
+
+
+def beside(path: Path, name: str) -> Path:
+    """The path of another result of the same run: `scene_x4.sigma.tif` beside `scene_x4.tif`."""
+    return path.with_name(f"{path.stem}.{name}{path.suffix}")
+
+
+def check_others(
+    path: Path | str, names: Iterable[str], sources: Iterable[str], format: Format, overwrite: bool
+) -> None:
+    """Raise as `check_name` and `check_result` where results of these names can't lie beside one; in a store they can.
+
+    One that has its name already may belong to a run that was killed before the image had its own: the sink knows.
+    """
+    if isinstance(path, Path) and format != "Zarr":
+        for other in (beside(path, name) for name in names):
+            check_name(other, sources, format)
+            check_destination(other, overwrite or hidden(path, "journal").exists())
 
 
 def check_result(dst: str | Path, format: Format, overwrite: bool) -> Path | str:

@@ -35,23 +35,28 @@ class EncodedTile:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Turns a tile's pixels into the blocks of its file, overviews and mask included. Pure, pickles small."""
+    """Turns a tile's pixels into the blocks of its files, overviews and masks included. Pure, pickles small."""
 
-    layout: Layout
+    layouts: tuple[Layout, ...]
 
-    def __call__(self, tile: Tile, pixels: Pixels) -> EncodedTile:
-        """The encoded tile for pixels of `tile.write`; where not wanted nodata, or 0 without, and masked."""
-        layout = self.layout
-        row, col = layout.place(tile.write)
-        image = only_wanted(pixels, layout)
-        coded: list[tuple[int, int, bytes]] = []
-        for level in range(layout.tile_levels + 1):
-            image = halve(image, layout) if level else image
-            times = layout.tile // layout.block >> level
-            coded += encode_image(layout, level, row * times, col * times, image)
-        last = layout.tile_levels == layout.levels
-        rest = b"" if last else pack_image(halve(image, layout))
-        return _encoded((row, col), coded, rest)
+    def __call__(self, tile: Tile, *results: Pixels) -> tuple[EncodedTile, ...]:
+        """The encoded tile of each file for pixels of `tile.write`."""
+        pairs = zip(self.layouts, results, strict=True)
+        return tuple(encode_tile(layout, tile, pixels) for layout, pixels in pairs)
+
+
+def encode_tile(layout: Layout, tile: Tile, pixels: Pixels) -> EncodedTile:
+    """The encoded tile for pixels of `tile.write`; where not wanted nodata, or 0 without, and masked."""
+    row, col = layout.place(tile.write)
+    image = only_wanted(pixels, layout)
+    coded: list[tuple[int, int, bytes]] = []
+    for level in range(layout.tile_levels + 1):
+        image = halve(image, layout) if level else image
+        times = layout.tile // layout.block >> level
+        coded += encode_image(layout, level, row * times, col * times, image)
+    last = layout.tile_levels == layout.levels
+    rest = b"" if last else pack_image(halve(image, layout))
+    return _encoded((row, col), coded, rest)
 
 
 def encode_image(layout: Layout, level: int, row: int, col: int, image: Image) -> Iterator[tuple[int, int, bytes]]:

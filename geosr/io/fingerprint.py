@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,9 +15,15 @@ _LONGEST = 80
 """Characters of an entry that are told."""
 
 
-def fingerprint_of(run: str, layout: Layout) -> str:
-    """A run (a JSON object) and its layout as one text, the same for the same."""
-    return json.dumps({"run": json.loads(run), "layout": asdict(layout)}, sort_keys=True)
+def fingerprint_of(run: str, layout: Layout, beside: Sequence[str] = ()) -> str:
+    """A run (a JSON object), its layout and the names of results beside it as one text, the same for the same."""
+    whole = {"run": json.loads(run), "layout": asdict(layout)}
+    return json.dumps(whole | ({"results beside": list(beside)} if beside else {}), sort_keys=True)
+
+
+def results_in(fingerprint: str) -> list[str]:
+    """The names of results beside the image of a run."""
+    return list(json.loads(fingerprint).get("results beside", []))
 
 
 def differs(name: str, earlier: str, now: str) -> str:

@@ -67,6 +67,8 @@ class Contents:
     """Beside those of rows and columns; the same for every level."""
     attributes: Mapping[str, Any] | None = None
     """Of the array of pixels, beside what the metadata says."""
+    ancillary: tuple[str, ...] = ()
+    """Arrays on the same pixels that tell more of them, such as their standard deviations."""
 
     @staticmethod
     def of(metadata: Metadata, bands: tuple[int, ...]) -> Contents:
@@ -117,8 +119,8 @@ class Contents:
             beside.append(MAPPING)
         if beside:
             attributes["coordinates"] = " ".join(beside)
-        if layout.masked:
-            attributes["ancillary_variables"] = MASK
+        if ancillary := (*((MASK,) if layout.masked else ()), *self.ancillary):
+            attributes["ancillary_variables"] = " ".join(ancillary)
         if layout.options.zarr_format == 3 and layout.missing is not None:
             attributes["_FillValue"] = fill_value(layout.missing)
         return attributes

@@ -38,7 +38,8 @@ class Options:
     bigtiff: BigTiff = "IF_NEEDED"
     overviews: bool | None = None
     """None: for a COG and Zarr yes, for a GTiff no."""
-    resampling: Literal["average", "nearest"] = "average"
+    resampling: Literal["average", "nearest", "rms"] = "average"
+    """Of overviews; "rms", root mean squares, is for standard deviations and no user's choice."""
     zarr_format: Literal[2, 3] = 2
     """Version of the Zarr layout."""
 

@@ -131,6 +131,11 @@ class Metadata:
             warnings=(*self.warnings, *trouble),
         )
 
+    def tagged(self, more: Mapping[str, str]) -> Metadata:
+        """The same with more tags of the file."""
+        tags = self.tags or {}
+        return replace(self, tags={**tags, "": {**tags.get("", {}), **more}})
+
     def without(self, tag: str) -> Metadata:
         """The same but for one of the tags of the file."""
         tags = self.tags or {}

@@ -1,5 +1,7 @@
 """Images of half the side: a pixel for each two by two, by average of what is valid or by nearest.
 
+Of standard deviations the root mean square is taken, not the average.
+
 Each level is made from the stored pixels of the one before, so overviews don't depend on how the scene was tiled.
 Integer averages are rounded half to even. At an odd edge a pixel stands for the one or two that are there.
 """
@@ -131,6 +133,9 @@ def _halve_band(
         rows = band[start : start + step]
         target = out[start // 2 : start // 2 + rows.shape[0] // 2]
         valid = _valid(rows, None if mask is None else mask[start : start + step], missing)
+        if layout.options.resampling == "rms":
+            _root_mean_square(rows, valid, missing, target)
+            continue
         known = None
         if valid is None:
             _average(rows, target)
@@ -150,6 +155,16 @@ def _valid(rows: NDArray[Any], mask: NDArray[np.bool_] | None, missing: Any) -> 
         there = rows != missing
         valid = there if valid is None else valid & there
     return None if valid is None or valid.all() else valid
+
+
+def _root_mean_square(rows: NDArray[Any], valid: NDArray[np.bool_] | None, missing: Any, out: NDArray[Any]) -> None:
+    """Write root mean squares of what is valid, NaN where nothing is."""
+    squares, mean = np.square(rows, dtype="f8"), np.empty(out.shape, "f8")
+    if valid is None:
+        _average(squares, mean)
+    else:
+        _average_valid(squares, valid, missing, mean)
+    np.sqrt(mean, out=out, casting="same_kind")
 
 
 def _average(rows: NDArray[Any], out: NDArray[Any]) -> None:

@@ -51,6 +51,17 @@ def place_errors(path: Path, kept: int) -> Iterator[None]:
         raise PlaceError(_explain(path, kept, error)) from error
 
 
+def hidden(path: Path, what: str) -> Path:
+    """The path beside a result at which a run keeps something of it: `.NAME.what`."""
+    return path.with_name(f".{path.name}.{what}")
+
+
+def remove_result(path: Path) -> None:
+    """Remove a file and its sidecars, where there are any."""
+    for suffix in ("", *_SIDECARS):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def put_in_place(whole: Path, path: Path, sidecar: bytes | None) -> None:
     """Give a whole file its name, with its sidecar or none; what stood there before is replaced in one step.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,22 @@ from geosr.io.environment import GdalError, open_dataset, reading
 from geosr.io.geozarr import Contents
 from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata
+from geosr.io.output import RESULTS, Output
 from geosr.io.writer import TiffSink
 from geosr.io.zarr import ROOTS, check_installed
 from geosr.io.zarr_place import Place
 from geosr.io.zarr_sink import ZarrSink, idle_encoder, tags_of_store
-from geosr.radiometry import Pixels
-from geosr.tiling import Tile
 
 
 def open_sink(
-    path: Path | str, layout: Layout, metadata: Metadata, bands: tuple[int, ...], fingerprint: str, overwrite: bool
+    outputs: Sequence[Output], bands: tuple[int, ...], fingerprint: str, overwrite: bool
 ) -> TiffSink | ZarrSink:
-    """An open sink for a file's result; `bands` are the file's numbers. Raises as the sinks do."""
+    """An open sink for the results of a file, the image first; `bands` are the file's numbers. Raises as sinks do."""
+    image, *others = outputs
+    path, layout, metadata = image.path, image.layout, image.metadata
     if layout.format == "Zarr":
         contents = Contents.of(metadata, bands)
-        return ZarrSink(path, layout, contents=contents, fingerprint=fingerprint, overwrite=overwrite)
+        return ZarrSink(path, layout, contents=contents, fingerprint=fingerprint, overwrite=overwrite, others=others)
     return TiffSink(
         path,
         layout,
@@ -36,6 +37,8 @@ def open_sink(
         categories=metadata.categories,
         fingerprint=fingerprint,
         overwrite=overwrite,
+        others=others,
+        stale=tags_of(path).get(RESULTS, "").split()[1:] if overwrite and is_there(path) else (),
     )
 
 
@@ -45,9 +48,12 @@ def check_format(layout: Layout) -> None:
         check_installed()
 
 
-def encoder_of(layout: Layout, metadata: Metadata, bands: tuple[int, ...]) -> Callable[[Tile, Pixels], Any]:
+def encoder_of(outputs: Sequence[Output], bands: tuple[int, ...]) -> Callable[..., Any]:
     """An encoder that works as the sink's does, and keeps nothing."""
-    return idle_encoder(layout, Contents.of(metadata, bands)) if layout.format == "Zarr" else Encoder(layout)
+    image, *others = outputs
+    if image.layout.format == "Zarr":
+        return idle_encoder(image.layout, Contents.of(image.metadata, bands), others)
+    return Encoder(tuple(output.layout for output in outputs))
 
 
 def losses(metadata: Metadata, layout: Layout) -> tuple[str, ...]:
@@ -73,8 +79,6 @@ def tags_of(path: Path | str) -> dict[str, str]:
         return {}
 
 
-def size_of(path: Path | str) -> int:
-    """Bytes of a result."""
-    if not is_zarr(path):
-        return Path(path).stat().st_size
-    return Place(path).whole.size()
+def size_of(paths: Iterable[Path | str]) -> int:
+    """Bytes of results."""
+    return sum(Place(path).whole.size() if is_zarr(path) else Path(path).stat().st_size for path in set(paths))

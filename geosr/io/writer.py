@@ -1,47 +1,52 @@
-"""One process writes the file: encoded tiles are appended as they come, and directories are written at the end.
+"""One process writes the result: encoded tiles are appended as they come, and directories are written at the end.
 
-While a run goes on, two files stand beside the destination: `.NAME.partial` with the blocks in the order in which they
-came, and `.NAME.journal` that says which tiles they are. A run that was killed leaves both; the next one with the same
-fingerprint goes on from there. A GTiff is the partial file with directories behind its blocks; a COG is one copy of it
-in the order that a COG asks. Either takes its name when it is whole.
+While a run goes on, files stand beside the destination: `.NAME.partial` for each file of the result, with the blocks in
+the order in which they came, and one `.NAME.journal` that says which tiles they are. A run that was killed leaves them;
+the next one with the same fingerprint goes on from there. A GTiff is the partial file with directories behind its
+blocks; a COG is one copy of it in the order that a COG asks.
+
+A result of several files, an image and what lies beside it, is there when the image has its name, which it takes last:
+
+    tile         blocks of every file, then one record of all in the journal
+    end          every file is put together and on the disk, then a record says so
+    names        what stood under the image's name goes, the others take their names, the image takes its own
+
+So there never is an image without what belongs to it, nor with what belongs to another. A run that was killed before
+that record puts the files together again, and one that was killed behind it only goes on giving names.
 """
 
 from __future__ import annotations
 
-import struct
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import numpy as np
 from rasterio.io import DatasetWriter
 
 from geosr.errors import DamageError, InputError
-from geosr.io.assemble import Blocks, write_cog, write_gtiff
 from geosr.io.categories import Categories
-from geosr.io.codec import crc32
-from geosr.io.encoder import CODED_BLOCK, EncodedTile, Encoder, encode_image, unpack_image
-from geosr.io.files import BEHIND, let_go, lock, open_data, read_at, sync, unlock, write_at
-from geosr.io.fingerprint import differs, fingerprint_of
+from geosr.io.destination import beside
+from geosr.io.encoder import EncodedTile, Encoder
+from geosr.io.files import lock, sync_folder, unlock
+from geosr.io.fingerprint import differs, fingerprint_of, results_in
+from geosr.io.growing import Growing, index_of, length_of
 from geosr.io.journal import Journal, Record
 from geosr.io.layout import Layout
-from geosr.io.overviews import Image, build
-from geosr.io.place import check_destination, place_errors, put_in_place
+from geosr.io.output import Output
+from geosr.io.place import check_destination, hidden, place_errors, remove_result
 from geosr.io.template import Template
 from geosr.tiling import Tile
 
-_TILE, _SYNCED = 1, 2
-_ENTRY = struct.Struct("<QIIQQIII")
-"""Tile, its row and column among tiles, where its data lies, bytes of data, their CRC, blocks, bytes of rest."""
-_DATA_START = 16
+_TILE, _SYNCED, _PUT_TOGETHER = 1, 2, 3
 _SYNC_BYTES = 256 * 2**20
 """So often the disk is waited for: a power cut costs at most this much, a killed process nothing."""
 
 
 class TiffSink:
-    """A `pipeline.Sink` that writes a GeoTIFF or a COG.
+    """A `pipeline.Sink` that writes a GeoTIFF or a COG, and others beside it.
 
     Use it as a context manager; `finish()` gives the result its name. Left without `finish()`, it keeps what is done
     for the next run, or removes its files where nothing is done yet or the input turned out to be damaged.
@@ -60,6 +65,10 @@ class TiffSink:
         JSON object that says what determines the pixels: input, model, options. A run is only resumed with the same.
     overwrite
         Also start afresh where an unfinished run with another fingerprint is in the way.
+    others
+        The results beside it; the encoder takes pixels of each.
+    stale
+        Names of results beside what is overwritten, which go with it.
 
     Raises `InputError` where the result exists or another run is unfinished, `PlaceError` where the place can't be
     written or a second run holds it.
@@ -75,25 +84,30 @@ class TiffSink:
         categories: Sequence[Categories | None] = (),
         fingerprint: str,
         overwrite: bool = False,
+        others: Sequence[Output] = (),
+        stale: Sequence[str] = (),
     ) -> None:
         self.path = check_destination(path, overwrite)
         self.layout = layout
         self.started: Literal["fresh", "resumed", "restarted"] = "fresh"
         """How it began: with nothing, with tiles of an earlier run, or instead of one that had other settings."""
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
-        self._whole = self.path.with_name(f".{self.path.name}.whole")
-        self._template = Template.make(layout, profile, template, categories)
-        self._blocks = Blocks.none(layout)
-        self._done: dict[int, tuple[int, int]] = {}
-        self._rests: dict[tuple[int, int], tuple[int, int]] = {}
-        self._end = self._synced = _DATA_START
-        self._files = ExitStack()
-        with place_errors(self.path, 0):
-            self._lock = lock(self.path)
+        self._files = [Growing(self.path, layout, Template.make(layout, profile, template, categories))]
+        for each in others:
+            told = Template.make(each.layout, each.metadata.creation_options, each.metadata.apply)
+            there = check_destination(each.path, overwrite or hidden(self.path, "journal").exists())
+            self._files.append(Growing(there, each.layout, told))
+        self._names = [each.head.name for each in others]
+        self._stale = [name for name in stale if name not in self._names]
+        self._done: set[int] = set()
+        self._together = False
+        """Whether an earlier run has put everything together, and only names are left to give."""
+        self._opened, self._locks = ExitStack(), ExitStack()
         self._open = True
         try:
             with place_errors(self.path, 0):
-                self._begin(fingerprint_of(fingerprint, layout), overwrite)
+                for file in self._files:
+                    self._locks.callback(unlock, lock(file.path))
+                self._begin(fingerprint_of(fingerprint, layout, self._names), overwrite)
         except BaseException:
             self._leave()
             raise
@@ -101,22 +115,21 @@ class TiffSink:
     @property
     def encoder(self) -> Encoder:
         """The encoder that workers call; pickles small."""
-        return Encoder(self.layout)
+        return Encoder(tuple(file.layout for file in self._files))
 
     def done(self) -> frozenset[int]:
         """Indices of the tiles that are kept, by this run or an earlier one."""
         return frozenset(self._done)
 
-    def append(self, tile: Tile, encoded: EncodedTile) -> None:
+    def append(self, tile: Tile, encoded: tuple[EncodedTile, ...]) -> None:
         """Keep a tile: from now on it survives a killed process. Raises `PlaceError`; those before it are kept."""
         with place_errors(self.path, len(self._done)):
-            write_at(self._data, encoded.data, self._end)
-            sizes = len(encoded.blocks), len(encoded.rest)
-            head = _ENTRY.pack(tile.index, *encoded.place, self._end, len(encoded.data), encoded.crc, *sizes)
-            start = self._journal.add(_TILE, head + encoded.blocks.tobytes() + encoded.rest)
-            self._remember(head, encoded.blocks, start)
-            let_go(self._data, self._end - BEHIND, self._end)
-            if self._end - self._synced > _SYNC_BYTES:
+            entries = [file.write(tile.index, each) for file, each in zip(self._files, encoded, strict=True)]
+            payload = b"".join(entries)
+            self._remember(payload, self._journal.add(_TILE, payload))
+            for file in self._files:
+                file.let_go()
+            if sum(file.unsynced for file in self._files) > _SYNC_BYTES:
                 self._sync()
 
     def finish(self) -> Path:
@@ -125,9 +138,18 @@ class TiffSink:
         Tiles that were never appended read as nodata, or 0. Raises `PlaceError`; all tiles are kept then.
         """
         with place_errors(self.path, len(self._done)):
-            whole = self._assemble()
-            self._files.close()  # not every system renames or removes what is open
-            put_in_place(whole, self.path, self._template.sidecar)
+            several = len(self._files) > 1 or bool(self._stale)
+            if not self._together:
+                for file in self._files:
+                    file.put_together(self._journal)
+                if several:
+                    self._say_together()
+            self._opened.close()  # not every system renames or removes what is open
+            if several:
+                self._clear_names()
+            for file in (*self._files[1:], self._files[0]):
+                if file.path == self.path or file.whole.exists():
+                    file.take_name()
             self._remove()
         self._leave()
         return self.path
@@ -136,7 +158,7 @@ class TiffSink:
         """Give files and lock back; what is done stays for the next run, unless `keep` is False."""
         if not self._open:
             return
-        self._files.close()
+        self._opened.close()
         if not (self._done and keep):
             self._remove()
         self._leave()
@@ -151,98 +173,108 @@ class TiffSink:
 
     def _begin(self, header: str, overwrite: bool) -> None:
         with ExitStack() as opened:
-            self._journal = opened.enter_context(closing(Journal(self.path.with_name(f".{self.path.name}.journal"))))
+            self._journal = opened.enter_context(closing(Journal(hidden(self.path, "journal"))))
             earlier = self._journal.header()
             fresh = earlier != header
             if earlier is not None and fresh:
                 if not overwrite:
                     raise InputError(differs(self.path.name, earlier, header))
                 self.started = "restarted"
-            self._whole.unlink(missing_ok=True)
-            self._data = opened.enter_context(open_data(self._partial))
-            if fresh:
-                self._data.truncate(0)
-                self._journal.begin(header)
+                self._forget(earlier)
+            last = {} if fresh else self._last_records()
+            self._together = _PUT_TOGETHER in last and self._are_together()
+            if self._together:
+                self._stale = json.loads(last[_PUT_TOGETHER].payload)
             else:
-                self._replay()
-            self._files = opened.pop_all()
+                self._open_files(opened, header if fresh else None, overwrite)
+            if not fresh:
+                self._replay(trusted=last[_SYNCED].start if _SYNCED in last else -1)
+            self._opened = opened.pop_all()
 
-    def _replay(self) -> None:
+    def _open_files(self, opened: ExitStack, begin: str | None, overwrite: bool) -> None:
+        for file in self._files:
+            check_destination(file.path, overwrite)
+        if begin is not None:
+            self._journal.begin(begin)
+        for file in self._files:
+            file.open(opened, fresh=begin is not None)
+
+    def _last_records(self) -> dict[int, Record]:
+        """The last record of each kind."""
         begin = self._journal.end
-        trusted = max((record.start for record in self._journal.records() if record.kind == _SYNCED), default=-1)
+        last = {record.kind: record for record in self._journal.records()}
         self._journal.end = begin
-        size = self._partial.stat().st_size
+        return last
+
+    def _are_together(self) -> bool:
+        """True where each file is put together still, or has its name: then nothing stands under the image's."""
+        main, *others = self._files
+        named = [file.path.exists() and not main.path.exists() for file in others]
+        return main.whole.exists() and all(file.whole.exists() or n for file, n in zip(others, named, strict=True))
+
+    def _replay(self, trusted: int) -> None:
         for record in self._journal.records():
-            if record.kind == _TILE and not self._is_whole(record, size, check=record.start > trusted):
-                break
             if record.kind == _TILE:
-                self._recall(record)
-        self._journal.trim()
-        self._data.truncate(self._end)
+                if not (self._together or self._holds(record.payload, check=record.start > trusted)):
+                    break
+                self._remember(record.payload, record.start)
+            elif record.kind == _PUT_TOGETHER:
+                break
+        if not self._together:
+            self._journal.trim()
+            for file in self._files:
+                file.cut()
         if self._done:
             self.started = "resumed"
 
-    def _is_whole(self, record: Record, size: int, check: bool) -> bool:
-        _, _, _, start, length, crc, _, _ = _ENTRY.unpack_from(record.payload)
-        if start + length > size:
-            return False
-        return not check or crc32(read_at(self._data, length, start)) == crc
+    def _holds(self, payload: bytes, check: bool) -> bool:
+        at = 0
+        for file in self._files:
+            if not file.holds(payload, at, check):
+                return False
+            at += length_of(payload, at)
+        return True
 
-    def _recall(self, record: Record) -> None:
-        head = record.payload[: _ENTRY.size]
-        count = _ENTRY.unpack(head)[6]
-        self._remember(head, np.frombuffer(record.payload, CODED_BLOCK, count, _ENTRY.size), record.start)
-
-    def _remember(self, head: bytes, blocks: np.ndarray[Any, Any], record: int) -> None:
-        index, row, col, start, length, _, count, rest = _ENTRY.unpack(head)
-        self._blocks.put(blocks, start)
-        self._end = start + length
-        self._done[index] = (row, col)
-        if rest:
-            self._rests[row, col] = (record + _ENTRY.size + count * CODED_BLOCK.itemsize, rest)
+    def _remember(self, payload: bytes, record: int) -> None:
+        at = 0
+        for file in self._files:
+            file.remember(payload, at, record)
+            at += length_of(payload, at)
+        self._done.add(index_of(payload))
 
     def _sync(self) -> None:
-        sync(self._data)
+        for file in self._files:
+            file.sync()
         self._journal.add(_SYNCED, b"")
         self._journal.sync()
-        self._synced = self._end
 
-    def _assemble(self) -> Path:
-        self._build_overviews()
-        directories = self._template.directories(self.layout)
-        if self.layout.format == "COG":
-            write_cog(self._whole, self._data, self._blocks, directories, self.layout)
-            return self._whole
-        write_gtiff(self._data, self._end, self._blocks, directories, self.layout)
-        return self._partial
+    def _say_together(self) -> None:
+        sync_folder(self.path.parent)
+        self._journal.add(_PUT_TOGETHER, json.dumps(self._stale).encode())
+        self._journal.sync()
 
-    def _build_overviews(self) -> None:
-        """Levels that no tile fills a block of, put behind the tiles; made again if the run dies before the end."""
-        first = self.layout.tile_levels + 1
-        end = self._end
+    def _clear_names(self) -> None:
+        """Take away what the result replaces, the image first."""
+        self.path.unlink(missing_ok=True)
+        sync_folder(self.path.parent)
+        for name in self._stale:
+            remove_result(beside(self.path, name))
 
-        def keep(level: int, row: int, col: int, image: Image) -> None:
-            nonlocal end
-            for slot, index, data in encode_image(self.layout, level, row, col, image):
-                write_at(self._data, data, end)
-                self._blocks.put(np.array([(slot, index, len(data))], CODED_BLOCK), end)
-                end += len(data)
-
-        if first <= self.layout.levels:
-            build(self.layout, first, self._rest, keep)
-        self._end = end
-
-    def _rest(self, row: int, col: int) -> Image | None:
-        if (row, col) not in self._rests:
-            return None
-        start, size = self._rests[row, col]
-        shape = self.layout.tile_share(row, col, self.layout.tile_levels + 1)
-        return unpack_image(self._journal.read(start, size), (self.layout.count, *shape), self.layout.dtype)
+    def _forget(self, earlier: str) -> None:
+        """Remove what another run has left beside: of one that was giving names, those that it gave, too."""
+        naming = any(record.kind == _PUT_TOGETHER for record in self._journal.records())
+        for name in results_in(earlier):
+            path = beside(self.path, name)
+            if naming and not self.path.exists():
+                remove_result(path)
+            for what in ("partial", "whole"):
+                hidden(path, what).unlink(missing_ok=True)
 
     def _remove(self) -> None:
-        self._partial.unlink(missing_ok=True)
+        for file in self._files:
+            file.remove()
         self._journal.path.unlink(missing_ok=True)
 
     def _leave(self) -> None:
         self._open = False
-        unlock(self._lock)
+        self._locks.close()

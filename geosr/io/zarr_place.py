@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geosr.errors import InputError
 from geosr.io.files import lock, unlock
-from geosr.io.place import check_parent, place_errors
+from geosr.io.place import check_parent, hidden, place_errors
 from geosr.io.store import NOTES, Bucket, Folder, Store
 from geosr.io.zarr import ROOTS
 
@@ -23,7 +23,7 @@ class Place:
         text = str(path).removeprefix("file://")
         self.path = None if "://" in text else Path(text).resolve()
         self.url = text.rstrip("/")
-        self.store: Store = Bucket(self.url) if self.path is None else Folder(_beside(self.path, "partial"))
+        self.store: Store = Bucket(self.url) if self.path is None else Folder(hidden(self.path, "partial"))
         """The store that workers write to."""
         self.name = self.url if self.path is None else self.path.name
         self._leave = contextlib.ExitStack()
@@ -37,7 +37,7 @@ class Place:
         """Begin to use it. Raises `PlaceError` where another run does."""
         if self.path is None:
             return
-        growing = _beside(self.path, "partial")
+        growing = hidden(self.path, "partial")
         with place_errors(self.path, 0):
             self._leave.callback(unlock, lock(self.path))
             self._leave.callback(_remove_empty, growing)
@@ -48,12 +48,12 @@ class Place:
         if self.path is None:
             self.store.clear(NOTES)
             return self.url
-        old = _beside(self.path, "old")
+        old = hidden(self.path, "old")
         with place_errors(self.path, 0):
             shutil.rmtree(old, ignore_errors=True)
             if self.path.exists():
                 self.path.rename(old)
-            _beside(self.path, "partial").rename(self.path)
+            hidden(self.path, "partial").rename(self.path)
             shutil.rmtree(old, ignore_errors=True)
             shutil.rmtree(self.path / NOTES, ignore_errors=True)
         return self.path
@@ -61,10 +61,6 @@ class Place:
     def leave(self) -> None:
         """Let others use it."""
         self._leave.close()
-
-
-def _beside(path: Path, what: str) -> Path:
-    return path.with_name(f".{path.name}.{what}")
 
 
 def _remove_empty(folder: Path) -> None:

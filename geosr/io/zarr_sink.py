@@ -1,5 +1,7 @@
 """Workers write the store: each tile's chunks and, behind them, a note that the tile is done.
 
+A run of several results has an array of each in one store, and a tile is done when it is in all of them.
+
 There is no file between them and no writer in the middle: a tile fills its chunks, and those of the overviews that it
 can fill, alone. What it leaves for coarser overviews lies in its note; they are made at the end, then the documents.
 """
@@ -7,10 +9,9 @@ can fill, alone. What it leaves for coarser overviews lies in its note; they are
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError
 from geosr.io.encoder import only_wanted, pack_image, unpack_image
 from geosr.io.fingerprint import differs, fingerprint_of
-from geosr.io.geozarr import MASK, Contents, Variable
+from geosr.io.geozarr import Contents, Variable
 from geosr.io.layout import Layout
+from geosr.io.output import Output
 from geosr.io.overviews import Image, blank, build, halve
+from geosr.io.pyramid import Pyramid
 from geosr.io.store import NOTES, Store
 from geosr.io.zarr import Array, check_installed, objects
 from geosr.io.zarr_place import Place
@@ -37,80 +40,6 @@ _TILES = f"{NOTES}/tiles"
 
 
 @dataclass(frozen=True, slots=True)
-class Pyramid:
-    """The arrays of pixels of a store, and what goes into which chunk of them. Pickles small."""
-
-    layout: Layout
-    name: str
-    dims: tuple[str, ...]
-    """The last two are rows and columns."""
-    shape: tuple[int, ...]
-    """But for rows and columns. The layout's bands are its last number, or 1 where there is none for them."""
-
-    def array(self, level: int, mask: bool = False) -> Array:
-        """The array of a level."""
-        layout, part, options = self.layout, self.layout.part(level), self.layout.options
-        shape, dims, lead = ((), self.dims[-2:], ()) if mask else (self.shape, self.dims, self._lead(layout.samples))
-        return Array(
-            path=f"{level}/{MASK if mask else self.name}".removeprefix("0/"),
-            dims=dims,
-            shape=(*shape, part.height, part.width),
-            chunks=(*lead, layout.block, layout.block),
-            dtype="|u1" if mask else np.dtype(layout.dtype).newbyteorder("<").str,
-            fill=None if mask else self.layout.missing,
-            compress=options.compress,
-            level=options.level,
-            shuffle=options.predictor,
-            version=options.zarr_format,
-        )
-
-    @property
-    def scenes(self) -> int:
-        """The number of scenes that lie one behind the other, such as those of a time axis."""
-        return math.prod(self.shape) // self.layout.count
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of one scene."""
-        return math.prod(self.layout.grid)
-
-    def chunks(self, scene: int, level: int, row: int, col: int, image: Image) -> Iterator[tuple[str, bytes | None]]:
-        """Keys and bytes for an image whose upper left chunk stands at `row`, `col` of its level."""
-        side, array = self.layout.block, self.array(level)
-        height, width = image.stored.shape[1:]
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                there = np.s_[top : top + side, left : left + side]
-                index = row + top // side, col + left // side
-                for plane in range(0, self.layout.count, self.layout.samples):
-                    piece = image.stored[plane : plane + self.layout.samples, *there]
-                    key = array.key((*self._index(scene, plane), *index))
-                    yield key, array.encode(piece.reshape(*self._lead(piece.shape[0]), *piece.shape[1:]))
-                if self.layout.masked:
-                    yield self._mask(level, index, image.mask, image.stored.shape[1:], there)
-
-    def _mask(
-        self, level: int, index: tuple[int, int], mask: NDArray[np.bool_] | None, shape: tuple[int, ...], there: Any
-    ) -> tuple[str, bytes | None]:
-        array = self.array(level, mask=True)
-        valid = np.ones(shape, bool) if mask is None else mask
-        return array.key(index), array.encode(valid[there].astype(np.uint8))
-
-    @property
-    def _banded(self) -> int:
-        return int(bool(self.shape) and self.shape[-1] == self.layout.count)
-
-    def _lead(self, samples: int) -> tuple[int, ...]:
-        return (1,) * (len(self.shape) - self._banded) + (samples,) * self._banded
-
-    def _index(self, scene: int, plane: int) -> tuple[int, ...]:
-        """Which chunk along all dimensions but rows and columns."""
-        lead = self.shape[: len(self.shape) - self._banded]
-        at = tuple(int(each) for each in np.unravel_index(scene, lead)) if lead else ()
-        return (*at, *(plane // self.layout.samples,) * self._banded)
-
-
-@dataclass(frozen=True, slots=True)
 class WrittenTile:
     """A tile whose chunks are in the store: what the worker sends back."""
 
@@ -121,13 +50,19 @@ class WrittenTile:
 class ZarrEncoder:
     """Writes a tile's chunks, overviews included, and then the note that it is done. Pickles small."""
 
-    pyramid: Pyramid
+    pyramids: tuple[Pyramid, ...]
+    """Of each result, the image first."""
     store: Store | None
     """None where nothing is kept."""
     run: str = ""
     """Fingerprint of the run, which the store should know."""
 
-    def __call__(self, tile: Tile, pixels: Pixels) -> WrittenTile:
+    @property
+    def pyramid(self) -> Pyramid:
+        """That of the image."""
+        return self.pyramids[0]
+
+    def __call__(self, tile: Tile, *results: Pixels) -> WrittenTile:
         """Write the pixels of `tile.write`; the tile counts as done when this returns.
 
         Raises `PlaceError`, also where another run has the place by now: a worker that was left to itself when its run
@@ -135,26 +70,30 @@ class ZarrEncoder:
         """
         if not self._is_current():
             raise PlaceError("this run was stopped, and its place is another's; nothing of it is written any more")
-        layout = self.pyramid.layout
         scene, index = divmod(tile.index, self.pyramid.tiles)
-        rest = self.write(scene, index, only_wanted(pixels, layout))
-        if self.store:
-            self.store.put(f"{_TILES}/{tile.index}", rest)
+        for pyramid, pixels in zip(reversed(self.pyramids), reversed(results), strict=True):
+            rest = self.write(pyramid, scene, index, only_wanted(pixels, pyramid.layout))
+            if self.store:
+                self.store.put(self.note(pyramid, tile.index), rest)
         return WrittenTile(tile.index)
 
-    def write(self, scene: int, index: int, image: Image) -> bytes:
+    def note(self, pyramid: Pyramid, index: int) -> str:
+        """The key of a tile's note; that of the image comes last and says that the tile is done."""
+        return f"{_TILES}/{index}" if pyramid is self.pyramid else f"{_TILES}/{index}.{pyramid.name}"
+
+    def write(self, pyramid: Pyramid, scene: int, index: int, image: Image) -> bytes:
         """Write the chunks that a tile fills; what it leaves for coarser overviews comes back."""
-        layout = self.pyramid.layout
+        layout = pyramid.layout
         row, col = divmod(index, layout.grid[1])
         for level in range(layout.tile_levels + 1):
             image = halve(image, layout) if level else image
             times = layout.tile // layout.block >> level
-            self.put(scene, level, row * times, col * times, image)
+            self.put(pyramid, scene, level, row * times, col * times, image)
         return b"" if layout.tile_levels == layout.levels else pack_image(halve(image, layout))
 
-    def put(self, scene: int, level: int, row: int, col: int, image: Image) -> None:
+    def put(self, pyramid: Pyramid, scene: int, level: int, row: int, col: int, image: Image) -> None:
         """Write the chunks of an image."""
-        for key, data in self.pyramid.chunks(scene, level, row, col, image):
+        for key, data in pyramid.chunks(scene, level, row, col, image):
             if self.store and data is not None:
                 self.store.put(key, data)
 
@@ -183,15 +122,21 @@ class ZarrSink:
     """
 
     def __init__(
-        self, path: str | Path, layout: Layout, *, contents: Contents, fingerprint: str, overwrite: bool = False
+        self,
+        path: str | Path,
+        layout: Layout,
+        *,
+        contents: Contents,
+        fingerprint: str,
+        overwrite: bool = False,
+        others: Sequence[Output] = (),
     ) -> None:
         self._place = Place(path)
-        self._contents = contents
+        self._contents = _contents_of(contents, others)
         self.layout = layout
         self.started: Literal["fresh", "resumed", "restarted"] = "fresh"
-        run = fingerprint_of(fingerprint, layout)
-        pyramid = Pyramid(layout, contents.name, contents.dims, contents.shape)
-        self.encoder = ZarrEncoder(pyramid, self._place.store, run)
+        run = fingerprint_of(fingerprint, layout, [output.head.name for output in others])
+        self.encoder = ZarrEncoder(_pyramids(layout, contents, others), self._place.store, run)
         """What workers call; pickles small."""
         self._done: set[int] = set()
         self._whole = False
@@ -215,9 +160,10 @@ class ZarrSink:
 
         Tiles that were never written read as nodata, or 0. Raises `PlaceError`; all tiles are kept then.
         """
-        for scene in range(self.encoder.pyramid.scenes):
-            self._fill_gaps(scene)
-            self._build_overviews(scene)
+        for pyramid in self.encoder.pyramids:
+            for scene in range(pyramid.scenes):
+                self._fill_gaps(pyramid, scene)
+                self._build_overviews(pyramid, scene)
         self._write_documents()
         self._whole = True
         return self._place.finish()
@@ -252,53 +198,55 @@ class ZarrSink:
         if self._done:
             self.started = "resumed"
 
-    def _fill_gaps(self, scene: int) -> None:
+    def _fill_gaps(self, pyramid: Pyramid, scene: int) -> None:
         """Tiles that were not wanted are written as nothing where an absent chunk would have no meaning."""
-        if self.layout.missing is not None:
+        if pyramid.layout.missing is not None:
             return
-        count = self.encoder.pyramid.tiles
-        for index in range(count):
-            if scene * count + index not in self._done:
-                shape = self.layout.tile_share(*divmod(index, self.layout.grid[1]), 0)
-                self.encoder.write(scene, index, Image(blank(self.layout, shape), np.zeros(shape, bool)))
+        layout = pyramid.layout
+        for index in range(pyramid.tiles):
+            if scene * pyramid.tiles + index not in self._done:
+                shape = layout.tile_share(*divmod(index, layout.grid[1]), 0)
+                self.encoder.write(pyramid, scene, index, Image(blank(layout, shape), np.zeros(shape, bool)))
 
-    def _build_overviews(self, scene: int) -> None:
-        first = self.layout.tile_levels + 1
+    def _build_overviews(self, pyramid: Pyramid, scene: int) -> None:
+        first = pyramid.layout.tile_levels + 1
 
         def read(row: int, col: int) -> Image | None:
-            return self._rest(scene, row, col)
+            return self._rest(pyramid, scene, row, col)
 
         def keep(level: int, row: int, col: int, image: Image) -> None:
-            self.encoder.put(scene, level, row, col, image)
+            self.encoder.put(pyramid, scene, level, row, col, image)
 
-        if first <= self.layout.levels:
-            build(self.layout, first, read, keep)
+        if first <= pyramid.layout.levels:
+            build(pyramid.layout, first, read, keep)
 
-    def _rest(self, scene: int, row: int, col: int) -> Image | None:
-        if row >= self.layout.grid[0] or col >= self.layout.grid[1]:
+    def _rest(self, pyramid: Pyramid, scene: int, row: int, col: int) -> Image | None:
+        layout = pyramid.layout
+        if row >= layout.grid[0] or col >= layout.grid[1]:
             return None
-        shape = self.layout.tile_share(row, col, self.layout.tile_levels + 1)
-        index = scene * self.encoder.pyramid.tiles + row * self.layout.grid[1] + col
-        data = self._place.store.get(f"{_TILES}/{index}") if index in self._done else None
+        shape = layout.tile_share(row, col, layout.tile_levels + 1)
+        index = scene * pyramid.tiles + row * layout.grid[1] + col
+        data = self._place.store.get(self.encoder.note(pyramid, index)) if index in self._done else None
         if data:
-            return unpack_image(data, (self.layout.count, *shape), self.layout.dtype)
-        empty = None if self.layout.missing is not None else np.zeros(shape, bool)
-        return None if empty is None else Image(blank(self.layout, shape), empty)
+            return unpack_image(data, (layout.count, *shape), layout.dtype)
+        empty = None if layout.missing is not None else np.zeros(shape, bool)
+        return None if empty is None else Image(blank(layout, shape), empty)
 
     def _write_documents(self) -> None:
         levels = range(self.layout.levels, -1, -1)
         arrays = [array for level in levels for array in self._arrays(level)]
-        attributes = self._contents.group_attributes(self.layout)
+        attributes = self._contents[0].group_attributes(self.layout)
         for key, data in objects(attributes, arrays, self.layout.options.zarr_format):
             self._place.store.put(key, data)
 
     def _arrays(self, level: int) -> Iterator[tuple[Array, Mapping[str, Any], NDArray[Any] | None]]:
         """The arrays of a level with their attributes, and the values of those that no worker has written."""
         pyramid, part = self.encoder.pyramid, self.layout.part(level)
-        yield pyramid.array(level), self._contents.pixel_attributes(self.layout), None
+        for each, contents in zip(self.encoder.pyramids, self._contents, strict=True):
+            yield each.array(level), contents.pixel_attributes(each.layout), None
         if self.layout.masked:
-            yield pyramid.array(level, mask=True), self._contents.mask_attributes(), None
-        for variable in self._contents.variables(level, (part.height, part.width)):
+            yield pyramid.array(level, mask=True), self._contents[0].mask_attributes(), None
+        for variable in self._contents[0].variables(level, (part.height, part.width)):
             yield _array_of(variable, level, self.layout), variable.attributes, variable.values
 
 
@@ -311,9 +259,20 @@ def tags_of_store(store: Store, name: str = "data") -> dict[str, Any]:
     return {}
 
 
-def idle_encoder(layout: Layout, contents: Contents) -> ZarrEncoder:
+def idle_encoder(layout: Layout, contents: Contents, others: Sequence[Output] = ()) -> ZarrEncoder:
     """An encoder that does all the work of a tile and keeps nothing."""
-    return ZarrEncoder(Pyramid(layout, contents.name, contents.dims, contents.shape), None)
+    return ZarrEncoder(_pyramids(layout, contents, others), None)
+
+
+def _pyramids(layout: Layout, contents: Contents, others: Sequence[Output]) -> tuple[Pyramid, ...]:
+    arrays = (layout, contents.name), *((output.layout, output.head.name) for output in others)
+    return tuple(Pyramid(each, name, contents.dims, contents.shape) for each, name in arrays)
+
+
+def _contents_of(contents: Contents, others: Sequence[Output]) -> list[Contents]:
+    """What the store holds beside each of its arrays of pixels; coordinates are the image's."""
+    image = replace(contents, ancillary=tuple(output.head.name for output in others))
+    return [image, *(replace(contents, name=each.head.name, metadata=each.metadata) for each in others)]
 
 
 def _array_of(variable: Variable, level: int, layout: Layout) -> Array:

@@ -19,7 +19,7 @@ from geosr.dispatch import graphics
 from geosr.errors import InputError
 from geosr.io.arrays import metadata_of
 from geosr.io.destination import check_name
-from geosr.io.encoder import EncodedTile, Encoder
+from geosr.io.encoder import EncodedTile, encode_tile
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.metadata import Metadata, tells_of_old_pixels
 from geosr.io.source import beside
@@ -90,7 +90,7 @@ def to_geotiff(
         fingerprint=fingerprint,
         overwrite=overwrite,
     )
-    job = _Piece(array, axes.y, axes.x, Encoder(layout), computed_where(array))
+    job = _Piece(array, axes.y, axes.x, layout, computed_where(array))
     with sink:
         write_missing(job, plan, len(plan), sink, workers or cores(), progress)
         return sink.finish()
@@ -119,11 +119,11 @@ class _Piece:
     array: xr.DataArray
     y: int
     x: int
-    encoder: Encoder
+    layout: Layout
     place: dict[str, Any]
     """Where Dask computes it, as keywords of `compute`."""
 
-    def __call__(self, tile: Tile) -> EncodedTile:
+    def __call__(self, tile: Tile) -> tuple[EncodedTile]:
         rows, cols = tile.write.slices
         piece = self.array[
             tuple(rows if i == self.y else cols if i == self.x else slice(None) for i in range(self.array.ndim))
@@ -133,7 +133,8 @@ class _Piece:
             (data,) = compute(data, **self.place)
         grid = grid_of(self.array)
         scenes = axes_of(self.array, grid).to_scenes(np.asarray(data))
-        return self.encoder(tile, Pixels(np.ascontiguousarray(scenes[0].astype(self.encoder.layout.dtype, copy=False))))
+        stored = scenes[0].astype(self.layout.dtype, copy=False)
+        return (encode_tile(self.layout, tile, Pixels(np.ascontiguousarray(stored))),)
 
 
 def computed_where(array: xr.DataArray) -> dict[str, Any]:
