@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.models.glp import Both, Guide, Injected, Injection, detail_of, typical_of
+from geosr.models.glp import AROUND, Both, Guide, Injected, Injection, detail_of, typical_of
 from geosr.models.regrid import Line, degraded, lines
 from geosr.placement import Placement
 from geosr.response import Response
@@ -36,6 +36,12 @@ _ROUNDING = 1e-9
 """Detail of a guide as a share of its numbers that is none."""
 _LEAST = 4
 """Coarse pixels a side below which a piece is of no use."""
+_SIDE = 16
+"""Coarse pixels a side of a part of the scene that tells the shift by itself."""
+_VOTES = 8
+"""Parts that are enough to let their median decide."""
+_VAGUE = 0.25
+"""Standard error, guide pixels, of a part that has no vote."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,11 +120,20 @@ class _Detail:
     """What the guides were multiplied by for it; 0 for one without detail."""
     slopes: Doubles
     """(2, guide's bands, pixels), of the guides when the coarse raster moves down or right, per guide pixel."""
+    parts: NDArray[np.intp]
+    """(pixels), the part of the scene that each lies in, numbered from 0."""
 
-    def of(self, band: int) -> tuple[Doubles, Doubles, Doubles]:
-        """One band's, the guides' and the slopes' pixels without gaps."""
-        there = np.isfinite(self.bands[band]) & np.isfinite(self.guides).all(0) & np.isfinite(self.slopes).all((0, 1))
-        return self.bands[band, there], self.guides[:, there], self.slopes[..., there]
+    def there(self, band: int) -> NDArray[np.bool_]:
+        """Where neither a band nor the guides, here or a little off, see a gap."""
+        there: NDArray[np.bool_] = (
+            np.isfinite(self.bands[band]) & np.isfinite(self.guides).all(0) & np.isfinite(self.slopes).all((0, 1))
+        )
+        return there
+
+    def of(self, band: int) -> tuple[Doubles, Doubles]:
+        """One band's and the guides' pixels without gaps."""
+        there = self.there(band)
+        return self.bands[band, there], self.guides[:, there]
 
 
 def _compared(
@@ -127,40 +142,52 @@ def _compared(
     """The detail of all samples as both rasters show it."""
     near = [(0.0, 0.0)] + [(0.25, 0.0), (-0.25, 0.0), (0.0, 0.25), (0.0, -0.25)] * slopes
     typical = [typical_of([lines(_moved(placement, *move), response) for response in responses]) for move in near]
-    bands, guides = [], []
+    bands: list[Doubles] = []
+    guides: list[Doubles] = []
+    parts: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
     for sample in samples:
         part = _comparable(sample, typical[0])
         if min(part.height, part.width) < _LEAST:
             continue
         rows, cols = part.within(sample.at).slices
         coarse: list[Doubles] = [image[rows, cols].astype(np.float64) for image in sample.coarse]
-        bands.append(np.stack([detail_of(image).ravel() for image in coarse]))
+        bands.append(_pixels(coarse))
         fine = sample.guide.astype(np.float64)
-        guides.append(
-            [[detail_of(degraded(image, sample.block, part, both)).ravel() for image in fine] for both in typical]
-        )
-    return _scaled(samples, bands, guides)
-
-
-def _scaled(samples: Sequence[Piece], bands: list[Doubles], guides: list[list[list[Doubles]]]) -> _Detail:
+        guides += [_pixels([degraded(image, sample.block, part, both) for image in fine]) for both in typical]
+        parts.append(_parts(part.grow(-AROUND)) + len(np.unique(np.concatenate(parts))))
     if not bands:
-        count = len(samples[0].guide)
-        return _Detail(
-            np.empty((len(samples[0].coarse), 0)), np.empty((count, 0)), np.zeros(count), np.empty((2, count, 0))
-        )
-    every = np.concatenate([np.array(each) for each in guides], 2)
-    level = [
-        max(float(np.nanmax(np.abs(each.guide[i]), initial=0.0)) for each in samples) for i in range(every.shape[1])
-    ]
-    spread = np.array([math.sqrt(float(np.nanmean(each**2))) if np.isfinite(each).any() else 0.0 for each in every[0]])
-    scales = np.where(spread > _ROUNDING * np.array(level), 1.0 / np.where(spread > 0.0, spread, 1.0), 0.0)
+        bands, guides = [np.empty((len(responses), 0))], [np.empty((len(samples[0].guide), 0))] * len(near)
+    every = np.stack([np.concatenate(guides[i :: len(near)], 1) for i in range(len(near))])
+    scales = _scales(every[0], samples)
     every *= scales[:, None]
-    slopes = (
-        np.stack([every[1] - every[2], every[3] - every[4]]) / 0.5
-        if len(every) > 1
-        else np.zeros((2, *every.shape[1:]))
-    )
-    return _Detail(np.concatenate(bands, 1), every[0], scales, slopes)
+    steep = (every[1::2] - every[2::2]) / 0.5
+    return _Detail(np.concatenate(bands, 1), every[0], scales, steep, np.concatenate(parts))
+
+
+def _pixels(images: Sequence[Doubles]) -> Doubles:
+    """The detail of images (h, w) as (images, pixels)."""
+    return np.stack([detail_of(image).ravel() for image in images])
+
+
+def _parts(window: Window) -> NDArray[np.intp]:
+    """The part, numbered from 0, that each pixel of a window lies in, row by row."""
+    rows, cols = (np.arange(side) // _SIDE for side in (window.height, window.width))
+    parts: NDArray[np.intp] = (rows[:, None] * (cols[-1] + 1) + cols).ravel()
+    return parts
+
+
+def _scales(guides: Doubles, samples: Sequence[Piece]) -> Doubles:
+    """What makes the guides' detail (guide's bands, pixels) of variance 1."""
+    scales = []
+    for band, detail in enumerate(guides):
+        there = detail[np.isfinite(detail)]
+        spread = math.sqrt(float(there @ there) / there.size) if there.size else 0.0
+        most = max(
+            float(np.max(np.abs(each.guide[band]), where=np.isfinite(each.guide[band]), initial=0.0))
+            for each in samples
+        )
+        scales.append(1.0 / spread if spread > _ROUNDING * most else 0.0)
+    return np.array(scales)
 
 
 def _comparable(sample: Piece, typical: Both) -> Window:
@@ -172,7 +199,7 @@ def _comparable(sample: Piece, typical: Both) -> Window:
 
 def _inside(line: Line, start: int, stop: int, low: int, high: int) -> tuple[int, int]:
     """Coarse pixels of an axis that see nothing beyond fine ones, and would not if they moved by a fine one."""
-    spans = {index: line.seen(index) for index in range(start, stop)}
+    spans = {index: line.seen.at(index) for index in range(start, stop)}
     inside = [index for index, (first, taps) in spans.items() if first > low and first + len(taps) < high]
     return (inside[0], inside[-1] + 1) if inside else (start, start)
 
@@ -182,15 +209,10 @@ def _found(samples: Sequence[Piece], placement: Placement, responses: Sequence[R
     shift = Shift()
     for _ in range(_ITERATIONS):
         detail = _compared(samples, _moved(placement, shift.down, shift.right), responses, slopes=True)
-        information, pull = np.zeros((2, 2)), np.zeros(2)
-        for band in range(len(responses)):
-            more, force = _pull(*detail.of(band))
-            information, pull = information + more, pull + force
-        if not np.linalg.det(information) > 0.0:
+        step, error = _step(detail, len(responses))
+        if not math.isfinite(error):
             return Shift()
-        step = np.linalg.solve(information, pull)
         step *= min(1.0, 0.5 * float(min(placement.step)) / max(1e-9, float(np.hypot(*step))))
-        error = math.sqrt(len(responses) * float(np.linalg.inv(information).diagonal().max()))
         shift = Shift(shift.down + float(step[0]), shift.right + float(step[1]), error)
         if math.hypot(shift.down, shift.right) > 2.0 * float(max(placement.step)):
             return Shift()
@@ -199,18 +221,48 @@ def _found(samples: Sequence[Piece], placement: Placement, responses: Sequence[R
     return Shift()
 
 
-def _pull(band: Doubles, guides: Doubles, slopes: Doubles) -> tuple[Doubles, Doubles]:
-    """How precisely one band tells a shift (2, 2), and that times the shift that it tells."""
-    count = band.size
-    if count <= 2 * len(guides) + 2:
-        return np.zeros((2, 2)), np.zeros(2)
+def _step(detail: _Detail, bands: int) -> tuple[Doubles, float]:
+    """The shift that is left (down, right), and its standard error along the worse axis.
+
+    Where enough parts of the scene tell it, it is the median of what they tell, and the error comes from how they
+    differ: clouds, which stand elsewhere for each band, are outvoted by the ground.
+    """
+    count = int(detail.parts.max(initial=-1)) + 1
+    information, pull = np.zeros((count, 2, 2)), np.zeros((count, 2))
+    for band in range(bands):
+        _add_pull(information, pull, detail, band)
+    told = [(each, force) for each, force in zip(information, pull, strict=True) if _error(each, bands) < _VAGUE]
+    if len(told) >= _VOTES:
+        steps = np.stack([np.linalg.solve(*each) for each in told])
+        middle = np.median(steps, 0)
+        scatter = 1.4826 * np.median(np.abs(steps - middle), 0).max()
+        return middle, 1.25 * float(scatter) / math.sqrt(len(told))
+    error = _error(information.sum(0), bands)
+    return np.linalg.solve(information.sum(0), pull.sum(0)) if math.isfinite(error) else np.zeros(2), error
+
+
+def _error(information: Doubles, bands: int) -> float:
+    """The standard error along the worse axis, as if all bands had the same error."""
+    if not np.linalg.det(information) > 1e-12 * np.trace(information) ** 2:
+        return math.inf
+    return math.sqrt(bands * float(np.linalg.inv(information).diagonal().max()))
+
+
+def _add_pull(information: Doubles, pull: Doubles, detail: _Detail, band: int) -> None:
+    """Add how precisely one band tells a shift in each part, and that times the shift that it tells."""
+    (values, guides), there = detail.of(band), detail.there(band)
+    if values.size <= 2 * len(guides) + 2:
+        return
     known = _likeness(guides)
-    gains = np.linalg.solve(known, guides @ band / count)
-    left = band - gains @ guides
-    moved = np.einsum("g,agn->an", gains, slopes)
-    moved -= np.linalg.solve(known, guides @ moved.T / count).T @ guides
-    variance = max(float(left @ left) / (count - len(guides)), 1e-30)
-    return moved @ moved.T / variance, moved @ left / variance
+    gains = np.linalg.solve(known, guides @ values / values.size)
+    left = values - gains @ guides
+    moved = np.einsum("g,agn->an", gains, detail.slopes[..., there])
+    moved -= np.linalg.solve(known, guides @ moved.T / values.size).T @ guides
+    variance = max(float(left @ left) / (values.size - len(guides)), 1e-30)
+    for i in (0, 1):
+        np.add.at(pull[:, i], detail.parts[there], moved[i] * left / variance)
+        for j in (0, 1):
+            np.add.at(information[:, i, j], detail.parts[there], moved[i] * moved[j] / variance)
 
 
 def _likeness(guides: Doubles) -> Doubles:
@@ -227,8 +279,7 @@ def _fitted(samples: Sequence[Piece], placement: Placement, responses: tuple[Res
         Guide(_level(each.guide[i] for each in samples), float(scale)) for i, scale in enumerate(detail.scales)
     )
     bands = tuple(
-        Injected(_level(each.coarse[i] for each in samples), *_regressed(*detail.of(i)[:2]))
-        for i in range(len(responses))
+        Injected(_level(each.coarse[i] for each in samples), *_regressed(*detail.of(i))) for i in range(len(responses))
     )
     rows = tuple(tuple(float(each) for each in row) for row in likeness)
     return Injection(placement, responses, guides, bands, rows, (shift.down, shift.right), shift.matters)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -24,16 +24,10 @@ from geosr.window import Window
 F = TypeVar("F", bound=np.floating)
 Taps = tuple[int, tuple[float, ...]]
 """The first input pixel that an output pixel takes, and the weights of those from there."""
-Places = Callable[[int], Taps]
-"""The taps of an output pixel of an axis, by its index."""
 
 REACH = {"linear": 1, "cubic": 2}
 """Coarse pixels that an interpolation reaches to from where a finer pixel's centre lies; exclusive."""
 _HALF = Fraction(1, 2)
-_PENALTY = 1e-3
-"""What the square of an inverse's gain costs against the square of what it leaves of an image."""
-WIDE = 6
-"""Coarse pixels on either side that an inverse looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +46,65 @@ class Line:
         fine = math.ceil(self.step)
         return max(1, len(self.response.taps(fine)[0]) // (2 * fine))
 
-    def seen(self, index: int) -> Taps:
+    @property
+    def seen(self) -> Places:
         """The finer pixels that a coarse pixel sees."""
-        place = self.corner + self.step * (index + _HALF)
-        whole = math.floor(place)
-        first, weights = _seen(self, place - whole)
-        return whole + first, weights
+        return Places(self.corner + self.step / 2, self.step, partial(_seen, self))
 
-    def linear(self, index: int) -> Taps:
+    @property
+    def linear(self) -> Places:
         """The coarse pixels between which a finer one lies."""
-        return self._between(index, "linear")
+        return self._between(_linear)
 
-    def cubic(self, index: int) -> Taps:
+    @property
+    def cubic(self) -> Places:
         """The coarse pixels that cubic convolution takes for a finer one."""
-        return self._between(index, "cubic")
+        return self._between(_cubic)
 
-    def trip(self, index: int) -> Taps:
+    @property
+    def trip(self) -> Places:
         """The coarse pixels that one is made of when an image, interpolated by `cubic`, is `seen` again."""
-        first, weights = _trip(self, index % self.step.denominator)
-        return index // self.step.denominator * self.step.denominator + first, weights
+        period = self.step.denominator
+        return Places(Fraction(0), Fraction(1, period), partial(_trip, self), period)
 
-    def inverse(self, index: int) -> Taps:
-        """The coarse pixels of an image to take so that one is what it was after a `trip`."""
-        first, weights = _inverse(self, index % self.step.denominator)
-        return index // self.step.denominator * self.step.denominator + first, weights
+    def _between(self, taps: Callable[[Fraction], Taps]) -> Places:
+        return Places((_HALF - self.corner) / self.step - _HALF, 1 / self.step, taps)
 
-    def _between(self, index: int, kind: str) -> Taps:
-        place = (index + _HALF - self.corner) / self.step - _HALF
-        whole = math.floor(place)
-        return whole + 1 - REACH[kind], _interpolating(place - whole, kind)
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the output pixels of an axis lie among its input pixels, and what they take."""
+
+    first: Fraction
+    """Of output pixel 0, input pixels."""
+    step: Fraction
+    """From one output pixel to the next."""
+    taps: Callable[[Fraction], Taps]
+    """Those of a pixel that lies by this much, in [0, 1), beyond input pixel 0."""
+    unit: int = 1
+    """Input pixels that `first` and `step` count as one."""
+
+    def at(self, index: int) -> Taps:
+        """The taps of an output pixel."""
+        return self.alike(index, 1)[0][1:3]
+
+    def alike(self, start: int, count: int) -> list[tuple[slice, int, tuple[float, ...], int]]:
+        """For output pixels from `start`, those with the same weights together.
+
+        Which of them, counted from `start`; the first input pixel of the first; the weights; and how many input pixels
+        further on those of the next begin.
+        """
+        whole = math.lcm(self.first.denominator, self.step.denominator)
+        first, step = (int(each * whole) for each in (self.first, self.step))
+        period = whole // math.gcd(whole, step)
+        found = []
+        for phase in range(min(period, count)):
+            pixel, share = divmod(first + step * (start + phase), whole)
+            begin, weights = self.taps(Fraction(share, whole))
+            found.append(
+                (slice(phase, None, period), pixel * self.unit + begin, weights, step * period // whole * self.unit)
+            )
+        return found
 
 
 def lines(placement: Placement, response: Response) -> tuple[Line, Line]:
@@ -106,11 +130,6 @@ def interpolated(
     return applied(image, at, out, (rows, cols))
 
 
-def inverted(image: NDArray[F], at: Window, out: Window, both: tuple[Line, Line]) -> NDArray[F]:
-    """The image that, interpolated and degraded, gives a coarse one (h, w) at `at` again; its pixels `out`."""
-    return applied(image, at, out, (both[0].inverse, both[1].inverse))
-
-
 def retraced(image: NDArray[F], at: Window, out: Window, both: tuple[Line, Line]) -> NDArray[F]:
     """A coarse image (h, w) at `at`, interpolated and degraded again, on its pixels `out`."""
     return applied(image, at, out, (both[0].trip, both[1].trip))
@@ -120,8 +139,8 @@ def needed(out: Window, places: Sequence[Places]) -> Window:
     """All input pixels that the output pixels `out` take."""
     spans = []
     for each, start, stop in zip(places, (out.row, out.col), out.stop, strict=True):
-        last, weights = each(stop - 1)
-        spans.append((each(start)[0], last + len(weights)))
+        last, weights = each.at(stop - 1)
+        spans.append((each.at(start)[0], last + len(weights)))
     (row, bottom), (col, right) = spans
     return Window(row, col, bottom - row, right - col)
 
@@ -139,41 +158,15 @@ def applied(image: NDArray[F], at: Window, out: Window, places: Sequence[Places]
 
 def _sums(image: NDArray[F], first: int, out: NDArray[F], start: int, places: Places) -> None:
     """Rows of `out`, the first of which is pixel `start`, from those of `image`, the first of which is `first`."""
-    for rows, origin, advance, weights in _alike(start, len(out), places):
+    for rows, origin, weights, advance in places.alike(start, len(out)):
         target, term = out[rows], np.empty_like(out[rows])
-        count = len(target)
-        for tap, weight in enumerate(weights):
-            begin = origin - first + tap
-            source = image[begin : begin + (count - 1) * advance + 1 : advance]
-            np.multiply(source, image.dtype.type(weight), out=term if tap else target)
-            if tap:
+        stop = (len(target) - 1) * advance + 1
+        for tap, weight in enumerate(weights, origin - first):
+            np.multiply(image[tap : tap + stop : advance], image.dtype.type(weight), out=term)
+            if tap == origin - first:
+                target[...] = term
+            else:
                 target += term
-
-
-def _alike(start: int, count: int, places: Places) -> list[tuple[slice, int, int, tuple[float, ...]]]:
-    """Output rows with the same weights together: which, the first input pixel, the distance to the next row's."""
-    groups: dict[tuple[float, ...], list[tuple[int, int]]] = {}
-    for row in range(count):
-        origin, weights = places(start + row)
-        groups.setdefault(weights, []).append((row, origin))
-    found = []
-    for weights, members in groups.items():
-        for part in _even(members):
-            (row, origin), (after, beyond) = part[0], part[min(1, len(part) - 1)]
-            found.append((slice(row, part[-1][0] + 1, max(1, after - row)), origin, max(1, beyond - origin), weights))
-    return found
-
-
-def _even(members: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """The rows cut where the distance to the next, or that of what they take, changes."""
-    parts: list[list[tuple[int, int]]] = []
-    for member in members:
-        last = parts[-1] if parts else []
-        if len(last) == 1 or (last and all(member[i] - last[-1][i] == last[-1][i] - last[-2][i] for i in (0, 1))):
-            last.append(member)
-        else:
-            parts.append([member])
-    return parts
 
 
 @lru_cache(maxsize=4096)
@@ -188,40 +181,26 @@ def _seen(line: Line, within: Fraction) -> Taps:
 
 
 @lru_cache(maxsize=4096)
-def _interpolating(share: Fraction, kind: str) -> tuple[float, ...]:
+def _linear(share: Fraction) -> Taps:
     t = float(share)
-    if kind == "linear":
-        return 1.0 - t, t
-    return (
-        ((-0.5 * t + 1.0) * t - 0.5) * t,
-        (1.5 * t - 2.5) * t * t + 1.0,
-        ((-1.5 * t + 2.0) * t + 0.5) * t,
-        (0.5 * t - 0.5) * t * t,
-    )
+    return 0, (1.0 - t, t)
 
 
 @lru_cache(maxsize=4096)
-def _inverse(line: Line, index: int) -> Taps:
-    """The weights w that are least in `|w T - 1|^2 + penalty |w|^2`, T what is left of an image's pixels by both."""
-    trips = [line.trip(index + away) for away in range(-WIDE, WIDE + 1)]
-    low, high = min(first for first, _ in trips), max(first + len(weights) for first, weights in trips)
-    left = np.zeros((high - low + len(trips), len(trips)))
-    for column, (first, weights) in enumerate(trips):
-        left[first - low : first - low + len(weights), column] = weights
-    left[high - low :] = math.sqrt(_PENALTY) * np.eye(len(trips))
-    right = np.zeros(len(left))
-    right[index - low] = 1.0
-    return index - WIDE, _summing_to_one(np.linalg.lstsq(left, right, rcond=None)[0])
+def _cubic(share: Fraction) -> Taps:
+    t = float(share)
+    before, after = ((-0.5 * t + 1.0) * t - 0.5) * t, (0.5 * t - 0.5) * t * t
+    return -1, (before, (1.5 * t - 2.5) * t * t + 1.0, ((-1.5 * t + 2.0) * t + 0.5) * t, after)
 
 
 @lru_cache(maxsize=4096)
-def _trip(line: Line, index: int) -> Taps:
-    first, weights = line.seen(index)
+def _trip(line: Line, share: Fraction) -> Taps:
+    first, weights = line.seen.at(int(share * line.step.denominator))
     found: dict[int, float] = {}
     for fine, weight in enumerate(weights, first):
-        begin, shares = line.cubic(fine)
-        for pixel, share in enumerate(shares, begin):
-            found[pixel] = found.get(pixel, 0.0) + weight * share
+        begin, shares = line.cubic.at(fine)
+        for pixel, part in enumerate(shares, begin):
+            found[pixel] = found.get(pixel, 0.0) + weight * part
     return min(found), tuple(found[pixel] for pixel in range(min(found), max(found) + 1))
 
 
