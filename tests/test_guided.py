@@ -20,6 +20,7 @@ from scipy import ndimage
 import geosr
 from geosr.cli import cli
 from geosr.errors import InputError, ModelError
+from geosr.io import environment, source
 
 UTM = "EPSG:32633"
 SIZE, STEP = 10.0, 20.0
@@ -301,3 +302,21 @@ def test_the_shell_takes_several_bands_and_guides(tmp_path: Path) -> None:
     assert np.array_equal(run(bands, guides, tmp_path / "api.tif"), run(bands, guides, out, overwrite=True))
     refused = CliRunner().invoke(cli, ["upscale", *bands, "--guide", guides[0], "--outdir", str(tmp_path)])
     assert refused.exit_code == 2
+
+
+def test_a_thread_opens_each_of_many_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bands = [coarse(tmp_path, f"b{i}.tif", (0.1 * i,)) for i in range(13)]
+    run = geosr.prepare(bands, tmp_path / "out.tif", guide=fine(tmp_path), model="glp", tile=16)
+    source.close()
+    opened: list[str] = []
+
+    def counted(path: str) -> Any:
+        opened.append(path)
+        return environment.open_dataset(path)
+
+    monkeypatch.setattr(source, "open_dataset", counted)
+    for tile in run.plan:
+        run.source.read(tile)
+    source.close()
+    assert len(run.plan) > 4
+    assert len(opened) == len(set(opened)) == 14

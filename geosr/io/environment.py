@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,9 @@ CACHE_BYTES = 48 * 2**20
 
 CACHE_BYTES_MOST = 96 * 2**20
 """And at its most, for files of which one row of blocks is that large: a Sentinel-2 JPEG2000 in four bands."""
+
+CACHE_BYTES_TOGETHER = 4 * CACHE_BYTES_MOST
+"""And for files that are read side by side."""
 
 _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "ftp": "/vsicurl/ftp://"}
 _STORES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "oss": "/vsioss/"}
@@ -117,6 +120,11 @@ def open_dataset(path: str) -> DatasetReader:
         dataset = DatasetReader(path, driver=list(DRIVERS))
     _cache_at_least(min(_row_of_blocks(dataset), CACHE_BYTES_MOST))
     return dataset
+
+
+def hold_together(datasets: Iterable[DatasetReader]) -> None:
+    """Let GDAL's cache hold a row of blocks of each of these, which tiles read side by side."""
+    _cache_at_least(min(sum(map(_row_of_blocks, datasets)), CACHE_BYTES_TOGETHER))
 
 
 @contextmanager

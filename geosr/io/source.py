@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterioWindow
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError
 from geosr.guided import GuidedPixels, coarse_window
 from geosr.io.aoi import Area
-from geosr.io.environment import Complaints, GdalError, Options, is_remote, open_dataset, reading, reason
+from geosr.io.environment import Complaints, GdalError, Options, hold_together, is_remote, open_dataset, reading, reason
 from geosr.io.safety import local_file
 from geosr.placement import Placement
 from geosr.radiometry import Pixels
@@ -29,8 +29,8 @@ MaskKind = Literal["none", "alpha", "dataset", "numbers", "bands"]
 """Where validity comes from beside nodata: nowhere, an alpha band, a mask of the dataset, numbers that stand for 'no
 data' together (NODATA_VALUES), a mask of each band."""
 
-_OPEN_AT_ONCE = 4
-"""Datasets a thread keeps open."""
+_OPEN_AT_ONCE = 32
+"""Datasets a thread keeps open: a product has a file for each of its bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,7 @@ class StackSource:
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as the rasters do."""
         parts = [raster.pixels(window) for raster in self.rasters]
+        hold_together(_opened(raster.path) for raster in self.rasters if isinstance(raster, FileSource))
         masks = [part.mask for part in parts if part.mask is not None]
         stored = np.concatenate([part.stored for part in parts]).astype(self.dtype, copy=False)
         return Pixels(stored, np.logical_and.reduce(masks) if masks else None, parts[0].wanted)

@@ -14,10 +14,8 @@ from geosr.placement import Placement
 from geosr.sensors import Observation
 from geosr.window import Window
 
-_NUMBERS = 24
-"""Floating-point numbers a pixel of the guide that stand in memory at once, about, beside both rasters."""
-
-
+_WORKING = 16
+"""Numbers a pixel of the guide that stand in memory at once, about, beside those of bands and guides."""
 _FARTHEST = 2
 """Coarse pixels up to which a shift is found."""
 
@@ -57,8 +55,8 @@ class GuidedNetwork(ModelNetwork):
 
     @property
     def alive(self) -> int:
-        """Numbers a pixel that stand in memory at once, about."""
-        return _NUMBERS
+        """Numbers a pixel of the guide that stand in memory at once, about."""
+        return 2 * len(self.injection.bands) + 3 * len(self.injection.guides) + _WORKING
 
     def coarse(self, core: Window) -> Window:
         """The pixels of the coarse bands that the result of a core depends on."""
