@@ -18,7 +18,7 @@ from rasterio.rpc import RPC
 
 import geosr
 from geosr.errors import InputError
-from geosr.io.metadata import Metadata, placed
+from geosr.io.metadata import BandMetadata, Metadata, placed
 from geosr.io.rehearsal import losses
 from geosr.io.scene import open_scene
 from geosr.window import Window
@@ -29,7 +29,7 @@ def written(
     path: Path, metadata: Metadata, scale: int, dtype: str = "uint16", size: tuple[int, int] = (40, 50)
 ) -> Path:
     """A file with this metadata, as a plain GDAL writer makes it."""
-    profile = {"driver": "GTiff", "count": len(metadata.colors), "dtype": dtype}
+    profile = {"driver": "GTiff", "count": len(metadata.bands), "dtype": dtype}
     profile |= {"height": size[0] * scale, "width": size[1] * scale, "tiled": True, "sparse_ok": True}
     with scenes.quiet(), rasterio.open(path, "w", **profile, **metadata.creation_options) as dst:
         metadata.apply(dst)
@@ -79,8 +79,7 @@ def test_a_document_without_an_equals_sign_survives_as_xml(tmp_path: Path) -> No
     metadata = Metadata(
         None,
         Affine.identity(),
-        colors=(ColorInterp.gray,),
-        colormaps=(None,),
+        bands=(BandMetadata(color=ColorInterp.gray),),
         tags={"xml:XMP": {"xml:XMP": "<a>b</a>"}},
     )
     with scenes.quiet(), rasterio.open(written(tmp_path / "out.tif", metadata, 1)) as dataset:

@@ -18,7 +18,7 @@ from geosr.errors import InputError, PlaceError
 from geosr.io import assemble, growing, journal, writer, zarr_place, zarr_sink
 from geosr.io.destination import beside
 from geosr.io.layout import Layout
-from geosr.io.metadata import Metadata
+from geosr.io.metadata import BandMetadata, Metadata
 from geosr.io.output import outputs_of
 from geosr.io.sinks import open_sink
 from geosr.io.store import Folder
@@ -34,10 +34,11 @@ KILLED = 99
 MADE: dict[Any, Any] = {}
 """Templates and documents."""
 METADATA = Metadata(
-    crs=rasterio.CRS.from_epsg(32633), transform=Affine(10, 0, 5e5, 0, -10, 5e6), scales=(0.1, 0.1), offsets=(-1, -1),
-    descriptions=("B02", "B03"), units=(None, None), colors=(rasterio.enums.ColorInterp.gray,) * 2,
-    colormaps=(None,) * 2, categories=(None,) * 2, tags={"": {"PLACE": "somewhere"}},
-)  # fmt: skip
+    crs=rasterio.CRS.from_epsg(32633),
+    transform=Affine(10, 0, 5e5, 0, -10, 5e6),
+    bands=tuple(BandMetadata(name, None, 0.1, -1.0, rasterio.enums.ColorInterp.gray) for name in ("B02", "B03")),
+    tags={"": {"PLACE": "somewhere"}},
+)
 
 
 def write(path: Path, *, format: str, seed: int = 0, heads: Sequence[Head] = HEADS, overwrite: bool = False) -> str:

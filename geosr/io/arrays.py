@@ -9,7 +9,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from geosr.io.metadata import Metadata, identity_transform
+from geosr.io.metadata import BandMetadata, Metadata, identity_transform
 
 
 def metadata_of(
@@ -33,18 +33,18 @@ def metadata_of(
     """
     crs = None if wkt is None else CRS.from_wkt(wkt)
     grey = ("gray", *("undefined",) * (count - 1))
+    told = zip(names, units, scales, offsets, colors or grey, band_tags or ({},) * count, strict=True)
     return Metadata(
         crs=None if gcps else crs,
         transform=transform or identity_transform(),
         gcps=tuple(gcps),
         gcp_crs=crs if gcps else None,
-        descriptions=tuple(name or None for name in names),
-        units=tuple(unit or None for unit in units),
-        scales=tuple(scales),
-        offsets=tuple(offsets),
-        colors=tuple(ColorInterp[color] for color in colors or grey),
-        colormaps=(None,) * count,
+        bands=tuple(
+            BandMetadata(
+                name or None, unit or None, scale, offset, ColorInterp[color], tags={"": dict(own)} if own else {}
+            )
+            for name, unit, scale, offset, color, own in told
+        ),
         nodata=nodata,
         tags={"": dict(tags)},
-        band_tags=tuple({"": dict(each)} if each else {} for each in band_tags or ({},) * count),
     )

@@ -12,9 +12,8 @@ from rasterio.io import DatasetReader
 
 from geosr.errors import InputError
 from geosr.io.categorical import ALPHA, Told
-from geosr.io.categories import Categories
 from geosr.io.environment import GdalError
-from geosr.io.metadata import Metadata
+from geosr.io.metadata import BandMetadata, Metadata
 from geosr.io.safety import subdataset
 from geosr.io.source import MaskKind
 
@@ -109,21 +108,21 @@ def told_of_bands(dataset: DatasetReader, metadata: Metadata, bands: tuple[int, 
             whole=(variable, *(tags.get(key, "") for key in ("NETCDF_VARNAME", "long_name", "standard_name"))),
             file=Path(file).stem if dataset.count == 1 and not variable else "",
             attributes=tags.keys(),
-            marks=tuple(_marks(dataset, band, color, classes)),
+            marks=tuple(_marks(dataset, band, own)),
             dtype=dataset.dtypes[band - 1],
         )
-        for band, tags, color, classes in zip(bands, told, metadata.colors, metadata.categories, strict=True)
+        for band, tags, own in zip(bands, told, metadata.bands, strict=True)
     ]
 
 
-def _marks(dataset: DatasetReader, band: int, color: ColorInterp, classes: Categories | None) -> Iterator[str]:
+def _marks(dataset: DatasetReader, band: int, metadata: BandMetadata) -> Iterator[str]:
     """What the format says of classes."""
-    if color is ColorInterp.alpha:
+    if metadata.color is ColorInterp.alpha:
         yield ALPHA
-    if color is ColorInterp.palette:
+    if metadata.color is ColorInterp.palette:
         yield "a palette"
-    if classes is not None:
-        yield "class names" if classes.names else "a table of classes"
+    if metadata.categories is not None:
+        yield "class names" if metadata.categories.names else "a table of classes"
     if dataset.tags(band).get("LAYER_TYPE", "").lower() == "thematic":
         yield "a thematic layer"
     if dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") == "1":

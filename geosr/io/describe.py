@@ -69,12 +69,12 @@ def _bands(scene: Scene) -> dict[str, Any]:
     return {
         "dtype": scene.dtype,
         "bands": list(scene.names),
-        "colors": [color.name for color in metadata.colors],
+        "colors": [band.color.name for band in metadata.bands],
         "nodata": [_plain(scene.nodata)] * len(scene.bands),
         "mask": scene.mask,
-        "scales": list(metadata.scales),
-        "offsets": list(metadata.offsets),
-        "units": list(metadata.units),
+        "scales": list(scene.scales),
+        "offsets": list(scene.offsets),
+        "units": [band.unit for band in metadata.bands],
     }
 
 

@@ -75,9 +75,9 @@ class Contents:
         """Contents (band, y, x) of a file's result; `bands` are the file's numbers."""
         count = len(bands)
         coordinates = [Variable("band", ("band",), np.array(bands, np.int64), {})]
-        if any(metadata.descriptions):
-            names = np.array([name or "" for name in metadata.descriptions])
-            coordinates.append(Variable("band_name", ("band",), names, {}))
+        names = [band.description or "" for band in metadata.bands]
+        if any(names):
+            coordinates.append(Variable("band_name", ("band",), np.array(names), {}))
         return Contents(("band", "y", "x"), (count,), metadata, coordinates=tuple(coordinates))
 
     @property
@@ -174,23 +174,26 @@ class Contents:
     def _other_tags(self) -> dict[str, Any]:
         spaces = {space: items for space, items in (self.metadata.tags or {}).items() if space and items}
         told: dict[str, Any] = {"tags": spaces} if spaces else {}
-        return told | ({"band_tags": list(self.metadata.band_tags)} if any(self.metadata.band_tags) else {})
+        own = [band.tags for band in self.metadata.bands]
+        return told | ({"band_tags": own} if any(own) else {})
 
 
 def losses(metadata: Metadata) -> Iterator[str]:
     """One line for each thing that a Zarr store has no place for."""
     if metadata.rpcs is not None:
         yield "a Zarr store has no place for RPCs: they are lost"
-    if any(metadata.colormaps):
+    bands = metadata.bands
+    if any(band.colormap for band in bands):
         yield "a Zarr store has no place for a colour table: it is left out"
-    if len(metadata.categories) > 1 and any(metadata.categories):
+    classes = [band.categories for band in bands if band.categories]
+    if len(bands) > 1 and classes:
         yield "a Zarr store has a place for names of classes only where there is a single band: they are left out"
-    elif any(classes.more_than_names for classes in metadata.categories if classes):
+    elif any(each.more_than_names for each in classes):
         yield "a Zarr store has no place for a table of classes: their names stay, as flag_meanings"
-    if set(metadata.colors) - {ColorInterp.gray, ColorInterp.undefined}:
+    if {band.color for band in bands} - {ColorInterp.gray, ColorInterp.undefined}:
         yield "a Zarr store has no place for colour interpretation: names of bands stay"
-    for name, values in (("scale", metadata.scales), ("offset", metadata.offsets)):
-        if len(set(values)) > 1:
+    for name in ("scale", "offset"):
+        if len({getattr(band, name) for band in bands}) > 1:
             yield f"bands differ in {name}, and readers of Zarr apply one to all: it is kept as a list for you to apply"
 
 
@@ -207,19 +210,16 @@ def _under(level: int, name: str) -> str:
 
 def _radiometry(metadata: Metadata) -> dict[str, Any]:
     """Scale and offset where they say something: readers make floating point of whatever has them."""
-    told: dict[str, Any] = {}
-    if len(set(metadata.scales)) > 1 or len(set(metadata.offsets)) > 1:
-        return {"scale_factors": list(metadata.scales), "add_offsets": list(metadata.offsets)}
-    scale, offset = (next(iter(values), usual) for values, usual in ((metadata.scales, 1.0), (metadata.offsets, 0.0)))
-    if (scale, offset) != (1.0, 0.0):
-        told = {"scale_factor": float(scale), "add_offset": float(offset)}
-    return told
+    told = [(float(band.scale), float(band.offset)) for band in metadata.bands]
+    if len(set(told)) > 1:
+        return {"scale_factors": [scale for scale, _ in told], "add_offsets": [offset for _, offset in told]}
+    return {"scale_factor": told[0][0], "add_offset": told[0][1]} if set(told) - {(1.0, 0.0)} else {}
 
 
 def _names(metadata: Metadata) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    for key, values in (("long_name", metadata.descriptions), ("units", metadata.units)):
-        texts = [value or "" for value in values]
+    for key, name in (("long_name", "description"), ("units", "unit")):
+        texts = [getattr(band, name) or "" for band in metadata.bands]
         if any(texts):
             told[key] = texts[0] if len(set(texts)) == 1 else texts
     return told

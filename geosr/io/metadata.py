@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from affine import Affine
@@ -51,8 +51,24 @@ _FALLBACK = ColorInterp.undefined
 
 
 @dataclass(frozen=True, slots=True)
+class BandMetadata:
+    """All that travels with one band."""
+
+    description: str | None = None
+    unit: str | None = None
+    scale: float = 1.0
+    """A value is the stored number times this, plus the offset."""
+    offset: float = 0.0
+    color: ColorInterp = _FALLBACK
+    colormap: dict[int, tuple[int, int, int, int]] | None = None
+    categories: Categories | None = None
+    """Names of classes."""
+    tags: Tags = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
-    """All that travels from a scene to its result beside the pixels. Bands are the chosen ones, in order."""
+    """All that travels from a scene to its result beside the pixels."""
 
     crs: CRS | None
     """The source's own object, never rebuilt from a number."""
@@ -61,17 +77,11 @@ class Metadata:
     gcps: tuple[GroundControlPoint, ...] = ()
     gcp_crs: CRS | None = None
     rpcs: RPC | None = None
-    descriptions: tuple[str | None, ...] = ()
-    units: tuple[str | None, ...] = ()
-    scales: tuple[float, ...] = ()
-    offsets: tuple[float, ...] = ()
-    colors: tuple[ColorInterp, ...] = ()
-    colormaps: tuple[dict[int, tuple[int, int, int, int]] | None, ...] = ()
-    categories: tuple[Categories | None, ...] = ()
+    bands: tuple[BandMetadata, ...] = ()
+    """The chosen ones, in order."""
     nodata: float | None = None
     """The number for 'no data' of the whole file: GeoTIFF holds one."""
     tags: Tags | None = None
-    band_tags: tuple[Tags, ...] = ()
     warnings: tuple[str, ...] = ()
     """What of the source can't be carried, one line each."""
 
@@ -86,25 +96,21 @@ class Metadata:
         nothing: tuple[list[GroundControlPoint], CRS | None] = ([], None)
         gcps, gcp_crs = pick("control points", lambda: dataset.gcps, nothing)
         rpcs = pick("RPCs", lambda: dataset.rpcs, None)
-        colors = _colors(pick, bands)
+        no_colors = (_FALLBACK,) * dataset.count
+        colors = pick("colour interpretation", lambda: dataset.colorinterp, no_colors)
         crs = pick("CRS", lambda: dataset.crs, None) or None
-        categories = categories_of(dataset)
+        columns = dataset.descriptions, dataset.units, dataset.scales, dataset.offsets, colors, categories_of(dataset)
+        told = list(zip(*columns, strict=True))
+        tags = _tags(pick, 0, trouble)
         return cls(
             crs=crs,
             transform=_cut(dataset.transform, window),
             gcps=carried_points(gcps, Affine.translation(-window.col, -window.row)),
             gcp_crs=gcp_crs,
             rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
-            descriptions=tuple(dataset.descriptions[band - 1] for band in bands),
-            units=tuple(dataset.units[band - 1] for band in bands),
-            scales=tuple(dataset.scales[band - 1] for band in bands),
-            offsets=tuple(dataset.offsets[band - 1] for band in bands),
-            colors=colors,
-            colormaps=tuple(_colormap(dataset, band, color) for band, color in zip(bands, colors, strict=True)),
-            categories=tuple(categories[band - 1] for band in bands),
+            bands=tuple(_band(pick, band, told[band - 1], trouble) for band in bands),
             nodata=dataset.nodatavals[bands[0] - 1],
-            tags=_tags(pick, 0, trouble),
-            band_tags=tuple(_tags(pick, band, trouble) for band in bands),
+            tags=tags,
             warnings=tuple(dict.fromkeys(trouble)),
         )
 
@@ -145,16 +151,17 @@ class Metadata:
     @property
     def flags(self) -> dict[str, Any]:
         """Names of the classes of a single band as attributes of CF, which speak of all bands at once."""
-        if len(self.colors) != 1:
+        if len(self.bands) != 1:
             return {}
-        tags = (self.tags or {}).get("", {}) | (self.band_tags[0].get("", {}) if self.band_tags else {})
-        return flags_of(tags) or next((classes.flags for classes in self.categories if classes), {})
+        (band,) = self.bands
+        tags = (self.tags or {}).get("", {}) | band.tags.get("", {})
+        return flags_of(tags) or (band.categories.flags if band.categories else {})
 
     @property
     def creation_options(self) -> dict[str, str]:
         """Options that a GeoTIFF wants when it is created, since they can't be set later."""
-        colors = self.colors
-        rgb = colors[:3] == (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        colors = [band.color for band in self.bands]
+        rgb = colors[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
         options = {"photometric": "RGB" if rgb else "MINISBLACK"}
         if ColorInterp.alpha in colors:
             options["alpha"] = "YES"
@@ -165,9 +172,9 @@ class Metadata:
         self._place(dst)
         for space, items in (self.tags or {}).items():
             _write_tags(dst, 0, space, items)
-        for band, tags in enumerate(self.band_tags, start=1):
-            for space, items in tags.items():
-                _write_tags(dst, band, space, items)
+        for number, band in enumerate(self.bands, start=1):
+            for space, items in band.tags.items():
+                _write_tags(dst, number, space, items)
         self._describe(dst)
 
     def _place(self, dst: DatasetWriter) -> None:
@@ -184,16 +191,17 @@ class Metadata:
     def _describe(self, dst: DatasetWriter) -> None:
         if self.nodata is not None:
             dst.nodata = self.nodata
-        if any(scale != 1 for scale in self.scales) or any(self.offsets):
-            dst.scales, dst.offsets = self.scales, self.offsets
-        for band, (name, unit) in enumerate(zip(self.descriptions, self.units, strict=True), start=1):
-            if name:
-                dst.set_band_description(band, name)
-            if unit:
-                dst.set_band_unit(band, unit)
-        dst.colorinterp = list(self.colors)
-        if self.colormaps and self.colormaps[0] and len(self.colormaps) == 1:
-            dst.write_colormap(1, self.colormaps[0])
+        if any(band.scale != 1 or band.offset for band in self.bands):
+            dst.scales = [band.scale for band in self.bands]
+            dst.offsets = [band.offset for band in self.bands]
+        for number, band in enumerate(self.bands, start=1):
+            if band.description:
+                dst.set_band_description(number, band.description)
+            if band.unit:
+                dst.set_band_unit(number, band.unit)
+        dst.colorinterp = [band.color for band in self.bands]
+        if len(self.bands) == 1 and self.bands[0].colormap:
+            dst.write_colormap(1, self.bands[0].colormap)
 
 
 T = TypeVar("T")
@@ -262,9 +270,10 @@ def _finer_rpcs(rpcs: RPC, scale: int) -> RPC:
     return RPC(**fields)
 
 
-def _colors(pick: _Reader, bands: tuple[int, ...]) -> tuple[ColorInterp, ...]:
-    colors = pick("colour interpretation", lambda: pick.dataset.colorinterp, (_FALLBACK,) * pick.dataset.count)
-    return tuple(colors[band - 1] for band in bands)
+def _band(pick: _Reader, band: int, told: tuple[Any, ...], trouble: list[str]) -> BandMetadata:
+    name, unit, scale, offset, color, classes = told
+    colormap, tags = _colormap(pick.dataset, band, color), _tags(pick, band, trouble)
+    return BandMetadata(name, unit, scale, offset, color, colormap, classes, tags)
 
 
 def _colormap(dataset: DatasetReader, band: int, color: ColorInterp) -> dict[int, tuple[int, int, int, int]] | None:

@@ -64,13 +64,6 @@ def _of_spread(layout: Layout) -> Layout:
 
 def _told_of_spread(metadata: Metadata) -> Metadata:
     """The metadata of a spread: the scale of the image without its offset, and nothing of colours and classes."""
-    count = len(metadata.colors)
-    return replace(
-        metadata,
-        scales=tuple(map(abs, metadata.scales)),
-        offsets=(0.0,) * len(metadata.offsets),
-        colors=(ColorInterp.gray, ColorInterp.undefined, *(ColorInterp.undefined,) * count)[:count],
-        colormaps=(None,) * count,
-        categories=(None,) * count,
-        nodata=math.nan,
-    )
+    plain = {"offset": 0.0, "color": ColorInterp.undefined, "colormap": None, "categories": None}
+    first, *others = (replace(band, scale=abs(band.scale), **plain) for band in metadata.bands)
+    return replace(metadata, bands=(replace(first, color=ColorInterp.gray), *others), nodata=math.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import rasterio
 from rasterio.enums import ColorInterp
@@ -25,7 +25,7 @@ def losses(metadata: Metadata, dtype: str) -> tuple[str, ...]:
 
 
 def _through_a_file(metadata: Metadata, dtype: str) -> Metadata:
-    count = len(metadata.colors)
+    count = len(metadata.bands)
     profile = {"driver": "GTiff", "width": 16, "height": 16, "count": count, "dtype": dtype}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), quietly(), MemoryFile() as memory:
         with memory.open(**profile, **metadata.creation_options) as dst:
@@ -42,13 +42,14 @@ def _differences(wanted: Metadata, kept: Metadata) -> Iterator[str]:
     if wanted.rpcs is not None and kept.rpcs is None:
         yield "the RPCs are lost"
     if not same_number(wanted.nodata, kept.nodata):
-        yield f"nodata {wanted.nodata} can't be held by {len(wanted.colors)} bands of this type"
-    for name in ("scales", "offsets", "units", "descriptions", "colors", "colormaps"):
-        if _plain(getattr(wanted, name)) != _plain(getattr(kept, name)):
-            yield f"{name} of bands are not kept: {_shown(getattr(wanted, name), getattr(kept, name))}"
+        yield f"nodata {wanted.nodata} can't be held by {len(wanted.bands)} bands of this type"
+    for name in ("scale", "offset", "unit", "description", "color", "colormap"):
+        old, new = ([getattr(band, name) for band in each.bands] for each in (wanted, kept))
+        if _plain(old) != _plain(new):
+            yield f"{name}s of bands are not kept: {_shown(old, new)}"
     yield from _lost_tags("", wanted.tags or {}, kept.tags or {})
-    for band, (old, new) in enumerate(zip(wanted.band_tags, kept.band_tags, strict=True), start=1):
-        yield from _lost_tags(f" of band {band}", old, new)
+    for number, (band, other) in enumerate(zip(wanted.bands, kept.bands, strict=True), start=1):
+        yield from _lost_tags(f" of band {number}", band.tags, other.tags)
 
 
 def _lost_tags(where: str, wanted: dict[str, dict[str, str]], kept: dict[str, dict[str, str]]) -> Iterator[str]:
@@ -62,7 +63,7 @@ _OURS = re.compile(r"GEOSR_|AREA_OR_POINT$|TIFFTAG_RESOLUTIONUNIT$")
 """Tags that GDAL writes in words of its own, or that are read back as ours and not the scene's."""
 
 
-def _plain(values: tuple[object, ...]) -> list[object]:
+def _plain(values: Sequence[object]) -> list[object]:
     return [
         _NO_COLOR.get(value, value) or None if isinstance(value, ColorInterp) else value or None for value in values
     ]
@@ -72,7 +73,7 @@ _NO_COLOR = {ColorInterp.undefined: None, ColorInterp.gray: None}
 """A grey band and a band of no colour are the same to a reader; GeoTIFF makes the first of either grey."""
 
 
-def _shown(wanted: tuple[object, ...], kept: tuple[object, ...]) -> str:
+def _shown(wanted: Sequence[object], kept: Sequence[object]) -> str:
     pairs = zip(wanted, kept, strict=True)
     pair = next((old, new) for old, new in pairs if _plain((old,)) != _plain((new,)))
     old, new = map(str, pair)

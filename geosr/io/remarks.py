@@ -39,6 +39,6 @@ def remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
         lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")
     if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
         lines.append("0 is white in this file (MINISWHITE): the result has the same numbers and shows them from black")
-    elif len(scene.bands) > 1 and any(scene.metadata.colormaps):
+    elif len(scene.bands) > 1 and any(band.colormap for band in scene.metadata.bands):
         lines.append("a GeoTIFF holds a colour table only for a single band: it is left out")
     return lines

@@ -105,12 +105,12 @@ class Scene:
     @property
     def scales(self) -> tuple[float, ...]:
         """Per band: value = stored number x scale + offset."""
-        return self.metadata.scales
+        return tuple(band.scale for band in self.metadata.bands)
 
     @property
     def offsets(self) -> tuple[float, ...]:
         """Per band: value = stored number x scale + offset."""
-        return self.metadata.offsets
+        return tuple(band.offset for band in self.metadata.bands)
 
     @property
     def radiometry(self) -> Radiometry:
@@ -252,14 +252,14 @@ def _scene(
 
 
 def _sensor(metadata: Metadata, real: str, bands: Sequence[int], repeated: Sequence[str]) -> SensorGuess:
-    spaces = [space for tags in (metadata.tags or {}, *metadata.band_tags) for space in tags.values()]
-    tags = {key: value for space in spaces for key, value in space.items()}
-    texts = [text or "" for text in metadata.descriptions]
+    told = metadata.tags or {}, *(band.tags for band in metadata.bands)
+    tags = {key: value for spaces in told for space in spaces.values() for key, value in space.items()}
+    texts = [band.description or "" for band in metadata.bands]
     found = identify(
         tags=tags, descriptions=texts, name=real, pixel_size=pixel_size(metadata), metadata=product_text(Path(real))
     )
     names = [text or f"band {band}" for text, band in zip(texts, bands, strict=True)]
-    return found.described(names, repeated, [str(color.name) for color in metadata.colors])
+    return found.described(names, repeated, [str(band.color.name) for band in metadata.bands])
 
 
 def _with_told_nodata(scene: Scene, dataset: DatasetReader) -> Scene:
@@ -322,13 +322,12 @@ def _with_options(scene: Scene, nodata: float | str | None, scale_offset: tuple[
     if nodata is not None:
         scene = _with_nodata(scene, nodata)
     if scale_offset is not None:
-        count = len(scene.bands)
         scale, offset = scale_offset
         if not (math.isfinite(scale) and math.isfinite(offset) and scale != 0):
             raise InputError(f"--scale-offset {scale:g} {offset:g}: expected two finite numbers, the first not 0")
-        scene = replace(
-            scene, metadata=replace(scene.metadata, scales=(float(scale),) * count, offsets=(float(offset),) * count)
-        )
+        metadata = scene.metadata
+        bands = tuple(replace(band, scale=float(scale), offset=float(offset)) for band in metadata.bands)
+        scene = replace(scene, metadata=replace(metadata, bands=bands))
     return scene
 
 

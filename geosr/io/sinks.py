@@ -34,7 +34,7 @@ def open_sink(
         layout,
         profile=metadata.creation_options,
         template=metadata.apply,
-        categories=metadata.categories,
+        categories=[band.categories for band in metadata.bands],
         fingerprint=fingerprint,
         overwrite=overwrite,
         others=others,

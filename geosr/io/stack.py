@@ -76,16 +76,17 @@ def _names(scene: Scene) -> Iterable[str]:
     """What to call its bands: the file's name tells bands of files with one band apart."""
     stem = Path(scene.name).stem
     single = len(scene.bands) == 1
-    for name, text in zip(scene.names, scene.metadata.descriptions, strict=True):
-        yield name if text else stem if single else f"{stem} {name}"
+    for name, band in zip(scene.names, scene.metadata.bands, strict=True):
+        yield name if band.description else stem if single else f"{stem} {name}"
 
 
 def _metadata(scenes: Sequence[Scene]) -> Metadata:
-    each = [scene.metadata for scene in scenes]
-    per_band = ("units", "scales", "offsets", "colors", "colormaps", "categories", "band_tags")
-    joined: dict[str, Any] = {key: tuple(value for one in each for value in getattr(one, key)) for key in per_band}
-    joined["descriptions"] = tuple(name for scene in scenes for name in _names(scene))
-    return replace(each[0], tags=_shared([one.tags or {} for one in each]), **joined)
+    bands = tuple(
+        replace(band, description=name)
+        for scene in scenes
+        for band, name in zip(scene.metadata.bands, _names(scene), strict=True)
+    )
+    return replace(scenes[0].metadata, tags=_shared([scene.metadata.tags or {} for scene in scenes]), bands=bands)
 
 
 def _shared(tags: Sequence[Tags]) -> Tags:

@@ -166,12 +166,13 @@ def _losses(scene: Scene, masked: bool) -> Iterator[str]:
     """What the file has and a DataArray has no place for, one line each."""
     if scene.mask != "none" and not masked:
         yield "a mask, which a DataArray has no place for; masked=True puts NaN there"
-    palettes, classes = any(scene.metadata.colormaps), scene.metadata.categories
+    bands = scene.metadata.bands
+    classes = [band.categories for band in bands if band.categories]
     for what, found in (
         ("RPCs", scene.metadata.rpcs),
-        ("a palette", palettes),
-        ("names of classes in one of its bands", len(classes) > 1 and any(classes)),
-        ("a table of classes", any(each and each.more_than_names for each in classes)),
+        ("a palette", any(band.colormap for band in bands)),
+        ("names of classes in one of its bands", len(bands) > 1 and classes),
+        ("a table of classes", any(each.more_than_names for each in classes)),
     ):
         if found:
             yield f"{what}, which a DataArray has no place for; geosr.upscale(path) carries them into its result"
@@ -184,8 +185,8 @@ def _attributes(scene: Scene) -> dict[str, Any]:
     nodata = scene.metadata.nodata
     if nodata is not None:
         attrs["_FillValue"] = np.dtype(scene.dtype).type(nodata)
-    if any(scene.metadata.descriptions):
-        names = tuple(name or "" for name in scene.metadata.descriptions)
+    names = tuple(band.description or "" for band in scene.metadata.bands)
+    if any(names):
         attrs["long_name"] = names[0] if len(names) == 1 else names
     attrs |= {key: values[0] for key, values in _by_band(scene).items() if len(set(values)) == 1}
     if not attrs.get("units"):
@@ -195,15 +196,16 @@ def _attributes(scene: Scene) -> dict[str, Any]:
 
 def _by_band(scene: Scene) -> dict[str, tuple[Any, ...]]:
     """What a file tells of each band and CF of an array, by the attribute's name."""
-    units = tuple(unit or "" for unit in scene.metadata.units)
+    units = tuple(band.unit or "" for band in scene.metadata.bands)
     return {"scale_factor": scene.scales, "add_offset": scene.offsets, "units": units}
 
 
 def _told_of_bands(scene: Scene) -> dict[str, list[Any]]:
     """All that a file tells of each band, by the name of the coordinate that may hold it."""
-    names = [name or "" for name in scene.metadata.descriptions]
+    bands = scene.metadata.bands
     numbers = {BY_BAND[key]: list(values) for key, values in _by_band(scene).items()}
-    return {"band_name": names, "band_color": [color.name for color in scene.metadata.colors]} | numbers
+    told = {"band_name": [band.description or "" for band in bands], "band_color": [band.color.name for band in bands]}
+    return told | numbers
 
 
 def _sizes(scene: Scene, chunks: Any) -> tuple[tuple[int, ...], ...]:
