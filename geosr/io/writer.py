@@ -18,7 +18,7 @@ that record puts the files together again, and one that was killed behind it onl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -228,19 +228,19 @@ class TiffSink:
             self.started = "resumed"
 
     def _holds(self, payload: bytes, check: bool) -> bool:
-        at = 0
-        for file in self._files:
-            if not file.holds(payload, at, check):
-                return False
-            at += length_of(payload, at)
-        return True
+        return all(file.holds(payload, at, check) for file, at in self._entries(payload))
 
     def _remember(self, payload: bytes, record: int) -> None:
+        for file, at in self._entries(payload):
+            file.remember(payload, at, record)
+        self._done.add(index_of(payload))
+
+    def _entries(self, payload: bytes) -> Iterator[tuple[Growing, int]]:
+        """Each file, and where its entry begins in a record's payload."""
         at = 0
         for file in self._files:
-            file.remember(payload, at, record)
+            yield file, at
             at += length_of(payload, at)
-        self._done.add(index_of(payload))
 
     def _sync(self) -> None:
         for file in self._files:

@@ -69,8 +69,8 @@ class DataArrayGeosr:
         A Dask array gives a lazy result: nothing is read and no network is loaded until it is computed, and a crop of
         it computes the tiles that it meets. A numpy array is upscaled now. Pixels are those of `geosr.upscale`; type,
         nodata, attributes, encoding, name and other coordinates stay; `nodata`, where given, becomes `_FillValue`.
-        Positions along dimensions other than bands, such as time, are scenes of their own. Of a model of several results
-        it is the image; files and stores hold all of them.
+        Positions along dimensions other than bands, such as time, are scenes of their own. Of a model that gives more
+        than an image it is the image; files and stores hold the rest.
 
         Raises `InputError` and `ModelError` at once, for what can't be done.
 
