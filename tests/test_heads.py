@@ -18,6 +18,7 @@ from rio_cogeo import cog_validate
 import geosr
 from geosr.archive import upscale_many
 from geosr.errors import InputError
+from geosr.models import registry
 from geosr.models.card import Card
 from geosr.models.classical import upsample_into
 from geosr.models.model import Engine, Groups, Model, Precision
@@ -26,6 +27,7 @@ from geosr.radiometry import IMAGE, Head, Passes, fill
 from geosr.response import Response
 from geosr.sensors import UNKNOWN, Band, Observation
 from tests import scenes
+from tests.test_cli import geosr as command
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:distributed", "ignore::ResourceWarning"),
@@ -186,6 +188,18 @@ def test_a_spread_lies_beside_its_image(scene: Path, format: str) -> None:
         assert cog_validate(sigma, strict=True, quiet=True) == (True, [], [])
 
 
+def test_a_second_image_is_stored_and_described_as_the_first(scene: Path) -> None:
+    two = Doubt(heads=(IMAGE, Head("detail", Passes.VALUE)))
+    geosr.upscale(scene, scene.with_name("x.tif"), **OPTIONS | {"model": two})
+    stored, found = read(scene), read(scene.with_name("x.detail.tif"))
+    known = (stored != 0).repeat(2, 1).repeat(2, 2)
+    # A spread of less than half a count would read as no data, and moves off it.
+    assert np.array_equal(found[::2], np.where(known, np.maximum(np.rint(spread_of(scene)), 1), 0)[::2])
+    assert np.array_equal(found[1], stored[1].repeat(2, 0).repeat(2, 1))
+    with rasterio.open(scene.with_name("x.detail.tif")) as file:
+        assert (file.dtypes[0], file.nodata, file.scales, file.offsets) == ("uint16", 0, (-0.1,) * 3, (-1.0,) * 3)
+
+
 @pytest.mark.parametrize("name", ["x.tif", "x.zarr"])
 def test_overviews_of_a_spread_are_root_mean_squares_of_what_is_known(scene: Path, name: str) -> None:
     geosr.upscale(scene, scene.with_name(name), co={"BLOCKSIZE": "32"}, **OPTIONS)
@@ -335,3 +349,20 @@ def test_an_archive_skips_a_scene_only_where_all_its_results_are_there(scene: Pa
     (record,) = upscale_many(scene, out, **options)
     assert record["status"] == "failed"
     assert "sigma.tif exists; use --overwrite" in record["error"]
+
+
+def test_commands_name_all_results(
+    scene: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find", lambda model, scale: Doubt())
+    image, sigma = scene.with_name("x.tif"), scene.with_name("x.sigma.tif")
+    code, said, _ = command(capsys, monkeypatch, "upscale", scene, image, "--scale", "2")
+    assert (code, said.splitlines()) == (0, [str(image), str(sigma)])
+    image.unlink()
+    code, said, told = command(capsys, monkeypatch, "upscale", scene, image, "--scale", "2", "--dry-run")
+    assert code == 0
+    assert f"sigma {sigma}" in said
+    assert f"{sigma} exists: without --dry-run this needs --overwrite" in told
+    out = scene.parent / "out"
+    code, said, _ = command(capsys, monkeypatch, "upscale", scene, "--outdir", out, "--scale", "2")
+    assert (code, said.splitlines()) == (0, [str(out / "scene_x2.tif"), str(out / "scene_x2.sigma.tif")])
