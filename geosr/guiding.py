@@ -14,7 +14,8 @@ from geosr.io.guided import GuidedScene
 from geosr.io.samples import spread_windows
 from geosr.io.scene import Scene
 from geosr.models.glp import Injection
-from geosr.models.glp_fit import Piece, learn
+from geosr.models.glp_fit import learn
+from geosr.models.glp_samples import Piece
 from geosr.models.guided import GuidedNetwork
 from geosr.models.runtime import ModelNetwork, choose_device
 from geosr.observing import Settled, samples

@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 from geosr.models.classical import upsample_into
 from geosr.models.filters import mirrored
 from geosr.models.glp import Guide, Injected, Injection
-from geosr.models.glp_fit import Piece, learn
+from geosr.models.glp_fit import learn
+from geosr.models.glp_samples import Piece
 from geosr.models.regrid import degraded, interpolated, lines, needed, retraced
 from geosr.placement import Placement
 from geosr.response import Response
@@ -243,6 +244,20 @@ def test_a_shift_that_products_may_have_is_told_and_left(down: float) -> None:
     assert injection.shift == pytest.approx((down, 0.0), abs=0.05)
     assert injection.placement == placed(2)
     assert "left as it is" in said[0]
+
+
+def test_clouds_that_lie_elsewhere_do_not_move_the_ground() -> None:
+    guide = ground(1, 320)
+    clouds = np.zeros_like(guide)
+    clouds[:, :, 120:] = 40 * ground(1, 320, 4)[:, :, 120:] - 40000
+    apart = placed(2, Fraction(3, 2), Fraction(-1))
+    coarse = seen(guide, Window(0, 0, 160, 160), placed(2), PRODUCT)
+    coarse += seen(clouds, Window(0, 0, 160, 160), apart, PRODUCT)
+    injection, said = learnt(coarse, guide + clouds, placed(2), (PRODUCT,))
+    assert injection.shift == pytest.approx((1.5, -1.0), abs=0.1)
+    assert not injection.corrected
+    assert injection.placement == placed(2)
+    assert "the rest may be clouds" in said[0]
 
 
 def test_gaps_have_no_influence_on_what_is_learnt() -> None:

@@ -19,7 +19,7 @@ from geosr.guided import GuidedPixels, GuidedUpscaler, coarse_window, in_words, 
 from geosr.guiding import learnt, piece_windows, unlearnt, values_of
 from geosr.io.layout import choose_core
 from geosr.io.samples import spread_windows
-from geosr.models.glp_fit import Piece
+from geosr.models.glp_samples import Piece
 from geosr.models.guided import GuidedNetwork
 from geosr.models.threads import prepare_process
 from geosr.observing import Settled

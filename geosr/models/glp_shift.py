@@ -1,0 +1,175 @@
+"""Where coarse bands lie to their guide, as a scene shows it: parts of it vote, else the grids are believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.models.glp_samples import Detail, Piece, compared, likeness, moved
+from geosr.placement import Placement
+from geosr.response import Response
+
+Doubles = NDArray[np.float64]
+
+MOST = 0.3
+"""Guide pixels between what grids say and what the scene shows up to which nothing is moved: what products promise."""
+SURE = 0.05
+"""Standard error in guide pixels up to which the scene shows a shift."""
+FEW = 0.1
+"""Share of a scene that may lie where the grids say although they are wrong."""
+_ITERATIONS = 10
+_SETTLED = 0.01
+"""Guide pixels; some parts of one."""
+_LEAST = 32
+"""Coarse pixels of a part that is heard."""
+_ENOUGH = 8
+"""Parts whose median decides."""
+_VAGUE = 0.25
+"""Standard error, guide pixels, of a part that has no vote."""
+_PLAIN = 0.2
+"""That of one that tells well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Guide pixels by which the coarse bands lie off what the grids say."""
+
+    down: float = 0.0
+    right: float = 0.0
+    error: float = math.inf
+    """Standard error along the worse axis; infinite where the scene doesn't show any."""
+    in_place: float = 0.0
+    """Share of the scene's parts that lie where the grids say: ground, where what moved are clouds."""
+
+    @property
+    def known(self) -> bool:
+        """True where the scene shows it."""
+        return self.error <= SURE
+
+    @property
+    def matters(self) -> bool:
+        """True where it is to be corrected."""
+        return self.known and self.off and self.in_place < FEW
+
+    @property
+    def off(self) -> bool:
+        """True where it is more than products promise."""
+        return math.hypot(self.down, self.right) > MOST + 2.0 * self.error
+
+    def __str__(self) -> str:
+        if not self.known:
+            return "the scene does not show how the guide lies to the bands: their grids are believed"
+        if self.matters:
+            what = f"corrected, being over {MOST} guide pixels"
+        elif self.off:
+            what = (
+                f"left as it is, since {self.in_place:.0%} of the scene lie where the grids say: the rest may be clouds"
+            )
+        else:
+            what = f"left as it is, being under {MOST} guide pixels"
+        lies = f"{-self.down:+.2f} px down and {-self.right:+.2f} px right of the bands"
+        return f"the guide lies {lies}; {what}"
+
+
+def found(samples: Sequence[Piece], placement: Placement, responses: Sequence[Response]) -> Shift:
+    """The shift by Gauss-Newton: what the guides explain of all bands is largest there."""
+    shift = Shift()
+    for _ in range(_ITERATIONS):
+        detail = compared(samples, moved(placement, shift.down, shift.right), responses, slopes=True)
+        votes = _Votes(detail, len(responses))
+        if shift == Shift():
+            shift = Shift(in_place=votes.in_place)
+        step, error = votes.outcome
+        if not math.isfinite(error):
+            return Shift()
+        step *= min(1.0, 0.5 * float(min(placement.step)) / max(1e-9, float(np.hypot(*step))))
+        shift = Shift(shift.down + float(step[0]), shift.right + float(step[1]), error, shift.in_place)
+        if math.hypot(shift.down, shift.right) > 2.0 * float(max(placement.step)):
+            return Shift()
+        if np.hypot(*step) < _SETTLED:
+            return shift
+    return Shift()
+
+
+class _Votes:
+    """What each part of a scene tells of the shift that is left."""
+
+    def __init__(self, detail: Detail, bands: int) -> None:
+        every = [_pulled(detail, band) for band in range(bands)]
+        self.bands = [(information.sum(0), pull.sum(0)) for information, pull in every]
+        """Information (2, 2) and pull (2) of each band, of the whole scene."""
+        information, pull = (np.sum([each[i] for each in every], 0) for i in (0, 1))
+        errors = np.array([_error(each, bands) for each in information])
+        told = errors < _VAGUE
+        self.errors = errors[told]
+        """Standard error of each part that has a vote, guide pixels."""
+        self.steps = np.linalg.solve(information[told], pull[told][..., None])[..., 0]
+        """(votes, 2), down and right."""
+
+    @property
+    def in_place(self) -> float:
+        """The share of those that tell it well that see no shift; 0 where they are few."""
+        sure = np.hypot(*self.steps[self.errors < _PLAIN].T) < MOST / 2
+        return float(sure.mean()) if sure.size >= _ENOUGH else 0.0
+
+    @property
+    def outcome(self) -> tuple[Doubles, float]:
+        """The shift that is left (down, right), and its standard error along the worse axis.
+
+        Where there are enough votes it is their median, and the error comes from how they differ: clouds, which stand
+        elsewhere for each band, are outvoted by the ground.
+        """
+        count = len(self.steps)
+        if count >= _ENOUGH:
+            middle = np.median(self.steps, 0)
+            scatter = 1.4826 * np.median(np.abs(self.steps - middle), 0).max()
+            return middle, 1.25 * float(scatter) / math.sqrt(count)
+        return self._pooled
+
+    @property
+    def _pooled(self) -> tuple[Doubles, float]:
+        """What all of the scene tells; the error is larger where bands differ more than by chance (Birge 1932)."""
+        information, pull = (np.sum([each[i] for each in self.bands], 0) for i in (0, 1))
+        error = _error(information, len(self.bands))
+        if not math.isfinite(error):
+            return np.zeros(2), error
+        step = np.linalg.solve(information, pull)
+        strain = 0.0
+        for own, force in self.bands:
+            if math.isfinite(_error(own, 1)):
+                apart = np.linalg.solve(own, force) - step
+                strain += float(apart @ own @ apart) / max(1, 2 * (len(self.bands) - 1))
+        return step, error * math.sqrt(max(1.0, strain))
+
+
+def _error(information: Doubles, bands: int) -> float:
+    """The standard error along the worse axis, as if all bands had the same error."""
+    if not np.linalg.det(information) > 1e-12 * np.trace(information) ** 2:
+        return math.inf
+    return math.sqrt(bands * float(np.linalg.inv(information).diagonal().max()))
+
+
+def _pulled(detail: Detail, band: int) -> tuple[Doubles, Doubles]:
+    """How precisely one band tells a shift in each part (parts, 2, 2), and that times the shift that it tells."""
+    values, guides = detail.of(band)
+    there, count = detail.there(band), int(detail.parts.max(initial=-1)) + 1
+    information, pull = np.zeros((count, 2, 2)), np.zeros((count, 2))
+    if values.size <= 2 * len(guides) + 2:
+        return information, pull
+    known = likeness(guides)
+    gains = np.linalg.solve(known, guides @ values / values.size)
+    left = values - gains @ guides
+    slope = np.einsum("g,agn->an", gains, detail.slopes[..., there])
+    slope -= np.linalg.solve(known, guides @ slope.T / values.size).T @ guides
+    parts = detail.parts[there]
+    pixels, power = np.bincount(parts, minlength=count), np.bincount(parts, left**2, count)
+    sure = (np.where(pixels >= _LEAST, pixels, 0) / np.maximum(power, 1e-30))[parts]
+    for i in (0, 1):
+        pull[:, i] = np.bincount(parts, slope[i] * left * sure, count)
+        for j in (0, 1):
+            information[:, i, j] = np.bincount(parts, slope[i] * slope[j] * sure, count)
+    return information, pull
