@@ -17,6 +17,7 @@ from torch import Tensor
 
 from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
+from geosr.models.devices import exact_convolutions
 from geosr.models.model import Engine
 from geosr.models.projection import project_into
 from geosr.noise import Noise
@@ -79,7 +80,7 @@ def project_on(
 ) -> None:
     """`projection.project_into` on a device. Raises `MemoryError` where torch has no memory."""
     target, source = torch.from_numpy(out), torch.from_numpy(image)
-    with torch.inference_mode(), _memory_errors():
+    with torch.inference_mode(), exact_convolutions(device), _memory_errors():
         if device == "cpu":
             project_into(target, source, response, noise, trust)
             return
@@ -87,16 +88,6 @@ def project_on(
             result = target.to(device)
             project_into(result, source.to(device), response, noise, trust)
             target.copy_(result)
-
-
-@contextmanager
-def exact_convolutions(device: str) -> Iterator[None]:
-    """On a GPU, float32 that isn't cut to TF32."""
-    if device == "cpu":
-        yield
-        return
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        yield
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from geosr.errors import InputError
 from geosr.models.checkpoint import read_header
-from geosr.models.engines import exact_convolutions
+from geosr.models.devices import exact_convolutions
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.adversary import Adversary
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
