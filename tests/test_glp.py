@@ -260,6 +260,18 @@ def test_clouds_that_lie_elsewhere_do_not_move_the_ground() -> None:
     assert "the rest may be clouds" in said[0]
 
 
+def test_a_small_scene_whose_bands_disagree_is_left_as_it_is() -> None:
+    guide = ground(1, 80)
+    out = Window(0, 0, 40, 40)
+    bands = [seen(guide, out, placed(2, Fraction(down), 1), PRODUCT) for down in (HALF, Fraction(1), Fraction(3, 2))]
+    noise = np.random.default_rng(6).normal(0.0, 3.0, (3, 40, 40))
+    alike, _ = learnt(bands[1] + noise, guide, placed(2), (PRODUCT,) * 3)
+    apart, said = learnt(np.concatenate(bands) + noise, guide, placed(2), (PRODUCT,) * 3)
+    assert alike.corrected
+    assert not apart.corrected
+    assert said[0].endswith("their grids are believed")
+
+
 def test_gaps_have_no_influence_on_what_is_learnt() -> None:
     guide = ground(2, 160)
     coarse = seen(guide[:1], Window(0, 0, 80, 80), placed(2), PRODUCT)
@@ -332,6 +344,16 @@ def test_a_round_trip_is_interpolation_and_degradation(placement: Placement, res
     fine = needed(out, (both[0].seen, both[1].seen))
     again = degraded(interpolated(coarse, at, fine, both), fine, out, both)
     np.testing.assert_allclose(retraced(coarse, at, out, both), again, atol=1e-9)
+
+
+@given(st.integers(-9, 9), RESPONSES)
+def test_a_raster_on_the_guides_own_grid_is_seen_and_interpolated_as_it_is(index: int, response: Response) -> None:
+    line = lines(placed(1), response)[0]
+    for places in (line.seen, line.cubic, line.linear):
+        first, weights = places.at(index)
+        np.testing.assert_allclose(
+            weights, [float(pixel == index) for pixel in range(first, first + len(weights))], atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("scale", [2, 3, 6])

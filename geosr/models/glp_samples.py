@@ -89,7 +89,7 @@ def compared(samples: Sequence[Piece], placement: Placement, responses: Sequence
         bands.append(_pixels(coarse))
         fine = sample.guide.astype(np.float64)
         guides += [_pixels([degraded(image, sample.block, part, both) for image in fine]) for both in typical]
-        parts.append(_parts(part.grow(-AROUND)) + len(np.unique(np.concatenate(parts))))
+        parts.append(_parts(part.grow(-AROUND)) + parts[-1].max(initial=-1) + 1)
     if not bands:
         bands, guides = [np.empty((len(responses), 0))], [np.empty((len(samples[0].guide), 0))] * len(near)
     every = np.stack([np.concatenate(guides[i :: len(near)], 1) for i in range(len(near))])
@@ -134,9 +134,15 @@ def _comparable(sample: Piece, typical: Both) -> Window:
 
 def _inside(line: Line, start: int, stop: int, low: int, high: int) -> tuple[int, int]:
     """Coarse pixels of an axis that see nothing beyond fine ones, and would not if they moved by a fine one."""
-    spans = {index: line.seen.at(index) for index in range(start, stop)}
-    inside = [index for index, (first, taps) in spans.items() if first > low and first + len(taps) < high]
-    return (inside[0], inside[-1] + 1) if inside else (start, start)
+    while start < stop and line.seen.at(start)[0] <= low:
+        start += 1
+    while start < stop and _end(*line.seen.at(stop - 1)) >= high:
+        stop -= 1
+    return start, stop
+
+
+def _end(first: int, weights: Sequence[float]) -> int:
+    return first + len(weights)
 
 
 def likeness(guides: Doubles) -> Doubles:

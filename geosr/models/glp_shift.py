@@ -78,10 +78,10 @@ class Shift:
 def found(samples: Sequence[Piece], placement: Placement, responses: Sequence[Response]) -> Shift:
     """The shift by Gauss-Newton: what the guides explain of all bands is largest there."""
     shift = Shift()
-    for _ in range(_ITERATIONS):
+    for iteration in range(_ITERATIONS):
         detail = compared(samples, moved(placement, shift.down, shift.right), responses, slopes=True)
         votes = _Votes(detail, len(responses))
-        if shift == Shift():
+        if iteration == 0:
             shift = Shift(in_place=votes.in_place)
         step, error = votes.outcome
         if not math.isfinite(error):
