@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,14 +142,15 @@ class Run:
         return self._report(0, pixels, seconds, self.size, dry_run=True)
 
     def forecast(self) -> float:
-        """Seconds that all tiles will take, from one that is computed and thrown away."""
+        """Seconds that all tiles will take, from one that as many compute and throw away as will work side by side."""
         job, middle = self.job(), self._telling()
-        with prepare_process():
+        hands = min(self.workers, len(self.tiles))
+        with prepare_process(), ThreadPoolExecutor(hands) as pool:
             job(middle)  # the first one also loads the network
             start = time.perf_counter()
-            job(middle)
-            a_tile = time.perf_counter() - start
-        return a_tile * len(self.tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size / self.workers
+            list(pool.map(job, [middle] * hands))
+            a_tile = (time.perf_counter() - start) / hands
+        return a_tile * len(self.tiles) * min(self.plan.core**2, self.plan.scene.size) / middle.core.size
 
     def _telling(self) -> Tile:
         """A tile to time: near the middle of the scene, and with something in it to compute."""

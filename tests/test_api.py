@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import geosr
 from geosr.errors import InputError
 from geosr.io.scene import open_scene
 from geosr.models.registry import WEIGHTS
+from geosr.pipeline import Job
+from geosr.tiling import Tile
 from tests import scenes
 
 
@@ -264,6 +267,25 @@ def test_the_tile_that_is_timed_has_something_in_it(tmp_path: Path) -> None:
     tile = run._telling()
     assert np.isfinite(run.scene.source.read(tile).stored).any()
     assert run.forecast() > 0
+
+
+def test_a_forecast_times_as_many_tiles_as_will_work_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src = scenes.make_plain(tmp_path, shape=(1, 64, 64))
+    run = geosr.prepare(src, tmp_path / "out.tif", model="bicubic", scale=8, tile=16, workers=3)
+    together = threading.Barrier(3)
+    usual, calls = Job.__call__, []
+
+    def work(job: Job, tile: Tile) -> object:
+        calls.append(tile)
+        if len(calls) > 1:  # the first one only loads
+            together.wait(30)
+        return usual(job, tile)
+
+    monkeypatch.setattr(Job, "__call__", work)
+    assert run.forecast() > 0
+    assert len(calls) == 1 + 3
 
 
 def test_formats_are_known_in_any_case(tmp_path: Path) -> None:
