@@ -215,9 +215,13 @@ def look(job: Job) -> str | None:
     except GeosrError as error:
         return f"it can't read the input: {error}"
     try:
-        _ = job.upscaler.network.halo  # loads it
+        halo = job.upscaler.network.halo  # loads it
     except GeosrError as error:
         return f"it can't load the model: {error}"
+    if halo > job.plan.halo:
+        return (
+            f"the model sees {halo} pixels far there, and tiles were made for {job.plan.halo}; install the same there"
+        )
     return job.encoder.check() if isinstance(job.encoder, ZarrEncoder) else None
 
 

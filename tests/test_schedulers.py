@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,14 @@ def test_a_worker_that_cannot_see_the_input_is_found_before_the_first_tile(
         run.execute(None, client)
     one_line_of(caught)
     assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_worker_where_the_model_sees_farther_than_tiles_were_made_for_cannot_take_part(
+    scene: Path, tmp_path: Path
+) -> None:
+    job = prepare(scene, tmp_path / "out.tif", **OPTIONS).job()
+    narrow = replace(job, plan=replace(job.plan, halo=job.plan.halo - 1))
+    assert f"sees {job.plan.halo} pixels far there, and tiles were made for" in str(cluster.look(narrow))
 
 
 def test_a_worker_that_lacks_the_model_is_found_before_the_first_tile(

@@ -75,6 +75,10 @@ class Model(ABC):
         groups = self.groups([bands[place].color for place in given])
         return tuple(tuple(given[band] for band in group) for group in groups)
 
+    def measured(self, engine: Engine) -> Model:
+        """The same, with what had to be measured to make an engine of it, so that others needn't, and agree."""
+        return self
+
     @abstractmethod
     def engine(self, device: str, precision: Precision) -> Engine:
         """The model on a device. Raises `ModelError` where its weights are missing, others, or don't fit."""

@@ -17,6 +17,7 @@ from geosr.models.foreign import find as find_foreign
 from geosr.models.foreign import is_foreign
 from geosr.models.model import Engine, Model, Precision
 from geosr.models.own import Own, TorchNetwork
+from geosr.response import PROBE
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the package keeps its weights, `NAME_xSCALE.safetensors`."""
@@ -135,9 +136,15 @@ class Weights(Model):
     scale: int
     sha256: str | None
     card: Card = field(compare=False, repr=False)
+    reach: int = field(default=0, compare=False, repr=False)
+    """How far its engine was found to see on a processor, source pixels; 0 where that is to be measured."""
 
     def __str__(self) -> str:
         return self.name
+
+    def measured(self, engine: Engine) -> Weights:
+        """The same with the engine's reach."""
+        return replace(self, reach=engine.reach(PROBE))
 
     def engine(self, device: str, precision: Precision) -> Engine:
         """The network with its weights. Raises `ModelError` where they are missing, others, or don't fit."""
@@ -149,8 +156,8 @@ class Weights(Model):
         path = check_weights(_weights().get((self.name, self.scale), Path(self.name)), self.sha256)
         settings = {"scale": self.scale, "channels": about.channels, "blocks": about.blocks}
         # Only of weights that were published is it known that the card's halo was measured on them.
-        reach, dtype = about.halo if self.name in names() else 0, getattr(torch, precision)
-        made = trained.build(about.network, settings, read_tensors(path), device, dtype, reach)
+        reach = self.reach or (about.halo if self.name in names() else 0)
+        made = trained.build(about.network, settings, read_tensors(path), device, getattr(torch, precision), reach)
         return engines.OnDevice(made, device)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +15,7 @@ from geosr.models import registry
 from geosr.models.card import Card
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.threads import tell_torch
+from geosr.models.threads import Once, tell_torch
 from geosr.radiometry import Head
 from geosr.response import Response
 from geosr.sensors import Observation, listed
@@ -178,7 +177,7 @@ def network_for(
         project=project,
         rounding=rounding,
     )
-    network._engine()
+    network = replace(network, model=model.measured(network._engine()))
     lines = about_device, about, *model.notes(observation), *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
 
@@ -234,7 +233,7 @@ def choose_device(device: str = "auto") -> tuple[str, str]:
     return device, f"computed on {torch.cuda.get_device_name(int(index))}"
 
 
-@lru_cache
+@Once
 def _settled_device(device: str) -> str:
     return choose_device(device)[0]
 
@@ -270,7 +269,7 @@ def processor_flags() -> frozenset[str]:
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
-@lru_cache(maxsize=8)
+@Once
 def _load(model: Model, precision: Precision, device: str) -> Engine:
     if not (model.memory_bound and device == "cpu"):
         import torch  # noqa: F401  (so that it can be told)

@@ -7,16 +7,33 @@ import platform
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _inside: Counter[int] = Counter()
 """How often each thread is in `prepare_process`."""
 _usual: int | None = None
 """What torch used before it was told."""
+
+
+class Once(Generic[P, T]):
+    """A function whose results are remembered, as by `lru_cache`, and made once: other threads wait for them."""
+
+    def __init__(self, function: Callable[P, T], maxsize: int = 8) -> None:
+        self._made = lru_cache(maxsize)(function)
+        self._lock = threading.RLock()
+        self.cache_clear, self.cache_info = self._made.cache_clear, self._made.cache_info
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns."""
+        with self._lock:
+            return self._made(*args, **kwargs)  # type: ignore[arg-type]  # who passes what can't be hashed is told so
 
 
 @contextmanager

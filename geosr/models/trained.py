@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
+from geosr.models.threads import Once
 from geosr.noise import Noise
 from geosr.response import PROBE, Response
 from geosr.sensors import Observation
@@ -82,9 +82,10 @@ class Residual(Trained):
     def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
         super().__init__(module, dtype)
         self.module = module
-        self.weights = lru_cache(maxsize=64)(self._weights)
-        self.at_rest = lru_cache(maxsize=64)(self._at_rest)
+        self.weights = Once(self._weights, 64)
+        self.at_rest = Once(self._at_rest, 64)
         self.rim = self._rim()
+        self.weights.cache_clear()  # they were made on the processor
 
     def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
         detail = self._detail(high.to(self.dtype), spread.to(self.dtype), response)
@@ -141,11 +142,12 @@ class Padded(Trained):
     def __init__(self, module: BandNetwork, dtype: torch.dtype, reach: int = 0) -> None:
         """`reach` is what was measured of the same network before, 0 to measure it now: a minute for large ones."""
         super().__init__(module, dtype)
-        self.module = module.to(dtype)
+        self.module = module
         self.multiple = module.multiple
         self.alive = module.alive
-        self.at_rest = lru_cache(maxsize=64)(self._at_rest)
+        self.at_rest = Once(self._at_rest, 64)
         self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
+        module.to(dtype)
 
     def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
         detail = self._phases(self._detail(high.to(self.dtype), spread.to(self.dtype), response))
@@ -154,7 +156,7 @@ class Padded(Trained):
 
     def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(h * scale, w * scale) for a band without its low-pass and its noise, both (h, w)."""
-        told = torch.tensor([response.told], dtype=self.dtype, device=high.device)
+        told = torch.tensor([response.told], dtype=high.dtype, device=high.device)
         return self.module.residual(high[None, None], told, spread[None, None])[0, 0]
 
     def _at_rest(self, response: Response) -> Tensor:
@@ -187,7 +189,7 @@ class Padded(Trained):
         """
         middle, farthest = side // 2, 0
         for place in range(middle, middle + self.multiple):
-            probe = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
+            probe = torch.zeros(side, side)
             probe[place, place] = torch.nan
             with torch.inference_mode():
                 detail = self._detail(probe, torch.zeros_like(probe), PROBE)
@@ -227,8 +229,11 @@ def build(
         )
     module = NETWORKS[network](**settings)
     module.load_state_dict(tensors)
-    module = module.eval().requires_grad_(False).to(device)
-    return Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype, reach)
+    module = module.eval().requires_grad_(False)
+    # On the processor: a kernel that works on patches of pixels, as cards have, lets a NaN spread farther than sums do.
+    engine = Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype, reach)
+    module.to(device)
+    return engine
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
@@ -247,15 +252,18 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _flat(high: Tensor, rim: int) -> Tensor | None:
-    """Where nothing within `rim` pixels is anything but flat, less `rim` a side; None where that is nowhere."""
-    detailed = high != 0
-    if bool(detailed.all()):
+    """Where nothing within `rim` pixels is anything but flat, less `rim` a side; None where that is nowhere.
+
+    A graphics card isn't asked, since whoever asks one waits for it.
+    """
+    detailed, asked = high != 0, high.device.type == "cpu"
+    if asked and bool(detailed.all()):
         return None
     total = F.pad(detailed.int().cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32), (1, 0, 1, 0))
     side = 2 * rim + 1
     count = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
     flat = count == 0
-    return flat if bool(flat.any()) else None
+    return flat if not asked or bool(flat.any()) else None
 
 
 def _add_phases(out: Tensor, detail: Tensor, scale: int) -> None:

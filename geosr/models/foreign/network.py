@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from geosr.models.foreign.checkpoint import SUFFIXES
 from geosr.models.foreign.engine import ForeignEngine, blocks_of
 from geosr.models.foreign.runner import Runner, load
 from geosr.models.model import Engine, Groups, Model, Precision
+from geosr.models.threads import Once
 from geosr.models.trial import try_out
 from geosr.sensors import Observation
 
@@ -95,7 +95,7 @@ def find(model: str) -> Foreign:
     return _find(path, sha256(path), tuple(sorted(sidecar.read(path).items())))
 
 
-@lru_cache(maxsize=8)
+@Once
 def _find(path: Path, sha: str, told_beside: tuple[tuple[str, Any], ...]) -> Foreign:
     runner = load(path, sha, "cpu")
     told = _known(runner.told) | dict(told_beside)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from geosr.models.checkpoint import check_weights
+from geosr.models.threads import Once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class Runner(Protocol):
         """(1, bands, height * scale, width * scale) for (1, bands, height, width), float32."""
 
 
-@lru_cache(maxsize=8)
+@Once
 def load(path: Path, sha: str, device: str) -> Runner:
     """The network in a file. Raises `ModelError` for a file that is damaged, unsafe, or changed since `sha`."""
     check_weights(path, sha)
