@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.errors import InputError
 from geosr.guided import GuidedUpscaler
 from geosr.io.guided import GuidedScene
 from geosr.io.samples import spread_windows
@@ -22,6 +23,7 @@ from geosr.observing import Settled, samples
 from geosr.pipeline import Source
 from geosr.placement import Placement
 from geosr.radiometry import Pixels, Radiometry
+from geosr.sensors import Observation
 from geosr.upscaler import Upscaler, filling
 from geosr.window import Window
 
@@ -71,7 +73,7 @@ def learnt(
 ) -> tuple[GuidedNetwork, tuple[str, ...]]:
     """The guided model for pieces of both rasters, and pieces of the coarse one; a line each on what was found."""
     observation, notes = settled.observe(seen)
-    measured = [place for place, band in enumerate(observation) if not band.categorical]
+    measured = _measured(observation)
     taken = (replace(piece, coarse=piece.coarse[measured]) for piece in pieces)
     bands = [observation[place] for place in measured]
     responses, names = tuple(band.response for band in bands), tuple(band.name for band in bands)
@@ -86,9 +88,17 @@ def learnt(
 def unlearnt(settled: Settled, placement: Placement) -> GuidedNetwork:
     """The guided model before anything was learnt: it tells what a tile takes."""
     observation = settled.observe()[0]
-    responses = tuple(band.response for band in observation if not band.categorical)
+    responses = tuple(observation[place].response for place in _measured(observation))
     injection = Injection(placement, responses, (), (), ())
     return GuidedNetwork(model=settled.model, observation=observation, injection=injection)
+
+
+def _measured(observation: Observation) -> list[int]:
+    """The places of the bands that take detail. Raises `InputError` where there are none."""
+    measured = [place for place, band in enumerate(observation) if not band.categorical]
+    if not measured:
+        raise InputError("all bands hold classes, to which a guide gives no detail; leave the guide out")
+    return measured
 
 
 def piece_windows(

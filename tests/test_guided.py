@@ -217,6 +217,12 @@ def test_arrays_have_the_pixels_of_files(tmp_path: Path) -> None:
     assert lazy.chunks == ((2,), (16, 16, 16, 12), (16, 16, 16, 16, 4))
 
 
+def test_an_array_of_classes_alone_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    low = geosr.open_raster(coarse(tmp_path, names=("SCL", "CLD")), chunks=16)
+    with pytest.raises(InputError, match="classes, to which a guide gives no detail"):
+        low.geosr.upscale("glp", guide=geosr.open_raster(fine(tmp_path), chunks=32), categorical=[1, 2])
+
+
 def test_an_array_takes_the_guides_place_and_keeps_its_own_words(tmp_path: Path) -> None:
     low = geosr.open_raster(coarse(tmp_path, names=("B05", "B11")), chunks=16).rename("reflectance")
     high = geosr.open_raster(fine(tmp_path), chunks=32)
@@ -251,6 +257,7 @@ def test_another_guide_is_another_run(tmp_path: Path) -> None:
         ({"guide": None}, "glp needs a finer raster beside the bands"),
         ({"guide": []}, "at least one file"),
         ({"bands": [9]}, "band 9"),
+        ({"categorical": [1, 2]}, "classes, to which a guide gives no detail"),
         ({"project": False}, "always give"),
     ],
     ids=str,
