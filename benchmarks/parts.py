@@ -121,7 +121,7 @@ def map_overlap(scene: str, dst: str) -> None:
 
     scale = 2
     run = prepare(scene, "never_written.tif", model="fast", scale=scale, mtf=MTF, snr=100, project=False)
-    bands, margin = run.network.seen, run.plan.halo
+    bands, margin = run.network.relative, run.plan.halo
     module = fast(scale).eval()
     weights = locate("fast", scale)
     assert weights is not None

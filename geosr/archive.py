@@ -1,4 +1,4 @@
-"""Many scenes as one run: one plan, one crew, one bar; a scene that fails stops no other."""
+"""Many scenes as one run: one plan, one pool of workers, one bar; a scene that fails stops no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geosr.api import prepare, upscale
-from geosr.cluster import Crew, crew, stop_where_imported
+from geosr.cluster import Pool, pool_for, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
 from geosr.io.environment import current_options, under
@@ -225,7 +225,7 @@ class _Open:
 
 
 class _Flow:
-    """Tiles of one scene after the other, handed to one crew without a break between scenes."""
+    """Tiles of one scene after the other, handed to one pool without a break between scenes."""
 
     def __init__(self, scenes: Sequence[Planned], tell: Tell, progress: Progress | None) -> None:
         self.records: dict[str, Record] = {}
@@ -243,9 +243,9 @@ class _Flow:
         if self._current is None:
             return
         try:
-            with crew(scheduler, self._current.run.workers, self._current.job) as hands:
+            with pool_for(scheduler, self._current.run.workers, self._current.job) as pool:
                 try:
-                    self._run(hands)
+                    self._run(pool)
                 except BaseException as error:
                     self._keep_what_finishes(error)
                     raise
@@ -259,11 +259,11 @@ class _Flow:
                 scene.sink.close()
             close_files()
 
-    def _run(self, hands: Crew) -> None:
+    def _run(self, pool: Pool) -> None:
         while True:
-            while len(self._flying) < hands.ahead and (work := self._next_tile()) is not None:
+            while len(self._flying) < pool.ahead and (work := self._next_tile()) is not None:
                 scene, tile = work
-                self._flying[hands.executor.submit(scene.job, tile)] = work
+                self._flying[pool.executor.submit(scene.job, tile)] = work
                 scene.flying += 1
             if not self._flying:
                 return

@@ -29,14 +29,14 @@ _SCHEDULER_TIMEOUT = 20.0
 """Seconds to wait for a scheduler to answer."""
 _WORKER_TIMEOUT = 60.0
 """Seconds to wait for the first worker of a cluster."""
-CREW = "geosr crew"
+POOL = "geosr pool"
 """What names of threads that work on tiles begin with."""
 _IMPORTED = 76
 """Exit code of a process that ended while it imported the caller's script."""
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class Pool:
     """Who works on tiles."""
 
     executor: Executor
@@ -45,28 +45,28 @@ class Crew:
 
     @property
     def ahead(self) -> int:
-        """Tiles in flight, so that nobody waits and memory stays bounded; as many as a cluster has hands for now."""
+        """Tiles in flight, so that nobody waits and memory stays bounded; as many as a cluster takes for now."""
         if isinstance(self.executor, ClusterExecutor):
             return 2 * self.executor.slots + 1
         return self.workers + 1
 
 
 @contextmanager
-def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Iterator[Crew]:
-    """A crew for a job, checked: every worker sees the input, has the model, and the same geosr and torch.
+def pool_for(scheduler: str | Path | Client | None, workers: int, job: Job) -> Iterator[Pool]:
+    """A pool for a job, checked: every worker sees the input, has the model, and the same geosr and torch.
 
     `scheduler` is a `distributed.Client`, the address of a scheduler ("tcp://host:8786"), a scheduler file, "local:N"
     for N worker processes under Dask, "processes", or "threads" (as None). Raises `InputError` for another, and
     `PlaceError` where no scheduler or worker answers, or one of them can't do the job.
     """
     if scheduler is None or scheduler == "threads":
-        with _left_behind_on_interrupt(ThreadPoolExecutor(workers, CREW)) as pool:
-            yield Crew(pool, workers)
+        with _left_behind_on_interrupt(ThreadPoolExecutor(workers, POOL)) as threads:
+            yield Pool(threads, workers)
     elif scheduler == "processes":
         _check_start(scheduler)
         with _left_behind_on_interrupt(ProcessPoolExecutor(workers, get_context("spawn"), _begin_work)) as processes:
             try:
-                yield Crew(processes, workers)
+                yield Pool(processes, workers)
             except BrokenProcessPool as error:
                 raise PlaceError("a worker process died, perhaps of memory; use a smaller --tile or fewer") from error
     else:
@@ -74,7 +74,7 @@ def crew(scheduler: str | Path | Client | None, workers: int, job: Job) -> Itera
             _check_workers(client, job)
             cards = graphics(client) if getattr(job.upscaler.network, "device", "cpu") != "cpu" else 0
             with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
-                yield Crew(executor)
+                yield Pool(executor)
 
 
 def _local_workers(scheduler: Any) -> int:

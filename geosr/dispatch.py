@@ -113,7 +113,7 @@ class ClusterExecutor(Executor):
         self._seal: tuple[Any, bytes] = None, b""
         self._over = threading.Event()
         self.slots = 1
-        """Tiles that the workers have hands for, as last seen: clusters grow and shrink."""
+        """Tiles that the workers take at once, as last seen: clusters grow and shrink."""
         self._nobody()
         threading.Thread(target=self._watch, name="geosr-watch", daemon=True).start()
 

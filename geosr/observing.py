@@ -56,14 +56,14 @@ class Settled:
         return tuple(band.categorical for band in self.bands)
 
     @property
-    def told(self) -> bool:
+    def conditioned(self) -> bool:
         """True where it matters how the scene was observed."""
         return self.model.card.conditioned or self.projected
 
     @property
     def sampled(self) -> bool:
         """True where a few windows of the source have to be looked at."""
-        return (self.told or self.model.card.levelled) and not all(self.categorical)
+        return (self.conditioned or self.model.card.levelled) and not all(self.categorical)
 
     def part(self, indices: Sequence[int]) -> Settled:
         """The same for some bands, counted from 0."""
@@ -76,7 +76,7 @@ class Settled:
         """
         patches = _patches(pieces or (), self.radiometry)
         bands, lines = self.bands, tuple[str, ...]()
-        if self.told:
+        if self.conditioned:
             means = [] if pieces is None else [_mean(band) for band in patches]
             bands = tuple(map(self._observed, bands, patches, means)) if means else bands
             lines = about_response(bands), about_noise(bands, means)

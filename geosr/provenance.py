@@ -40,14 +40,14 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
         tags["GEOSR_GUIDE"] = ", ".join(scene.guide.names)
     if classes := categorical.listed(scene.sensor.bands):
         tags["GEOSR_CATEGORICAL"] = classes
-    seen = network.seen
+    relative = network.relative
     if network.project:
-        tags["GEOSR_PROJECTED"] = projection(seen)
+        tags["GEOSR_PROJECTED"] = projection(relative)
     if card.conditioned or network.project:
         tags |= {
             "GEOSR_MTF": listed([band.response.mtf for band in network.observation]),
-            "GEOSR_MTF_RELATIVE": listed([band.response.mtf for band in seen]),
-            "GEOSR_NOISE": once([str(band.noise) for band in seen]),
+            "GEOSR_MTF_RELATIVE": listed([band.response.mtf for band in relative]),
+            "GEOSR_NOISE": once([str(band.noise) for band in relative]),
         }
     return tags
 

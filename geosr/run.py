@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from geosr.cluster import crew, stop_where_imported
+from geosr.cluster import pool_for, stop_where_imported
 from geosr.guided import GuidedUpscaler
 from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
@@ -186,8 +186,8 @@ class Run:
         job = self.job(sink.encoder)
         try:
             with (
-                crew(scheduler, self.workers, job) as hands,
-                closing(run(job, missing, sink, hands.executor, lambda: hands.ahead)) as finished,
+                pool_for(scheduler, self.workers, job) as pool,
+                closing(run(job, missing, sink, pool.executor, lambda: pool.ahead)) as finished,
             ):
                 for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count

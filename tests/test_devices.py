@@ -43,7 +43,7 @@ class Looking(Engine):
     def reach(self, response: Response) -> int:
         return 0
 
-    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         self.seen.append(devices._flags())
         time.sleep(0.005)
         self.seen.append(devices._flags())

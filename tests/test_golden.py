@@ -66,7 +66,7 @@ def test_a_result_has_the_bytes_that_it_had(
     scene: str, case: str, format: str, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("geosr.provenance.__version__", "0")
-    monkeypatch.setattr("geosr.cluster.Crew.ahead", 1)  # a GTiff's blocks lie as they were finished
+    monkeypatch.setattr("geosr.cluster.Pool.ahead", 1)  # a GTiff's blocks lie as they were finished
     options = CASES[case] | ({"model": str(network)} if CASES[case]["model"] == "NETWORK" else {})
     src, dst = SCENES[scene](tmp_path), tmp_path / f"fine.{SUFFIXES[format]}"
     geosr.upscale(src, dst, **{"scale": 2, "tile": 48, "format": format, "workers": 1, **options})

@@ -68,7 +68,7 @@ class DoubtEngine(Engine):
     def reach(self, response: Response) -> int:
         return 2
 
-    def __call__(self, block: NDArray[Any], seen: Observation, out: NDArray[Any]) -> None:
+    def __call__(self, block: NDArray[Any], bands: Observation, out: NDArray[Any]) -> None:
         DoubtEngine.calls += 1
         scale, count = self.model.scale, len(block)
         assert len(out) == len(self.model.heads) * count

@@ -276,13 +276,13 @@ def test_tiles_in_flight_follow_a_cluster_that_grows(
 
     monkeypatch.setattr(dispatch, "_PATIENCE", 0.12)
     with dispatch.ClusterExecutor(Scheduler(), resources) as executor:  # type: ignore[arg-type]
-        crew = cluster.Crew(executor)
-        assert crew.ahead == few
+        pool = cluster.Pool(executor)
+        assert pool.ahead == few
         workers.append({"nthreads": 7, "resources": {"GPU": 1}, "status": "running"})
         deadline = time.monotonic() + 30
-        while crew.ahead == few and time.monotonic() < deadline:
+        while pool.ahead == few and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert crew.ahead == many
+        assert pool.ahead == many
 
 
 UNGUARDED = """

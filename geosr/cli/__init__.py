@@ -98,8 +98,8 @@ def outcome(work: Callable[[], Any]) -> int:
 
 def _leave_tiles_behind() -> None:
     """End now where tiles are still worked on: Python would wait for them, and all that is kept is on the disk."""
-    from geosr.cluster import CREW
+    from geosr.cluster import POOL
 
-    if any(thread.name.startswith(CREW) for thread in threading.enumerate()):
+    if any(thread.name.startswith(POOL) for thread in threading.enumerate()):
         sys.stderr.flush()
         os._exit(INTERRUPTED)

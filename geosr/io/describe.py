@@ -10,7 +10,7 @@ from rasterio.io import DatasetReader
 
 from geosr.io.environment import open_dataset, reading
 from geosr.io.metadata import placed
-from geosr.io.rehearsal import losses
+from geosr.io.metadata_check import losses
 from geosr.io.scene import Scene, open_scene
 
 

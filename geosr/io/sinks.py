@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from geosr.io import geozarr, rehearsal
+from geosr.io import geozarr, metadata_check
 from geosr.io.destination import is_zarr
 from geosr.io.encoder import Encoder
 from geosr.io.environment import GdalError, open_dataset, reading
@@ -60,7 +60,7 @@ def losses(metadata: Metadata, layout: Layout) -> tuple[str, ...]:
     """One line for each thing that a result of this format would lose; empty where it holds all."""
     if layout.format == "Zarr":
         return tuple(geozarr.losses(metadata))
-    return rehearsal.losses(metadata, layout.dtype)
+    return metadata_check.losses(metadata, layout.dtype)
 
 
 def is_there(path: Path | str) -> bool:

@@ -39,7 +39,7 @@ class Interpolation(Engine):
         """The kernel's."""
         return REACH[self.kernel]
 
-    def __call__(self, block: Any, seen: Observation, out: Any) -> None:
+    def __call__(self, block: Any, bands: Observation, out: Any) -> None:
         """See `Engine`."""
         for band, target in zip(block, out, strict=True):
             upsample_into(target, band, self.scale, self.kernel)

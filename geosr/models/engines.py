@@ -41,16 +41,16 @@ class OnDevice(Engine):
         """The engine's own."""
         return self.engine.reach(response)
 
-    def __call__(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
+    def __call__(self, block: NDArray[np.floating], bands: Observation, out: NDArray[np.floating]) -> None:
         """See `Engine`."""
         target = torch.from_numpy(out)
         with torch.inference_mode(), exact_convolutions(self.device), _memory_errors():
             if self.device == "cpu":
-                self.engine(torch.from_numpy(block), seen, target)
+                self.engine(torch.from_numpy(block), bands, target)
                 return
             with _one_on_the_card:
                 result = target.new_empty(target.shape, device=self.device)
-                self.engine(torch.from_numpy(block).to(self.device), seen, result)
+                self.engine(torch.from_numpy(block).to(self.device), bands, result)
                 target.copy_(result)
 
 
@@ -64,9 +64,9 @@ class BackProjection(Engine):
         """Ten times that of blur and interpolation together, and more for a stronger blur."""
         return backprojection_reach(response, self.scale)
 
-    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """See `Engine`."""
-        for image, band, target in zip(block, seen, out, strict=True):
+        for image, band, target in zip(block, bands, out, strict=True):
             backproject_into(target, image, band.response, self.scale)
 
 

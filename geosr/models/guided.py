@@ -38,7 +38,7 @@ class GuidedNetwork(ModelNetwork):
         return 1
 
     @property
-    def seen(self) -> Observation:
+    def relative(self) -> Observation:
         """The bands with responses relative to the guide's pixels."""
         finer = float(max(self.placement.step))
         return tuple(band.relative(finer, self.rounding) for band in self.observation)

@@ -29,11 +29,11 @@ class Engine(ABC):
         """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""
 
     @abstractmethod
-    def __call__(self, block: Any, seen: Observation, out: Any) -> None:
+    def __call__(self, block: Any, bands: Observation, out: Any) -> None:
         """Write the estimate of bands that go together (bands, h, w) into `out` (bands, h * scale, w * scale).
 
         A model of several heads writes all bands of the first, then all of the next. Both are float32 or float64,
-        arrays for the runtime and tensors inside `OnDevice`; `seen` says how these bands were observed. What lies
+        arrays for the runtime and tensors inside `OnDevice`; `bands` says how these were observed. What lies
         nearer to the border than `reach` may be a simpler estimate.
         """
 

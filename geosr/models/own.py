@@ -147,7 +147,7 @@ class OwnEngine(Engine):
         """The halo, as told."""
         return self.network.halo
 
-    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """See `Engine`."""
         out.copy_(self._run(block))
 

@@ -64,7 +64,7 @@ class ModelNetwork:
         return self.model.heads
 
     @property
-    def seen(self) -> Observation:
+    def relative(self) -> Observation:
         """The observation as the network is told it: responses relative to the result; rounding is noise, too.
 
         A model that makes no use of it has it as it is.
@@ -77,7 +77,9 @@ class ModelNetwork:
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
         engine = self._engine()
-        return max(engine.reach(each) + self._projection_reach(each) for each in {band.response for band in self.seen})
+        return max(
+            engine.reach(each) + self._projection_reach(each) for each in {band.response for band in self.relative}
+        )
 
     @property
     def multiple(self) -> int:
@@ -120,16 +122,16 @@ class ModelNetwork:
 
     def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
         """Write the estimate of bands that go together into `out`; of several results the image is projected."""
-        whole = self.seen
-        seen = tuple(whole[band] for band in bands)
-        self._engine()(block, seen, out)
+        relative = self.relative
+        observed = tuple(relative[band] for band in bands)
+        self._engine()(block, observed, out)
         if self.project:
-            self._project(block, seen, out[: len(block)])
+            self._project(block, observed, out[: len(block)])
 
-    def _project(self, block: NDArray[np.floating], seen: Observation, out: NDArray[np.floating]) -> None:
+    def _project(self, block: NDArray[np.floating], bands: Observation, out: NDArray[np.floating]) -> None:
         from geosr.models.engines import project_on
 
-        for image, target, band in zip(block, out, seen, strict=True):
+        for image, target, band in zip(block, out, bands, strict=True):
             project_on(self._place, target, image, band.response, band.noise, UNSURE if band.assumed else 1.0)
 
     def _projection_reach(self, response: Response) -> int:
@@ -200,7 +202,7 @@ def _about_noise(network: ModelNetwork) -> Iterator[str]:
     """What is to be said of the response that is undone, and where a band's noise is less than what rounding does."""
     if not (network.card.conditioned or network.project):
         return
-    yield f"relative to a result at x{network.scale}: MTF {listed(band.response.mtf for band in network.seen)}"
+    yield f"relative to a result at x{network.scale}: MTF {listed(band.response.mtf for band in network.relative)}"
     if network.rounding > 0 and any(band.noise.constant < network.rounding**2 for band in network.observation):
         yield f"noise counts as {network.rounding:.3g} DN at least, which is what rounding to whole numbers does"
 

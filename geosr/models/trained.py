@@ -38,9 +38,9 @@ class Trained(Engine):
         """Measured: what the network sees, and the low-pass before it."""
         return self.rim + len(self.low_pass) // 2
 
-    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat."""
-        for image, band, target in zip(block, seen, out, strict=True):
+        for image, band, target in zip(block, bands, out, strict=True):
             self._sharpen(image, band.response, band.noise, target)
 
     def _sharpen(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:

@@ -37,14 +37,14 @@ class ForeignEngine(Engine):
         """The halo that was told or measured, and at least that of the excess."""
         return max(self.card.halo, REACH["bicubic"] if self.card.value_range else 0)
 
-    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """See `Engine`; the network is told the response and the noise of the first band."""
-        blocks = blocks_of(self.runner, self.card, seen[0].response, seen[0].noise)
+        blocks = blocks_of(self.runner, self.card, bands[0].response, bands[0].noise)
         if not self.card.value_range:
             self._enhance(blocks, block, out)
             return
         least, most = self.card.value_range
-        pairs = [self.card.stored_range] if self.card.stored_range else [band.levels for band in seen]
+        pairs = [self.card.stored_range] if self.card.stored_range else [band.levels for band in bands]
         low, high = block.new_tensor(pairs).T[:, :, None, None]
         gain = (high - low) / (most - least)
         self._enhance(blocks, least + (block - low) / gain, out)

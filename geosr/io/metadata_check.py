@@ -20,7 +20,7 @@ def losses(metadata: Metadata, dtype: str) -> tuple[str, ...]:
     try:
         kept = _through_a_file(metadata, dtype)
     except GdalError as error:
-        return (f"metadata can't be rehearsed: {reason(error)}",)
+        return (f"metadata can't be checked: {reason(error)}",)
     return tuple(_differences(metadata, kept))
 
 
