@@ -17,8 +17,8 @@ Doubles = NDArray[np.float64]
 
 MOST = 0.3
 """Guide pixels between what grids say and what the scene shows up to which nothing is moved: what products promise."""
-SURE = 0.05
-"""Standard error in guide pixels up to which the scene shows a shift."""
+SURE = 0.025
+"""Standard error in coarse pixels up to which the scene shows a shift."""
 FEW = 0.1
 """Share of a scene that may lie where the grids say although they are wrong."""
 _ITERATIONS = 10
@@ -41,14 +41,14 @@ class Shift:
     down: float = 0.0
     right: float = 0.0
     error: float = math.inf
-    """Standard error along the worse axis; infinite where the scene doesn't show any."""
+    """Standard error along the worse axis, guide pixels; infinite where the scene doesn't show any."""
     in_place: float = 0.0
     """Share of the scene's parts that lie where the grids say: ground, where what moved are clouds."""
 
     @property
     def known(self) -> bool:
         """True where the scene shows it."""
-        return self.error <= SURE
+        return math.isfinite(self.error)
 
     @property
     def matters(self) -> bool:
@@ -91,7 +91,7 @@ def found(samples: Sequence[Piece], placement: Placement, responses: Sequence[Re
         if math.hypot(shift.down, shift.right) > 2.0 * float(max(placement.step)):
             return Shift()
         if np.hypot(*step) < _SETTLED:
-            return shift
+            return shift if error <= SURE * float(min(placement.step)) else Shift()
     return Shift()
 
 
