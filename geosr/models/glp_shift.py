@@ -20,7 +20,7 @@ MOST = 0.3
 SURE = 0.025
 """Standard error in coarse pixels up to which the scene shows a shift."""
 FEW = 0.1
-"""Share of a scene that may lie where the grids say although they are wrong."""
+"""Share of what tells of a shift that may see none although there is one."""
 _ITERATIONS = 10
 _SETTLED = 0.01
 """Guide pixels; some parts of one."""
@@ -30,8 +30,6 @@ _ENOUGH = 8
 """Parts whose median decides."""
 _VAGUE = 0.25
 """Standard error, guide pixels, of a part that has no vote."""
-_PLAIN = 0.2
-"""That of one that tells well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Shift:
     error: float = math.inf
     """Standard error along the worse axis, guide pixels; infinite where the scene doesn't show any."""
     in_place: float = 0.0
-    """Share of the scene's parts that lie where the grids say: ground, where what moved are clouds."""
+    """Share of what tells of it that lies where the grids say: ground, where what moved are clouds."""
 
     @property
     def known(self) -> bool:
@@ -66,9 +64,8 @@ class Shift:
         if self.matters:
             what = f"corrected, being over {MOST} guide pixels"
         elif self.off:
-            what = (
-                f"left as it is, since {self.in_place:.0%} of the scene lie where the grids say: the rest may be clouds"
-            )
+            share = f"{self.in_place:.0%} of what the scene shows"
+            what = f"left as it is, since {share} lies where the grids say: the rest may be clouds"
         else:
             what = f"left as it is, being under {MOST} guide pixels"
         lies = f"{-self.down:+.2f} px down and {-self.right:+.2f} px right of the bands"
@@ -112,9 +109,11 @@ class _Votes:
 
     @property
     def in_place(self) -> float:
-        """The share of those that tell it well that see no shift; 0 where they are few."""
-        sure = np.hypot(*self.steps[self.errors < _PLAIN].T) < MOST / 2
-        return float(sure.mean()) if sure.size >= _ENOUGH else 0.0
+        """The share that sees no shift, each part by how precisely it tells; 0 where they are few."""
+        if len(self.steps) < _ENOUGH:
+            return 0.0
+        weights = 1.0 / np.maximum(self.errors, 1e-3) ** 2
+        return float(weights @ (np.hypot(*self.steps.T) < MOST / 2) / weights.sum())
 
     @property
     def outcome(self) -> tuple[Doubles, float]:
