@@ -8,7 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,13 +20,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from geosr.errors import ModelError, PlaceError
 from geosr.models import devices, runtime, trained
 from geosr.models.card import KEY, Card
 from geosr.models.devices import exact_convolutions
 from geosr.models.engines import OnDevice
 from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, band
-from geosr.models.runtime import network_for
+from geosr.models.own import OwnEngine, TorchNetwork
+from geosr.models.runtime import choose_device, network_for
 from geosr.models.threads import Once
 from geosr.response import PROBE, Response
 from geosr.sensors import Band, Observation
@@ -225,3 +229,272 @@ def test_what_a_network_adds_at_rest_is_kept_without_the_block_that_it_was_made_
         == rest.numel() * rest.element_size()
         == 4 * NETWORKS[name](2, *SMALL[name]).scale ** 2
     )
+
+
+class Pretended:
+    """A torch that says it has cards, of which some don't work."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 2, current: int = 0, trouble: str = "") -> None:
+        self.trouble = trouble
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda card: f"Card {card}")
+        monkeypatch.setattr(devices, "_convolve", self.convolve)
+
+    def convolve(self, card: str) -> None:
+        if self.trouble:
+            raise RuntimeError(self.trouble)
+
+
+@pytest.fixture(autouse=True)
+def _settled_anew() -> Iterator[None]:
+    runtime.choose_device.cache_clear()
+    yield
+    runtime.choose_device.cache_clear()
+
+
+def test_a_card_has_one_index_which_every_thread_of_a_process_keeps_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    Pretended(monkeypatch, current=1)
+    assert choose_device("cuda") == choose_device("auto") == ("cuda:1", "computed on Card cuda:1")
+    Pretended(monkeypatch, current=0)  # as in a thread that was never told
+    assert choose_device("cuda")[0] == "cuda:1"
+    assert choose_device("cuda:0")[0] == "cuda:0"
+
+
+@pytest.mark.parametrize(("rank", "card"), [("0", "cuda:0"), ("3", "cuda:1"), ("4", "cuda:0")])
+def test_processes_that_were_started_together_share_the_cards(
+    rank: str, card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Pretended(monkeypatch)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    assert choose_device("cuda")[0] == card
+
+
+@pytest.mark.parametrize("asked", ["cuda:2", "cuda:x", "cuda:-1"])
+def test_a_card_that_is_not_there_is_said_in_one_line(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Pretended(monkeypatch)
+    with pytest.raises(PlaceError, match=f"device '{asked}' isn't there: torch finds 2 CUDA devices; use cpu"):
+        choose_device(asked)
+    Pretended(monkeypatch, count=0)
+    with pytest.raises(PlaceError, match="torch finds 0"):
+        choose_device("cuda")
+    assert choose_device("auto") == ("cpu", "")
+
+
+NO_KERNEL = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be ..."
+
+
+def test_a_card_that_does_not_work_is_left_by_auto_with_a_note_and_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Pretended(monkeypatch, trouble=NO_KERNEL)
+    network = network_for("fast", 2, (Band(PROBE),))
+    assert network._place == "cpu"
+    assert network.notes[0].startswith(
+        "computed on the processor, since cuda:0 can't be used: RuntimeError: CUDA error: no"
+    )
+    with pytest.raises(
+        PlaceError, match=r"device 'cuda' can't be used: .*no kernel image.*; use another, or cpu"
+    ) as told:
+        network_for("fast", 2, (Band(PROBE),), device="cuda")
+    assert "\n" not in str(told.value)
+
+
+FULL = [
+    "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "CUDA error: out of memory",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+    "GET was unable to find an engine to execute this computation",
+    "FIND was unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm to run convolution",
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+]
+
+
+@pytest.mark.parametrize("said", FULL)
+def test_no_memory_is_known_by_all_of_its_names(said: str) -> None:
+    with pytest.raises(MemoryError), devices.device_errors():
+        raise RuntimeError(said)
+
+
+@pytest.mark.parametrize("said", [NO_KERNEL, "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"])
+def test_what_a_broken_card_says_is_one_line(said: str) -> None:
+    with pytest.raises(PlaceError, match="the graphics card doesn't work") as told, devices.device_errors():
+        raise RuntimeError(said)
+    assert "\n" not in str(told.value)
+    with pytest.raises(RuntimeError, match="size of tensor a"), devices.device_errors():
+        raise RuntimeError("The size of tensor a (3) must match the size of tensor b (4)")
+
+
+@pytest.mark.parametrize("said", ["CUDA out of memory", NO_KERNEL])
+def test_a_model_that_a_card_cannot_hold_goes_to_the_processor_with_a_note_unless_the_card_is_named(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Pretended(monkeypatch)
+    usual = torch.nn.Module.to
+
+    def to(module: torch.nn.Module, *args: object, **kwargs: object) -> torch.nn.Module:
+        if str(args[:1]).startswith("('cuda"):
+            raise RuntimeError(said)
+        return usual(module, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    runtime._load.cache_clear()
+    network = network_for("fast", 2, (Band(PROBE),))
+    assert network.device == "cpu"
+    assert network.notes[0].startswith("computed on the processor, since cuda:0 can't be used: ")
+    with pytest.raises(PlaceError, match=r"cuda:1 can't be used: .*; use another device, or cpu"):
+        network_for("fast", 2, (Band(PROBE),), device="cuda:1")
+
+
+class Small(Engine):
+    """An engine for blocks that a card with little memory takes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.asked: list[int] = []
+
+    def reach(self, response: Response) -> int:
+        return 0
+
+    def __call__(self, block: Tensor, seen: Observation, out: Tensor) -> None:
+        self.asked.append(block.shape[1])
+        if block.shape[1] > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        out.copy_(block.repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+
+def test_a_card_that_was_full_is_not_asked_for_as_large_a_block_again_and_gives_its_cache_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emptied: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    small = Small(40)
+    ready = OnDevice(small, CARD)
+    blocks = {side: np.random.default_rng(side).random((1, side, side), np.float32) for side in (30, 64, 80)}
+    for side in (64, 80, 64):
+        with pytest.raises(MemoryError):
+            run(ready, blocks[side])
+    assert small.asked == [64]
+    assert np.array_equal(run(ready, blocks[30]), blocks[30].repeat(2, 1).repeat(2, 2))
+    run(ready, blocks[30])
+    assert small.asked == [64, 30, 30]
+    assert emptied == [1]
+
+
+def test_a_processor_is_asked_again_since_others_give_memory_back() -> None:
+    small = Small(40)
+    ready = OnDevice(small, "cpu")
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            run(ready, np.zeros((1, 64, 64), np.float32))
+    assert small.asked == [64, 64]
+
+
+class Plain:
+    """A network of somebody's that is no module, and computes on one device whatever it is given."""
+
+    def __init__(self, device: str, movable: bool = False) -> None:
+        self.device = device
+        if movable:
+            self.to = Plain
+
+    def __call__(self, block: Tensor) -> Tensor:
+        return block.to(self.device).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def test_a_network_of_ones_own_is_moved_or_refused() -> None:
+    stubborn, movable = (TorchNetwork(partial(Plain, "meta", each), 2, 2) for each in (False, True))
+    with pytest.raises(ModelError, match="Plain computes on meta, and cpu was asked for; choose that as the device"):
+        OwnEngine(stubborn, "cpu")
+    assert OwnEngine(movable, "cpu").module.device == "cpu"
+
+
+def test_a_network_of_ones_own_is_tried_out_under_the_flags_that_it_runs_under(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, object]
+) -> None:
+    seen: list[dict[str, object]] = []
+
+    class Curious(Plain):
+        def __call__(self, block: Tensor) -> Tensor:
+            seen.append(devices._flags())
+            return super().__call__(block)
+
+    monkeypatch.setattr(runtime, "choose_device", lambda device: (CARD, ""))
+    network_for(TorchNetwork(partial(Curious, "cpu"), 2, 2), 2, (Band(PROBE),))
+    assert seen
+    assert all(each["cudnn.conv.fp32_precision"] == "ieee" for each in seen)
+    assert devices._flags() == flags
+
+
+class Session:
+    """onnxruntime's session, which notes what it was asked for, and says that it has it."""
+
+    asked: ClassVar[list[object]] = []
+
+    def __init__(self, usual: Any, content: bytes, options: Any, providers: list[Any]) -> None:
+        self.asked.append(providers)
+        self.names = [each if isinstance(each, str) else each[0] for each in providers]
+        self.session = usual(content, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return self.names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx.helper")
+    floats = [onnx.make_tensor_value_info(name, 1, ["n", 1, f"h{name}", f"w{name}"]) for name in ("x", "y")]
+    node = onnx.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest", nearest_mode="floor")
+    node.attribute.append(onnx.make_attribute("coordinate_transformation_mode", "asymmetric"))
+    scales = onnx.make_tensor("scales", 1, [4], [1.0, 1.0, 2.0, 2.0])
+    graph = onnx.make_graph([node], "twice", floats[:1], floats[1:], [scales])
+    path = tmp_path / "twice.onnx"
+    model = onnx.make_model(graph, opset_imports=[onnx.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_onnxruntime_keeps_to_the_card_that_was_named_or_says_that_it_is_on_the_processor(
+    there: bool, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    names = ["CUDAExecutionProvider"] * there + ["CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", partial(Session, onnxruntime.InferenceSession))
+    monkeypatch.setattr(Session, "asked", [])
+    Pretended(monkeypatch)
+    network = network_for(str(exported), 2, (Band(PROBE, levels=(0.0, 1.0)),), device="cuda:1")
+    providers = Session.asked[-1]
+    if there:
+        assert providers == [
+            ("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0, "cudnn_conv_algo_search": "DEFAULT"}),
+            "CPUExecutionProvider",
+        ]
+        assert network._engine().device == "cuda:1"
+        assert network.notes[0] == "computed on Card cuda:1"
+        return
+    assert providers == ["CPUExecutionProvider"]
+    assert network.notes[0] == "computed on the processor: twice can't be run on cuda:1 here"
+    block = np.random.default_rng(0).random((1, 30, 30), np.float32)
+    together = threading.Barrier(3)
+
+    def waiting(session: Session, *args: Any) -> Any:
+        together.wait(30)  # all of them are in it at a time
+        return session.session.run(*args)
+
+    monkeypatch.setattr(Session, "run", waiting, raising=False)
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: network(block, (0,)), range(3)))
+    assert all(np.array_equal(each, made[0]) for each in made)

@@ -1,13 +1,17 @@
-"""Graphics cards: the state of torch while a block is on one, who may use it, and what its errors mean."""
+"""Graphics cards: which one, the state of torch while a block is on it, and what its errors mean."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 
 import torch
+import torch.nn.functional as F
+
+from geosr.errors import ModelError, PlaceError, one_line
 
 _EXACT: Mapping[str, object] = {
     "float32_matmul_precision": "highest",
@@ -73,3 +77,73 @@ def _set(flags: Mapping[str, object]) -> None:
             setattr(attrgetter(owner)(torch.backends), flag, value)
         else:
             torch.set_float32_matmul_precision(str(value))
+
+
+_FULL = (
+    "out of memory", "allocate memory", "not enough memory", "alloc_failed", "allocation_failed",
+    "cublas_status_not_initialized", "cudnn_status_not_initialized",
+    "unable to find an engine", "unable to find a valid cudnn algorithm", "no valid execution plans",
+)  # fmt: skip
+"""What torch, cuDNN, cuBLAS and onnxruntime say where there is no memory, the last two lines where none is left to
+begin with or for any of their algorithms."""
+_BROKEN = "cuda error", "cudnn error", "cublas", "cudnn_status", "no kernel image", "nvrtc"
+
+
+def is_full(error: BaseException) -> bool:
+    """True where an error says that there is no memory."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _FULL)
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Errors of torch as they are meant: `MemoryError` where there is no memory, `PlaceError` where a card is broken."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_full(error):
+            raise MemoryError(str(error)) from error
+        if any(words in str(error).lower() for words in _BROKEN):
+            raise PlaceError(f"the graphics card doesn't work: {one_line(error)}") from error
+        raise
+
+
+def find(device: str) -> tuple[str, str]:
+    """The card that "auto", "cuda" or "cuda:1" stands for, with its index, and a line on it.
+
+    "auto" is the processor where there is no card, or none that works. Raises as `runtime.choose_device`.
+    """
+    kind, _, index = ("cuda" if device == "auto" else device).partition(":")
+    if kind != "cuda":
+        raise ModelError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto" and not count:
+        return "cpu", ""
+    if not (index or "0").isdigit() or int(index or 0) >= count:
+        raise PlaceError(f"device {device!r} isn't there: torch finds {count} CUDA devices; use cpu")
+    card = f"cuda:{int(index) if index else _own(count)}"
+    if not (trouble := _trouble(card)):
+        return card, f"computed on {torch.cuda.get_device_name(card)}"
+    if device == "auto":
+        return "cpu", f"computed on the processor, since {card} can't be used: {trouble}"
+    raise PlaceError(f"device {device!r} can't be used: {trouble}; use another, or cpu")
+
+
+def _own(count: int) -> int:
+    """The index of this process's own card, whatever a thread's is; of processes started together each has its own."""
+    rank = os.environ.get("LOCAL_RANK", "")
+    return int(rank) % count if rank.isdigit() else torch.cuda.current_device()
+
+
+def _trouble(card: str) -> str:
+    """What keeps a card from computing, as one line; empty where it does."""
+    try:
+        _convolve(card)
+    except Exception as error:  # whatever drivers and builds without this card's kernels raise
+        return one_line(error)
+    return ""
+
+
+def _convolve(card: str) -> None:
+    with exact_convolutions(card):
+        image = torch.ones(1, 1, 8, 8, device=card)
+        F.conv2d(image, image[..., :3, :3]).sum().item()

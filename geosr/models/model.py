@@ -19,6 +19,8 @@ Groups = tuple[tuple[int, ...], ...]
 class Engine(ABC):
     """A model ready to run; made once a process and shared by its threads."""
 
+    device: str = "cpu"
+    """Where it computes."""
     multiple: int = 1
     """The sides of a block, and its place in the scene, are to be multiples of this."""
     alive: int = 0

@@ -135,11 +135,16 @@ class OwnEngine(Engine):
         self.multiple = network.multiple
         try:
             made = network.make() if network.file is None else network.make(network.file)
-            self.module = made.eval().requires_grad_(False).to(device) if hasattr(made, "eval") else made
+            made = made.eval().requires_grad_(False) if hasattr(made, "eval") else made
+            self.module = made.to(device) if hasattr(made, "to") else made
             try_out(network.name, self._run, network, device=device)
         except ModelError:
             raise
         except Exception as error:  # whatever somebody else's code raises
+            from geosr.models.devices import is_full
+
+            if is_full(error):
+                raise
             line = " ".join(str(error).split())[:200]
             raise ModelError(f"{network.name} can't be run: {type(error).__name__}: {line}") from error
 

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import InputError, ModelError, PlaceError
+from geosr.errors import InputError, ModelError, PlaceError, one_line
 from geosr.models import registry
 from geosr.models.card import Card
 from geosr.models.model import Engine, Groups, Model, Precision
@@ -147,7 +147,7 @@ class ModelNetwork:
     @property
     def _place(self) -> str:
         """The device here."""
-        return _settled_device(self.device)
+        return choose_device(self.device)[0]
 
 
 def network_for(
@@ -179,7 +179,20 @@ def network_for(
         project=project,
         rounding=rounding,
     )
-    network = replace(network, model=model.measured(network._engine()))
+    try:
+        engine = network._engine()
+    except (MemoryError, PlaceError) as error:
+        if chosen_device == "cpu":
+            raise
+        trouble = f"{chosen_device} can't be used: {one_line(error)}"
+        if device != "auto":
+            raise PlaceError(f"{trouble}; use another device, or cpu") from error
+        network, about_device = replace(network, device="cpu"), f"computed on the processor, since {trouble}"
+        engine = network._engine()
+    else:
+        if engine.device != chosen_device:
+            about_device = f"computed on the processor: {model.card.title} can't be run on {chosen_device} here"
+    network = replace(network, model=model.measured(engine))
     lines = about_device, about, *model.notes(observation), *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
 
@@ -214,30 +227,17 @@ def _about_projection(network: ModelNetwork) -> Iterator[str]:
         yield from (line for line, by_half in ((PROJECTED, False), (BY_HALF, True)) if by_half in assumed)
 
 
+@Once
 def choose_device(device: str = "auto") -> tuple[str, str]:
-    """The device to compute on and a line that says why; the line is empty for a processor that was the only choice.
+    """The device to compute on, settled once a process, and a line that says why; none for the only choice there is.
 
-    Raises `ModelError` for a name that is none, and `PlaceError` for a device that isn't there.
+    Raises `ModelError` for a name that is none, and `PlaceError` for a device that isn't there or doesn't work.
     """
     if device == "cpu":
         return "cpu", ""
-    import torch
+    from geosr.models import devices
 
-    if device == "auto":
-        return ("cuda", f"computed on {torch.cuda.get_device_name()}") if torch.cuda.is_available() else ("cpu", "")
-    if device.split(":")[0] != "cuda":
-        raise ModelError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
-    index = device.partition(":")[2] or "0"
-    if not index.isdigit() or int(index) >= torch.cuda.device_count():
-        raise PlaceError(
-            f"device {device!r} isn't there: torch finds {torch.cuda.device_count()} CUDA devices; use cpu"
-        )
-    return device, f"computed on {torch.cuda.get_device_name(int(index))}"
-
-
-@Once
-def _settled_device(device: str) -> str:
-    return choose_device(device)[0]
+    return devices.find(device)
 
 
 def about_precision(precision: Precision, device: str) -> str:
@@ -273,8 +273,10 @@ def processor_flags() -> frozenset[str]:
 
 @Once
 def _load(model: Model, precision: Precision, device: str) -> Engine:
-    if not (model.memory_bound and device == "cpu"):
-        import torch  # noqa: F401  (so that it can be told)
+    if model.memory_bound and device == "cpu":
+        return model.engine(device, precision)
+    from geosr.models.devices import device_errors, exact_convolutions
 
-        tell_torch()
-    return model.engine(device, precision)
+    tell_torch()  # torch is imported by now
+    with exact_convolutions(device), device_errors():
+        return model.engine(device, precision)

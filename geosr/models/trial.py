@@ -51,6 +51,10 @@ def try_out(name: str, run: Run, sizes: Sizes, *, device: str, ends: tuple[float
     block = around[:, rim:-rim, rim:-rim]
     with torch.inference_mode():
         alone, within = run(block), run(around)
+    if alone.device != block.device:
+        raise ModelError(
+            f"{name} computes on {alone.device}, and {block.device} was asked for; choose that as the device"
+        )
     if not (alone.isfinite().all() and within.isfinite().all()):
         raise ModelError(f"{name} gives NaN or infinity for numbers of {low:g} to {high:g}")
     wanted = (bands, side * scale, side * scale)

@@ -65,7 +65,7 @@ def joined(device: str) -> Iterator[Team]:
     if not dist.is_available():
         raise InputError("this build of torch has no torch.distributed, so only one process can train")
     if device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Team(dist.get_rank(), dist.get_world_size())

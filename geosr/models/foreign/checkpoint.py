@@ -27,6 +27,7 @@ class Checkpoint:
     def __init__(self, path: Path, device: str) -> None:
         found = _described(path)
         self.size: tuple[int, int] | None = None
+        self.device = device
         self.kind = str(found.architecture.name)
         if getattr(found, "purpose", None) != "SR" or found.input_channels != found.output_channels:
             raise ModelError(

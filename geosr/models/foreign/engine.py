@@ -58,7 +58,9 @@ class ForeignEngine(Engine):
         except (ModelError, MemoryError):
             raise
         except Exception as error:  # whatever somebody else's code raises
-            if "memory" in str(error).lower():
+            from geosr.models.devices import is_full
+
+            if is_full(error):
                 raise
             raise ModelError(f"{self.card.name} can't be run: {one_line(error)}") from error
         if self.card.value_range and bool((excess := image - inside).any()):

@@ -74,7 +74,8 @@ class Foreign(Model):
         """The file's network. Raises `ModelError` where the file is another than it was, or can't be read here."""
         from geosr.models.engines import OnDevice
 
-        return OnDevice(ForeignEngine(self.card, load(self.path, self.sha256, device)), device)
+        runner = load(self.path, self.sha256, device)
+        return OnDevice(ForeignEngine(self.card, runner), runner.device)
 
 
 def is_foreign(model: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ CONDITIONED = ("x", "response", "noise")
 """Inputs of what `geosr export` writes."""
 _OUTSIDE = b"\x0a\x08location\x12"
 """How a model names another file that holds its weights (onnx.proto: external_data, "location")."""
+_CUDA = "CUDAExecutionProvider"
 _TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 
 
@@ -33,7 +35,9 @@ class Onnx:
 
     def __init__(self, path: Path, device: str) -> None:
         self.session = _session(path, device)
-        self.on_card = threading.Lock() if "CUDAExecutionProvider" in self.session.get_providers() else None
+        on_card = _CUDA in self.session.get_providers()
+        self.device = device if on_card else "cpu"
+        self.one = threading.Lock() if on_card else nullcontext()
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         self.names = tuple(each.name for each in inputs)
         if (len(inputs) != 1 and self.names != CONDITIONED) or len(outputs) != 1:
@@ -53,17 +57,16 @@ class Onnx:
         import numpy as np
         import torch
 
+        from geosr.models.devices import is_full
+
         feed = {self.names[0]: x.detach().cpu().numpy().astype(self.dtype, copy=False)}
         others = response.told, (noise.constant, noise.slope)
         feed |= {name: np.array([each], np.float32) for name, each in zip(self.names[1:], others, strict=False)}
         try:
-            if self.on_card is None:
+            with self.one:
                 (out,) = self.session.run(None, feed)
-            else:
-                with self.on_card:
-                    (out,) = self.session.run(None, feed)
         except Exception as error:
-            if "alloc" in str(error).lower():
+            if is_full(error) or "alloc" in str(error).lower():
                 raise MemoryError(str(error)) from error
             raise
         return torch.from_numpy(out).to(x.device, torch.float32)
@@ -86,10 +89,13 @@ def _session(path: Path, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # workers are the parallelism
     options.log_severity_level = 4
-    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    there = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu" and _CUDA in onnxruntime.get_available_providers():
+        index = int(device.partition(":")[2] or 0)
+        # No TF32, and one fixed algorithm: others are chosen by the clock, and round differently.
+        providers.insert(0, (_CUDA, {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "DEFAULT"}))
     try:
-        return onnxruntime.InferenceSession(content, options, providers=there)
+        return onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # of kinds that onnxruntime doesn't export
         raise ModelError(
             f"onnxruntime can't load {path}, which may be truncated or too new: {one_line(error)}"

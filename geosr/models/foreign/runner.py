@@ -22,6 +22,8 @@ class Runner(Protocol):
     """What to call it, such as "ONNX" or an architecture."""
     told: dict[str, Any]
     """What the file says of itself, by the names of `Card`'s fields."""
+    device: str
+    """Where it computes, which is the processor where its library knows no other place."""
     size: tuple[int, int] | None
     """Height and width of the only blocks that it takes; None where it takes others, too."""
 
