@@ -96,7 +96,7 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Errors of torch as they are meant: `MemoryError` where there is no memory, `PlaceError` where a card is broken."""
+    """Errors of torch as they are meant: `MemoryError` where there is no memory, `PlaceError` for a broken card."""
     try:
         yield
     except RuntimeError as error:

@@ -55,9 +55,9 @@ class OnDevice(Engine):
                 self.engine(torch.from_numpy(block), bands, target)
                 return
             with _one_on_the_card[self.device]:
-                self._on_card(block, seen, target)
+                self._on_card(block, bands, target)
 
-    def _on_card(self, block: NDArray[np.floating], seen: Observation, target: Tensor) -> None:
+    def _on_card(self, block: NDArray[np.floating], bands: Observation, target: Tensor) -> None:
         if block.size >= self._too_large:
             raise MemoryError(f"{self.device} had no memory for a block as large")
         if self._was_full:
