@@ -169,7 +169,7 @@ def check_guided(model: Model, guided: bool, project: bool | None) -> None:
     if guided and not model.guided:
         raise InputError(f"{model.card.title} takes no guide; choose --model glp, or leave --guide out")
     if guided and project is not None:
-        raise InputError(f"results of {model.card.title} always give the bands back; leave --project out")
+        raise InputError(f"results of {model.card.title} are brought near the bands by itself; leave --project out")
 
 
 def blur_of(scene: Scene) -> list[MtfEstimate]:

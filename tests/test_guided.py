@@ -258,7 +258,7 @@ def test_another_guide_is_another_run(tmp_path: Path) -> None:
         ({"guide": []}, "at least one file"),
         ({"bands": [9]}, "band 9"),
         ({"categorical": [1, 2]}, "classes, to which a guide gives no detail"),
-        ({"project": False}, "always give"),
+        ({"project": False}, "leave --project out"),
     ],
     ids=str,
 )

@@ -223,7 +223,7 @@ def _about_noise(network: ModelNetwork) -> Iterator[str]:
 def _about_projection(network: ModelNetwork) -> Iterator[str]:
     """What is to be said of projected bands, those with an MTF of their own and the others."""
     if network.project:
-        assumed = {band.assumed for band in network.observation}
+        assumed = {band.assumed for band in network.observation if not band.categorical}
         yield from (line for line, by_half in ((PROJECTED, False), (BY_HALF, True)) if by_half in assumed)
 
 
