@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geosr.api import prepare, upscale
-from geosr.cluster import Pool, pool_for, stop_where_imported
+from geosr.cluster import Pool, kind_for, pool_for, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
 from geosr.io.environment import current_options, under
@@ -191,9 +191,9 @@ class Archive:
 class _Open:
     """A scene that is being done."""
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: Planned, kind: str) -> None:
         assert planned.run is not None
-        self.planned, self.run = planned, planned.run
+        self.planned, self.run = planned, planned.run.on(kind)
         self.start = time.perf_counter()
         self.sink = self.run.open_sink()
         self.job = self.run.job(self.sink.encoder)
@@ -239,6 +239,8 @@ class _Flow:
 
     def execute(self, scheduler: Any) -> None:
         """Do all of them."""
+        first = next((scene.run for scene in self._scenes if scene.run), None)
+        self._kind = kind_for(scheduler, first.network) if first else ""
         self._current = self._next_scene()
         if self._current is None:
             return
@@ -283,7 +285,7 @@ class _Flow:
     def _next_scene(self) -> _Open | None:
         for planned in self._waiting:
             try:
-                scene = _Open(planned)
+                scene = _Open(planned, self._kind)
             except GeosrError as error:
                 self._note(planned.record | {"status": "failed", "error": str(error)})
                 continue

@@ -12,12 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import current_process, get_context
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geosr.dispatch import ClusterExecutor, graphics, stay_prepared, workers_are_coming
 from geosr.errors import GeosrError, InputError, PlaceError, one_line
 from geosr.io.zarr_sink import ZarrEncoder
+from geosr.models.runtime import ModelNetwork
 from geosr.pipeline import Job
 from geosr.window import Window
 
@@ -75,6 +77,27 @@ def pool_for(scheduler: str | Path | Client | None, workers: int, job: Job) -> I
             cards = graphics(client) if getattr(job.upscaler.network, "device", "cpu") != "cpu" else 0
             with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
                 yield Pool(executor)
+
+
+def kind_for(scheduler: str | Path | Client | None, network: ModelNetwork) -> str:
+    """The kind of device that tiles will be computed on (`ModelNetwork.here`); of a cluster, that of its workers.
+
+    Raises `PlaceError` where they have several, whose pixels differ, or as `pool_for`.
+    """
+    if scheduler in (None, "threads", "processes") or _local_workers(scheduler):
+        return network.here
+    with _client(scheduler) as client:
+        _wait_for_a_worker(client)
+        told = client.run(attrgetter("here"), network, on_error="return")
+    # Who can't even tell is found, and named, when the pool is made.
+    kinds = {answer: address for address, answer in told.items() if isinstance(answer, str)}
+    if len(kinds) > 1:
+        (one, first), (other, second) = list(kinds.items())[:2]
+        raise PlaceError(
+            f"worker {first} computes on {one} and {second} on {other}, which would be mixed in one result; name a "
+            "device that all have with --device, or use workers of one kind"
+        )
+    return next(iter(kinds), "")
 
 
 def _local_workers(scheduler: Any) -> int:

@@ -21,6 +21,8 @@ PIXELS = 1
 """Raised by whoever changes, on purpose, the numbers that any model or format stores: results of before are others
 then, and are not gone on with. A release that stores the same numbers keeps it."""
 
+DEVICE = "GEOSR_DEVICE"
+"""Tag of what computed a result, where that was no processor."""
 RUN, INPUT = "GEOSR_RUN", "GEOSR_INPUT"
 """Tags by which a finished result is known again: a digest of all settings, and the input's."""
 

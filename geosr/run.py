@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
-from geosr.cluster import pool_for, stop_where_imported
+from geosr.cluster import kind_for, pool_for, stop_where_imported
 from geosr.guided import GuidedUpscaler
 from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
@@ -23,10 +23,11 @@ from geosr.io.output import Output, outputs_of
 from geosr.io.scene import Scene
 from geosr.io.sinks import encoder_of, losses, open_sink, size_of
 from geosr.io.source import close as close_files
+from geosr.models.model import PROCESSOR
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, Source, run
-from geosr.provenance import INPUT, input_tag, settings
+from geosr.provenance import DEVICE, INPUT, input_tag, settings
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
 
@@ -125,11 +126,17 @@ class Run:
         """
         stop_where_imported(scheduler)
         start = time.perf_counter()
-        with prepare_process(), self.open_sink() as sink:
+        run = self.on(kind_for(scheduler, self.network))
+        with prepare_process(), run.open_sink() as sink:
             kept = sink.done()
-            done = self._compute(sink, kept, progress, scheduler)
+            done = run._compute(sink, kept, progress, scheduler)
             sink.finish()
         return self.report(len(kept), done, time.perf_counter() - start)
+
+    def on(self, kind: str) -> Run:
+        """The same, all of it on one kind of device (`ModelNetwork.kind`): no other process takes part or goes on."""
+        network, upscaler = replace(self.network, kind=kind), cast("Upscaler", self.upscaler)
+        return replace(self, network=network, upscaler=replace(upscaler, network=network))
 
     def report(self, kept: int, pixels: int, seconds: float) -> Report:
         """The report of a run, with tiles kept of an earlier one, and source pixels times bands upscaled in this."""
@@ -209,14 +216,17 @@ class Run:
 
     def open_sink(self) -> TiffSink | ZarrSink:
         """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
-        tags = {**self.tags, INPUT: input_tag(self.scene)}
+        kind = self.network.kind
+        device = {DEVICE: kind} if kind and not kind.startswith(PROCESSOR) else {}
+        tags = {**self.tags, **device, INPUT: input_tag(self.scene)}
         fingerprint = json.dumps(self._fingerprint(tags[INPUT]))
         return open_sink(self.outputs(tags), self.scene.bands, fingerprint, self.overwrite)
 
     def _fingerprint(self, known: str) -> dict[str, str]:
         """What must be the same for a stopped run to go on: what the input holds, and all settings."""
         decided = settings(self.network, self.scene, self.upscaler.radiometry, self.layout)
-        return {SOURCE: known.partition(" ")[2], **decided}
+        kind = {"computed on": self.network.kind} if self.network.kind else {}
+        return {SOURCE: known.partition(" ")[2], **kind, **decided}
 
     def _report(self, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False) -> Report:
         metadata = self.scene.metadata

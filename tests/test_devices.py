@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from geosr.errors import ModelError, PlaceError
+import geosr
+from geosr import cluster
+from geosr.errors import InputError, ModelError, PlaceError
 from geosr.models import devices, runtime, trained
 from geosr.models.card import KEY, Card
 from geosr.models.devices import exact_convolutions
@@ -32,6 +38,7 @@ from geosr.models.runtime import choose_device, network_for
 from geosr.models.threads import Once
 from geosr.response import PROBE, Response
 from geosr.sensors import Band, Observation
+from tests import scenes
 from tests.test_engines import SMALL, shaken
 
 CARD = "cpu:0"
@@ -498,3 +505,101 @@ def test_onnxruntime_keeps_to_the_card_that_was_named_or_says_that_it_is_on_the_
     with ThreadPoolExecutor(3) as pool:
         made = list(pool.map(lambda _: network(block, (0,)), range(3)))
     assert all(np.array_equal(each, made[0]) for each in made)
+
+
+class ElsewhereError(Exception):
+    """Stops a run."""
+
+
+def stopped(src: Path, dst: Path, **options: Any) -> None:
+    def stop(*_: int) -> None:
+        raise ElsewhereError
+
+    with pytest.raises(ElsewhereError):
+        geosr.prepare(src, dst, **options).execute(stop)
+
+
+def on_a_card(monkeypatch: pytest.MonkeyPatch, name: str = "Card") -> None:
+    """Everything is computed as on a card, by a processor."""
+    runtime.choose_device.cache_clear()
+    devices.kind.cache_clear()
+    monkeypatch.setattr(devices, "find", lambda device: (CARD, f"computed on {name}"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+
+
+OPTIONS: dict[str, Any] = {"model": "fast", "scale": 2, "tile": 32, "workers": 1}
+
+
+def test_what_a_card_began_no_processor_and_no_other_card_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = scenes.make_plain(tmp_path, shape=(1, 60, 70)), tmp_path / "out.tif"
+    with monkeypatch.context() as there:
+        on_a_card(there)
+        stopped(src, dst, **OPTIONS)
+    runtime.choose_device.cache_clear()
+    here = rf"computed on was Card, torch {re.escape(torch.__version__)} and is the processor, torch 2"
+    with pytest.raises(InputError, match=here):
+        geosr.upscale(src, dst, **OPTIONS)
+    with monkeypatch.context() as there:
+        on_a_card(there, "Other")
+        with pytest.raises(InputError, match=r"computed on was Card, .* and is Other, "):
+            geosr.upscale(src, dst, **OPTIONS)
+    with monkeypatch.context() as there:
+        on_a_card(there)
+        assert geosr.upscale(src, dst, **OPTIONS)["tiles_from_an_earlier_run"] > 0
+    with rasterio.open(dst) as result:
+        assert result.tags()["GEOSR_DEVICE"] == f"Card, torch {torch.__version__}"
+
+
+def test_what_a_processor_made_of_a_model_that_is_the_same_on_all_goes_on_whatever_torch_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src = scenes.make_plain(tmp_path, shape=(1, 60, 70))
+    for model, other in (("bicubic", False), ("ibp", False), ("fast", True)):
+        dst, options = tmp_path / f"{model}.tif", OPTIONS | {"model": model}
+        devices.kind.cache_clear()
+        stopped(src, dst, **options)
+        devices.kind.cache_clear()
+        with monkeypatch.context() as there:
+            there.setattr(torch, "__version__", "1.99.0")
+            if other:
+                with pytest.raises(InputError, match=r"and is the processor, torch 1\.99\.0"):
+                    geosr.upscale(src, dst, **options)
+                continue
+            assert geosr.upscale(src, dst, **options)["tiles_from_an_earlier_run"] > 0
+        with rasterio.open(dst) as result:
+            assert "GEOSR_DEVICE" not in result.tags()
+    devices.kind.cache_clear()
+
+
+def test_a_process_of_another_kind_than_the_run_refuses_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = replace(network_for("fast", 2, (Band(PROBE),)), kind="Card, torch 2.13.0+cu126")
+    with pytest.raises(
+        PlaceError, match=r"this process computes on the processor, torch .*, and the run is of Card, torch"
+    ):
+        network(np.zeros((1, 60, 60), np.float32), (0,))
+
+
+class Told:
+    """A client whose workers tell kinds."""
+
+    def __init__(self, *kinds: object) -> None:
+        self.kinds = {f"tcp://{place}": kind for place, kind in enumerate(kinds)}
+
+    def run(self, question: object, *args: object, **options: object) -> dict[str, object]:
+        return self.kinds
+
+
+def test_a_cluster_of_cards_and_processors_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_client", lambda client: nullcontext(client))
+    monkeypatch.setattr(cluster, "_wait_for_a_worker", lambda client: None)
+    network = network_for("fast", 2, (Band(PROBE),))
+    alike = Told("Card, torch 2.13.0", "Card, torch 2.13.0", OSError("it left"))
+    assert cluster.kind_for(alike, network) == "Card, torch 2.13.0"  # type: ignore[arg-type]
+    mixed = Told("Card, torch 2.13.0", "the processor, torch 2.13.0")
+    with pytest.raises(
+        PlaceError, match=r"worker tcp://0 computes on Card, .* and tcp://1 on the processor, .* name a device"
+    ):
+        cluster.kind_for(mixed, network)  # type: ignore[arg-type]
+    assert cluster.kind_for(None, network) == cluster.kind_for("local:2", network) == network.here

@@ -6,12 +6,14 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from operator import attrgetter
 
 import torch
 import torch.nn.functional as F
 
 from geosr.errors import ModelError, PlaceError, one_line
+from geosr.models.model import PROCESSOR
 
 _EXACT: Mapping[str, object] = {
     "float32_matmul_precision": "highest",
@@ -126,6 +128,14 @@ def find(device: str) -> tuple[str, str]:
     if device == "auto":
         return "cpu", f"computed on the processor, since {card} can't be used: {trouble}"
     raise PlaceError(f"device {device!r} can't be used: {trouble}; use another, or cpu")
+
+
+@lru_cache
+def kind(device: str) -> str:
+    """All of a device that decides bits: its kind, and torch's version; of a card torch's build, too."""
+    if device == "cpu":
+        return f"{PROCESSOR}, torch {torch.__version__.partition('+')[0]}"
+    return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
 
 
 def _own(count: int) -> int:

@@ -14,6 +14,8 @@ from geosr.sensors import Observation
 
 Precision = Literal["float32", "bfloat16"]
 Groups = tuple[tuple[int, ...], ...]
+PROCESSOR = "the processor"
+"""What the kind of a device begins with that is no graphics card."""
 
 
 class Engine(ABC):
@@ -55,6 +57,8 @@ class Model(ABC):
     """Whether float64 is computed in where stored numbers need it."""
     memory_bound = False
     """Whether it waits for memory, not for arithmetic: it goes to a GPU only where one is named."""
+    portable = False
+    """Whether its results have the same bits on every processor, whatever torch is there."""
     guided = False
     """Whether it brings bands onto the grid of a finer raster, which it takes beside them."""
     key = ""

@@ -98,6 +98,7 @@ class Classical(Model):
     name: str
     scale: int
     sha256 = None
+    portable = True
 
     def __str__(self) -> str:
         return self.name

@@ -47,6 +47,9 @@ class ModelNetwork:
     dark bands whose detail is a few counts high."""
     notes: tuple[str, ...] = ()
     """What was chosen for this machine, one line each."""
+    kind: str = ""
+    """The one kind of device that all of a run is computed on, as `here` has it: a process of another refuses. Empty
+    where that doesn't matter."""
 
     @property
     def scale(self) -> int:
@@ -141,7 +144,20 @@ class ModelNetwork:
 
         return reach(response, self.scale)
 
+    @property
+    def here(self) -> str:
+        """The kind of device that this process computes on, and torch's version; empty where these don't matter."""
+        if self.model.portable and self._place == "cpu":
+            return ""
+        from geosr.models.devices import kind
+
+        return kind(_load(self.model, self.precision, self._place).device)
+
     def _engine(self) -> Engine:
+        if self.kind and self.kind != self.here:
+            raise PlaceError(
+                f"this process computes on {self.here}, and the run is of {self.kind}; name a device for all"
+            )
         return _load(self.model, self.precision, self._place)
 
     @property
