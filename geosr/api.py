@@ -12,6 +12,7 @@ import numpy as np
 
 from geosr.errors import InputError
 from geosr.guiding import network_of, path_of
+from geosr.io.categorical import ALPHA
 from geosr.io.destination import check_name, check_others, check_result, default_name, format_of
 from geosr.io.guided import Paths, open_guided
 from geosr.io.layout import Format, Layout, Options, choose_core
@@ -234,7 +235,7 @@ def _are_numbers(values: Any, count: int) -> bool:
 
 
 def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
-    if dtype not in (None, scene.dtype) and scene.source.alpha in scene.bands:
+    if dtype not in (None, scene.dtype) and any(band.repeated == ALPHA for band in scene.sensor.bands):
         raise InputError(
             f"--dtype {dtype}: {scene.name} has an alpha band in {scene.dtype}, which would mean another opacity; keep "
             "the type, or choose the other bands with --bands"

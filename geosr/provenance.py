@@ -13,6 +13,7 @@ from geosr.io.guided import GuidedScene
 from geosr.io.identity import content
 from geosr.io.layout import Layout, Options
 from geosr.io.scene import Scene
+from geosr.models.guided import GuidedNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
 from geosr.sensors import once, projection
@@ -40,6 +41,8 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
         tags |= {"GEOSR_WEIGHTS_SHA256": network.model.sha256, "GEOSR_PRECISION": network.precision}
     if isinstance(scene, GuidedScene):
         tags["GEOSR_GUIDE"] = ", ".join(scene.guide.names)
+    if isinstance(network, GuidedNetwork) and network.injection.corrected:
+        tags["GEOSR_GUIDE_SHIFT"] = " ".join(f"{-each:+.3f}" for each in network.injection.shift)
     if classes := categorical.listed(scene.sensor.bands):
         tags["GEOSR_CATEGORICAL"] = classes
     relative = network.relative

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from scipy import ndimage
 
 import geosr
@@ -243,6 +244,60 @@ def test_a_cluster_writes_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "cluster.tif").read_bytes() == (tmp_path / "threads.tif").read_bytes()
 
 
+def test_files_of_other_types_and_numbers_for_no_data_are_brought_together(tmp_path: Path) -> None:
+    hole = slice(4, 8), slice(5, 9)
+    files = [
+        coarse(tmp_path, "a.tif", (0.3,), nodata=-9999, holes=hole, dtype="float32"),
+        coarse(tmp_path, "b.tif", (1.1,), nodata=0, holes=hole),
+    ]
+    gap = np.zeros((2 * HEIGHT, 2 * WIDTH), bool)
+    gap[8:16, 10:18] = True
+    for bands in (files, files[::-1]):
+        result = run(bands, fine(tmp_path), tmp_path / "out.tif", overwrite=True)
+        with rasterio.open(tmp_path / "out.tif") as dataset:
+            assert np.array_equal(result == dataset.nodata, np.stack([gap, gap]))
+
+
+def test_data_that_another_files_no_data_would_hide_are_told_of(tmp_path: Path) -> None:
+    plain, void = coarse(tmp_path, "a.tif", (0.3,)), coarse(tmp_path, "b.tif", (1.1,), nodata=0)
+    run = geosr.prepare([plain, void], tmp_path / "out.tif", guide=fine(tmp_path), model="glp")
+    assert any("more than one nodata is told (0, none)" in line for line in run.warnings)
+
+
+def test_alpha_among_files_keeps_their_type(tmp_path: Path) -> None:
+    alpha = coarse(tmp_path, "alpha.tif", (0.3, 0.4))
+    with rasterio.open(alpha, "r+") as dataset:
+        dataset.colorinterp = ColorInterp.gray, ColorInterp.alpha
+    with pytest.raises(InputError, match="alpha band"):
+        geosr.prepare([alpha, coarse(tmp_path)], tmp_path / "o.tif", guide=fine(tmp_path), model="glp", dtype="float32")
+
+
+def test_arrays_of_guides_have_their_own_numbers_for_no_data_and_leave_classes_out(tmp_path: Path) -> None:
+    src = coarse(tmp_path)
+    guides = [
+        fine(tmp_path, "g0.tif", (0.2,), nodata=0, holes=(slice(9, 15), slice(9, 15))),
+        fine(tmp_path, "g1.tif", (0.9, 0.5), nodata=65535, holes=(slice(30, 41), slice(9, 22)), names=("B04", "SCL")),
+    ]
+    told = run(src, guides, tmp_path / "out.tif")
+    low, *high = (geosr.open_raster(path, chunks=None) for path in (src, *guides))
+    assert np.array_equal(low.geosr.upscale("glp", guide=high).values, told)
+
+
+def test_an_array_that_could_not_say_what_lies_beyond_it_is_refused(tmp_path: Path) -> None:
+    low = geosr.open_raster(coarse(tmp_path), chunks=None).isel(x=slice(5, 25))
+    high = geosr.open_raster(fine(tmp_path), chunks=None)
+    with pytest.raises(InputError, match="beyond the array"):
+        low.geosr.upscale("glp", guide=high)
+    assert (low.geosr.upscale("glp", guide=high, nodata=0).values == 0).any()
+    assert np.isnan(low.astype("float32").geosr.upscale("glp", guide=high).values).any()
+
+
+def test_sizes_of_pixels_among_attributes_follow_the_ratio_and_not_the_extent(tmp_path: Path) -> None:
+    low = geosr.open_raster(coarse(tmp_path), chunks=None).assign_attrs(res=(20.0, 20.0))
+    high = geosr.open_raster(fine(tmp_path), chunks=None).isel(x=slice(0, 30), y=slice(0, 30))
+    assert low.geosr.upscale("glp", guide=high).attrs["res"] == (10.0, 10.0)
+
+
 def test_another_guide_is_another_run(tmp_path: Path) -> None:
     src = coarse(tmp_path)
     first = geosr.api.prepare(src, tmp_path / "o.tif", guide=fine(tmp_path, "g1.tif"), model="glp")
@@ -256,6 +311,7 @@ def test_another_guide_is_another_run(tmp_path: Path) -> None:
         ({"model": "fast"}, "fast takes no guide; choose --model glp"),
         ({"guide": None}, "glp needs a finer raster beside the bands"),
         ({"guide": []}, "at least one file"),
+        ({"guide": ""}, "without a name"),
         ({"bands": [9]}, "band 9"),
         ({"categorical": [1, 2]}, "classes, to which a guide gives no detail"),
         ({"project": False}, "leave --project out"),
@@ -307,8 +363,12 @@ def test_the_shell_takes_several_bands_and_guides(tmp_path: Path) -> None:
     )
     assert told.exit_code == 0, told.output
     assert np.array_equal(run(bands, guides, tmp_path / "api.tif"), run(bands, guides, out, overwrite=True))
-    refused = CliRunner().invoke(cli, ["upscale", *bands, "--guide", guides[0], "--outdir", str(tmp_path)])
-    assert refused.exit_code == 2
+    before = Path(bands[1]).read_bytes()
+    for wrong in (["--outdir", str(tmp_path)], [], ["--overwrite"], ["-o", str(out), "--scale", "3"]):
+        assert (
+            CliRunner().invoke(cli, ["upscale", *bands, "--guide", guides[0], "--model", "glp", *wrong]).exit_code == 2
+        )
+    assert Path(bands[1]).read_bytes() == before
 
 
 def test_a_thread_opens_each_of_many_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from geosr.cli.archive import upscale_all
@@ -209,6 +210,8 @@ def command(
         return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
 
+    if guide and click.get_current_context().get_parameter_source("scale") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--scale: with --guide the guide's grid is the result's; leave --scale out")
     overwrite = options.pop("overwrite")
     named = _sources_and_result(paths, out) if guide else _source_and_result(paths, out)
     run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
@@ -242,7 +245,9 @@ def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[str, ..
 
 def _sources_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:
     """The files whose bands are brought onto a guide's grid, and where to, if that is said."""
-    return (paths, out) if out is not None or len(paths) == 1 else (paths[:-1], paths[-1])
+    if out is None and len(paths) > 1:
+        raise click.UsageError("with --guide all arguments are bands to be brought together: name the result with -o")
+    return paths, out
 
 
 def _say_what_stands_there(run: Run, overwrite: bool) -> None:

@@ -87,8 +87,8 @@ def open_guided(
 
 def _listed(paths: Paths) -> list[str | Path]:
     found = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not found:
-        raise InputError("expected at least one file, and there is none in the list")
+    if not found or not all(str(each).strip() for each in found):
+        raise InputError("expected at least one file, and there is none in the list, or one without a name")
     return found
 
 

@@ -197,10 +197,10 @@ def open_scene(
     return _with_options(scene, nodata, scale_offset)
 
 
-def _source(scene: Scene, **changes: Any) -> FileSource:
-    """The source of a scene that is one file, changed."""
-    assert isinstance(scene.source, FileSource)
-    return replace(scene.source, **changes)
+def _source(scene: Scene, **changes: Any) -> Any:
+    """The source of a scene, changed."""
+    source: Any = scene.source
+    return replace(source, **changes)
 
 
 def _why(real: str, error: BaseException) -> str:
@@ -270,11 +270,11 @@ def _with_told_nodata(scene: Scene, dataset: DatasetReader) -> Scene:
     if impossible:
         line = f"nodata {impossible.pop():g} can't occur in {scene.dtype} pixels and is left out"
         scene = replace(scene, warnings=(*scene.warnings, line))
-    return _one_nodata(scene, [numbers_of(dataset, band, scene.dtype) for band in scene.bands])
+    return with_one_nodata(scene, [numbers_of(dataset, band, scene.dtype) for band in scene.bands])
 
 
-def _one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
-    """A GeoTIFF holds one nodata number: where there are more, the source brings them to one while reading."""
+def with_one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
+    """The scene whose source brings numbers for 'no data', those of each band, to one: a GeoTIFF holds no more."""
     known = [value for each in numbers for value in each]
     first = known[0] if known else None
     if all(len(each) < 2 and same_number(next(iter(each), None), first) for each in numbers):

@@ -139,6 +139,9 @@ class StackSource:
     rasters: tuple[Raster, ...]
     dtype: str
     """Of the pixels that come back."""
+    nodata: tuple[tuple[float, ...], ...] = ()
+    """See `FileSource`."""
+    common: float | None = None
     alpha: int = 0
     """No band of it is one: those of the rasters count as masks."""
 
@@ -152,6 +155,8 @@ class StackSource:
         hold_together(_opened(raster.path) for raster in self.rasters if isinstance(raster, FileSource))
         masks = [part.mask for part in parts if part.mask is not None]
         stored = np.concatenate([part.stored for part in parts]).astype(self.dtype, copy=False)
+        for band, numbers in zip(stored, self.nodata, strict=False):
+            to_common(band, numbers, self.common)
         return Pixels(stored, np.logical_and.reduce(masks) if masks else None, parts[0].wanted)
 
 

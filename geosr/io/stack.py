@@ -11,9 +11,10 @@ from typing import Any
 from geosr.errors import InputError
 from geosr.io.grid import same_grid
 from geosr.io.metadata import Metadata, Tags
+from geosr.io.nodata import possible_nodata
 from geosr.io.safety import common_dtype
-from geosr.io.scene import Scene
-from geosr.io.source import FileSource, Raster, StackSource
+from geosr.io.scene import Scene, with_one_nodata
+from geosr.io.source import FileSource, StackSource
 
 
 def stacked(scenes: Sequence[Scene]) -> Scene:
@@ -28,26 +29,32 @@ def stacked(scenes: Sequence[Scene]) -> Scene:
     for other in scenes[1:]:
         _check_alike(first, other)
     dtype = common_dtype([scene.dtype for scene in scenes], first.name)
-    common = next((scene.nodata for scene in scenes if scene.nodata is not None), None)
     masked = any(scene.writes_mask or scene.mask == "alpha" for scene in scenes)
     bands = [
         replace(band, name=name)
         for scene in scenes
         for band, name in zip(scene.sensor.bands, _names(scene), strict=True)
     ]
-    return replace(
+    whole = replace(
         first,
         name=f"{first.name} and {len(scenes) - 1} more",
         dtype=dtype,
         bands=tuple(range(1, 1 + len(bands))),
         mask="dataset" if masked else "none",
-        metadata=replace(_metadata(scenes), nodata=common),
-        source=StackSource(tuple(_brought_to(scene, common) for scene in scenes), dtype),
+        metadata=replace(_metadata(scenes), nodata=None),
+        source=StackSource(tuple(_file(scene) for scene in scenes), dtype),
         identity=_identity(scenes),
         sensor=replace(first.sensor, bands=tuple(bands)),
         files=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.files))),
         warnings=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.warnings))),
     )
+    told = [possible_nodata(scene.nodata, dtype) for scene in scenes for _ in scene.bands]
+    return with_one_nodata(whole, [() if number is None else (number,) for number in told])
+
+
+def _file(scene: Scene) -> FileSource:
+    assert isinstance(scene.source, FileSource)
+    return scene.source
 
 
 def _check_alike(first: Scene, other: Scene) -> None:
@@ -95,16 +102,6 @@ def _shared(tags: Sequence[Tags]) -> Tags:
         space: {key: value for key, value in items.items() if all(one.get(space, {}).get(key) == value for one in tags)}
         for space, items in tags[0].items()
     }
-
-
-def _brought_to(scene: Scene, common: float | None) -> Raster:
-    """The source of a scene, with its numbers for 'no data' brought to one."""
-    if common is None:
-        return scene.source
-    assert isinstance(scene.source, FileSource)
-    told = scene.source.nodata or ((() if scene.nodata is None else (scene.nodata,)),) * len(scene.bands)
-    own = tuple((common,) if same else each for each, same in zip(told, scene.categorical, strict=True))
-    return replace(scene.source, nodata=own, common=common)
 
 
 def _identity(scenes: Sequence[Scene]) -> dict[str, str | int]:

@@ -20,7 +20,9 @@ MOST = 0.3
 SURE = 0.025
 """Standard error in coarse pixels up to which the scene shows a shift."""
 FEW = 0.1
-"""Share of what tells of a shift that may see none although there is one."""
+"""Share of the parts that tell a shift precisely that may see none although there is one."""
+_PRECISE = 0.08
+"""Standard error, guide pixels, of such a part."""
 _ITERATIONS = 10
 _SETTLED = 0.01
 """Guide pixels; some parts of one."""
@@ -41,7 +43,9 @@ class Shift:
     error: float = math.inf
     """Standard error along the worse axis, guide pixels; infinite where the scene doesn't show any."""
     in_place: float = 0.0
-    """Share of what tells of it that lies where the grids say: ground, where what moved are clouds."""
+    """Share of the precise parts that lie where the grids say: ground, where what moved are clouds."""
+    agreed: bool = True
+    """Whether bands taken alone tell the same: they don't see clouds and waves in one place."""
 
     @property
     def known(self) -> bool:
@@ -51,7 +55,7 @@ class Shift:
     @property
     def matters(self) -> bool:
         """True where it is to be corrected."""
-        return self.known and self.off and self.in_place < FEW
+        return self.known and self.off and self.in_place < FEW and self.agreed
 
     @property
     def off(self) -> bool:
@@ -64,8 +68,9 @@ class Shift:
         if self.matters:
             what = f"corrected, being over {MOST} guide pixels"
         elif self.off:
-            share = f"{self.in_place:.0%} of what the scene shows"
-            what = f"left as it is, since {share} lies where the grids say: the rest may be clouds"
+            share = f"{self.in_place:.0%} of the scene's parts lie where the grids say"
+            why = share if self.agreed else "the bands do not agree on it"
+            what = f"left as it is, since {why}: clouds or waves may have moved"
         else:
             what = f"left as it is, being under {MOST} guide pixels"
         lies = f"{-self.down:+.2f} px down and {-self.right:+.2f} px right of the bands"
@@ -84,7 +89,7 @@ def found(samples: Sequence[Piece], placement: Placement, responses: Sequence[Re
         if not math.isfinite(error):
             return Shift()
         step *= min(1.0, 0.5 * float(min(placement.step)) / max(1e-9, float(np.hypot(*step))))
-        shift = Shift(shift.down + float(step[0]), shift.right + float(step[1]), error, shift.in_place)
+        shift = Shift(shift.down + float(step[0]), shift.right + float(step[1]), error, shift.in_place, votes.agree)
         if math.hypot(shift.down, shift.right) > 2.0 * float(max(placement.step)):
             return Shift()
         if np.hypot(*step) < _SETTLED:
@@ -109,11 +114,18 @@ class _Votes:
 
     @property
     def in_place(self) -> float:
-        """The share that sees no shift, each part by how precisely it tells; 0 where they are few."""
-        if len(self.steps) < _ENOUGH:
-            return 0.0
-        weights = 1.0 / np.maximum(self.errors, 1e-3) ** 2
-        return float(weights @ (np.hypot(*self.steps.T) < MOST / 2) / weights.sum())
+        """The share of precise parts that see no shift; 0 where they are few."""
+        precise = self.steps[self.errors < _PRECISE]
+        return float(np.mean(np.hypot(*precise.T) < MOST / 2)) if len(precise) >= _ENOUGH else 0.0
+
+    @property
+    def agree(self) -> bool:
+        """True where each band that tells a shift by itself sees the same one as the others."""
+        for information, pull in self.bands:
+            error = _error(information, 1)
+            if error < _VAGUE and math.hypot(*np.linalg.solve(information, pull)) > MOST + 2.0 * error:
+                return False
+        return True
 
     @property
     def outcome(self) -> tuple[Doubles, float]:

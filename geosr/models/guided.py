@@ -16,6 +16,8 @@ from geosr.window import Window
 
 _WORKING = 16
 """Numbers a pixel of the guide that stand in memory at once, about, beside those of bands and guides."""
+_PHASES = 32
+"""Places in a coarse pixel at which a core is tried: those between differ by a pixel at most."""
 _FARTHEST = 2
 """Coarse pixels up to which a shift is found."""
 
@@ -65,13 +67,13 @@ class GuidedNetwork(ModelNetwork):
     def margin(self, placement: Placement, core: int) -> int:
         """Coarse pixels around those that hold a core of this side at most, by `placement`, that its result needs."""
         margins = []
-        for start in range(max(step.numerator for step in placement.step)):
+        for start in range(min(_PHASES, max(step.numerator for step in placement.step))):
             whole = Window(start, start, core, core)
             inner, outer = placement.cover(whole), self.coarse(whole)
             margins += [inner.row - outer.row, inner.col - outer.col]
             margins += [far - near for far, near in zip(outer.stop, inner.stop, strict=True)]
         moved = math.ceil(_FARTHEST * max(placement.step) / min(placement.step))
-        return max(margins) + 1 + moved  # a smaller core may end elsewhere in a pixel, and a shift be found
+        return max(margins) + 1 + moved  # a core may begin or end elsewhere in a pixel, and a shift be found
 
     def sharpen(
         self,

@@ -91,7 +91,7 @@ def finer_bounds(bounds: xr.Variable, coordinate: NDArray[Any], dim: Hashable, s
     return xr.Variable(bounds.dims, cells, _renewed(bounds.attrs, cells, scale))
 
 
-def finer_attributes(attrs: Mapping[Any, Any], grid: Grid, scale: int) -> dict[Any, Any]:
+def finer_attributes(attrs: Mapping[Any, Any], grid: Grid, scale: float) -> dict[Any, Any]:
     """Attributes on a finer grid: those that describe the grid are renewed, or dropped; statistics are dropped."""
     kept = {}
     for key, value in attrs.items():
@@ -189,7 +189,7 @@ def _like(told: Any, transform: Affine, *, in_gdal_order: bool) -> Any:
     return type(told)(numbers) if isinstance(told, list | tuple) else numbers
 
 
-def _divided(told: Any, scale: int) -> Any:
+def _divided(told: Any, scale: float) -> Any:
     """A size that is told as a number, as numbers, or as text that begins with one; anything else as it is."""
     if isinstance(told, str):
         return (
@@ -200,7 +200,7 @@ def _divided(told: Any, scale: int) -> Any:
     return told / scale if isinstance(told, int | float | np.number | np.ndarray) else told
 
 
-def _finer_area(area: Any, grid: Grid, scale: int) -> Any:
+def _finer_area(area: Any, grid: Grid, scale: float) -> Any:
     """An area of pyresample with more pixels; None where it is none of this grid."""
     if not hasattr(area, "copy") or getattr(area, "shape", None) != tuple(size // scale for size in grid.shape):
         return None

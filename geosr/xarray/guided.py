@@ -33,7 +33,7 @@ from geosr.xarray.cf import Grid, band_dim, grid_of
 from geosr.xarray.finer import finer_attributes, finer_encoding
 from geosr.xarray.lazy import Axes, Chunked, cut
 from geosr.xarray.recipe import Given, stored_of
-from geosr.xarray.scenes import radiometry_of
+from geosr.xarray.scenes import radiometry_of, reasons_of
 
 _FLAT = Axes(1, 2, 0, 3)
 """Bands, rows, columns."""
@@ -89,12 +89,11 @@ def upscale_guided(
 
     Raises `InputError` for grids that can't be placed on each other.
     """
-    guide = _one(guides)
+    guide, radiometry = _one(guides)
     grid, fine = grid_of(array), grid_of(guide)
     _check_flat(array, grid)
-    _check_flat(guide, fine)
     placement = _placement(grid, fine)
-    radiometry = radiometry_of(guide, guide.dtype.name, guide.dtype.name, None)
+    _check_covered(settled, placement, grid, fine)
     count = len(settled.categorical)
     core = min(4096, choose_core(1, count, np.dtype(settled.radiometry.out_dtype).itemsize, tile=tile)[0])
     network = unlearnt(settled, placement)
@@ -102,30 +101,49 @@ def upscale_guided(
     footprint, reach = Window(0, 0, *grid.shape), filling(network.margin(placement, core))
     data = _lazy(GuidedReady(settled, placement, radiometry, footprint, plan, reach), array, guide)
     lazy = any(isinstance(each.data, da.Array) for each in (array, guide))
-    return _on_grid(array, guide, data if lazy else data.compute(scheduler="threads")), in_words(placement)
+    computed = data if lazy else data.compute(scheduler="threads")
+    return _on_grid(array, guide, computed, float(max(placement.step))), in_words(placement)
 
 
-def _one(guides: xr.DataArray | Sequence[xr.DataArray]) -> xr.DataArray:
-    """One array of all guides' bands."""
-    if isinstance(guides, xr.DataArray):
-        return guides
-    if not guides or not all(isinstance(each, xr.DataArray) for each in guides):
+def _one(guides: xr.DataArray | Sequence[xr.DataArray]) -> tuple[xr.DataArray, Radiometry]:
+    """One array of all guides' measured bands, and its radiometry: each band has its own numbers for no data."""
+    given = [guides] if isinstance(guides, xr.DataArray) else list(guides)
+    if not given or not all(isinstance(each, xr.DataArray) for each in given):
         raise InputError("guide: expected a DataArray or several, on a finer grid")
-    first, grid = guides[0], grid_of(guides[0])
-    for other in guides[1:]:
-        found = grid_of(other)
+    first, grid = given[0], grid_of(given[0])
+    planes, numbers = [], list[tuple[float, ...]]()
+    for each in given:
+        found = grid_of(each)
         if (found.shape, found.transform, found.crs) != (grid.shape, grid.transform, grid.crs):
-            raise InputError(f"guide: {first.name} and {other.name} are not on one grid")
-    planes = [plane.transpose(*grid.dims).data for each in guides for plane in _planes(each)]
+            raise InputError(f"guide: {first.name} and {each.name} are not on one grid")
+        _check_flat(each, found)
+        own = radiometry_of(each, each.dtype.name, each.dtype.name, None).nodata
+        for plane, why, voids in zip(_planes(each), reasons_of(each), own, strict=True):
+            if not why:
+                planes.append(plane.transpose(*grid.dims).data)
+                numbers.append(voids)
+    if not planes:
+        raise InputError("guide: it holds classes alone, which can't guide; give measured bands")
     stack = da.stack(planes) if any(isinstance(each, da.Array) for each in planes) else np.stack(planes)
-    dims = ("band", *grid.dims)
     placed = {name: each for name, each in first.coords.items() if set(each.dims) <= set(grid.dims)}
-    return xr.DataArray(stack, dims=dims, coords=placed, attrs=first.attrs)
+    dtype = stack.dtype.name
+    return xr.DataArray(stack, dims=("band", *grid.dims), coords=placed), Radiometry(dtype, dtype, tuple(numbers))
 
 
 def _planes(array: xr.DataArray) -> list[xr.DataArray]:
     band = band_dim(array)
     return [array] if band is None else [array.isel({band: i}, drop=True) for i in range(array.sizes[band])]
+
+
+def _check_covered(settled: Settled, placement: Placement, grid: Grid, fine: Grid) -> None:
+    """Raise `InputError` where ground beyond the bands could not be told from data: an array has no mask."""
+    radiometry, inside = settled.radiometry, placement.cover(Window(0, 0, *fine.shape))
+    told = np.dtype(radiometry.out_dtype).kind == "f" or all(radiometry.nodata)
+    if not told and inside.clip(Window(0, 0, *grid.shape)) != inside:
+        raise InputError(
+            f"the guide reaches beyond the array, whose {radiometry.dtype} pixels have no number for 'no data': give "
+            "nodata=, or cut the guide"
+        )
 
 
 def _placement(grid: Grid, fine: Grid) -> Placement:
@@ -196,7 +214,7 @@ def _cut(pieces: Any) -> NDArray[Any]:
     return bands
 
 
-def _on_grid(array: xr.DataArray, guide: xr.DataArray, data: Any) -> xr.DataArray:
+def _on_grid(array: xr.DataArray, guide: xr.DataArray, data: Any, times: float) -> xr.DataArray:
     """The result with the guide's place, and all else of the array."""
     band, grid, fine = band_dim(array), grid_of(array), grid_of(guide)
     kept: dict[Hashable, Any] = {
@@ -206,7 +224,7 @@ def _on_grid(array: xr.DataArray, guide: xr.DataArray, data: Any) -> xr.DataArra
     }
     placed = {name: each for name, each in guide.coords.items() if name in (*fine.dims, fine.mapping)}
     order = (*(() if band is None else (band,)), *fine.dims)
-    attrs = finer_attributes(array.attrs, fine, max(1, round(fine.shape[0] / grid.shape[0])))
+    attrs = finer_attributes(array.attrs, fine, times)
     result = xr.DataArray(data if band is not None else data[0], dims=order, coords=kept | placed, attrs=attrs)
     result.name = array.name
     result.encoding = finer_encoding(array.encoding, set(array.coords) - set(result.coords))
