@@ -29,6 +29,7 @@ from geosr import cluster
 from geosr.errors import InputError, ModelError, PlaceError
 from geosr.models import devices, runtime, trained
 from geosr.models.card import KEY, Card
+from geosr.models.classical import Interpolation
 from geosr.models.devices import exact_convolutions
 from geosr.models.engines import OnDevice
 from geosr.models.model import Engine
@@ -603,3 +604,12 @@ def test_a_cluster_of_cards_and_processors_is_refused(monkeypatch: pytest.Monkey
     ):
         cluster.kind_for(mixed, network)  # type: ignore[arg-type]
     assert cluster.kind_for(None, network) == cluster.kind_for("local:2", network) == network.here
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
+def test_interpolation_off_the_processor_takes_few_launches_however_large_the_block(kernel: str) -> None:
+    block, out = torch.empty(1, 560, 560, device="meta"), torch.empty(1, 2240, 2240, device="meta")
+    with torch.inference_mode(), OneDevice() as watching:
+        Interpolation(kernel, 4)(block, (Band(PROBE),), out)
+    views = {"slice", "unbind", "numpy_T", "empty", "empty_like", "new_empty", "lift_fresh"}
+    assert sum(count for name, count in watching.launches.items() if name not in views) < 100, watching.launches

@@ -25,7 +25,7 @@ REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 """The kernels, and how many source pixels each looks at on either side of the one that an output pixel lies in."""
 
 _STRIP = 2**15
-"""Pixels worked on at a time, so that all passes over them find them in the processor's cache."""
+"""Pixels that a processor works on at a time, so that all passes over them find them in its cache."""
 
 
 class Interpolation(Engine):
@@ -99,10 +99,12 @@ def upsample_into(out: Any, image: Any, scale: int, kernel: str = "bicubic") -> 
     reach = REACH[kernel]
     padded = mirror(image, reach)
     across = _new(image, len(padded), out.shape[1])
-    step = max(1, _STRIP // image.shape[1])
+    # Elsewhere every strip would be launches of its own, which take longer than its pixels.
+    strip = _STRIP if isinstance(image, np.ndarray) else out.shape[0] * out.shape[1]
+    step = max(1, strip // image.shape[1])
     for start in range(0, len(padded), step):
         _interpolate(padded[start : start + step].T, across[start : start + step].T, scale, kernel)
-    step = max(1, _STRIP // out.shape[1])
+    step = max(1, strip // out.shape[1])
     for start in range(0, len(image), step):
         rows = across[start : start + step + 2 * reach]
         _interpolate(rows, out[start * scale : (start + step) * scale], scale, kernel)
