@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 import geosr
 from geosr import cluster
 from geosr.errors import InputError, ModelError, PlaceError
-from geosr.models import devices, runtime, trained
+from geosr.models import devices, registry, runtime, trained
 from geosr.models.card import KEY, Card
 from geosr.models.classical import Interpolation
 from geosr.models.devices import exact_convolutions
@@ -35,9 +35,13 @@ from geosr.models.engines import OnDevice
 from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, band
 from geosr.models.own import OwnEngine, TorchNetwork
+from geosr.models.projection import UNSURE, project_into
+from geosr.models.projection import reach as projection_reach
 from geosr.models.runtime import choose_device, network_for
 from geosr.models.threads import Once
+from geosr.noise import Noise
 from geosr.response import PROBE, Response
+from geosr.sensor_table import Origin
 from geosr.sensors import Band, Observation
 from tests import scenes
 from tests.test_engines import SMALL, shaken
@@ -613,3 +617,27 @@ def test_interpolation_off_the_processor_takes_few_launches_however_large_the_bl
         Interpolation(kernel, 4)(block, (Band(PROBE),), out)
     views = {"slice", "unbind", "numpy_T", "empty", "empty_like", "new_empty", "lift_fresh"}
     assert sum(count for name, count in watching.launches.items() if name not in views) < 100, watching.launches
+
+
+@pytest.mark.parametrize("model", ["bicubic", "ibp", "fast"])
+def test_projection_is_one_step_with_its_model_on_the_device(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Band(PROBE, Noise(4.0, 0.01)), Band(PROBE, response_from=Origin.DEFAULT)
+    network = network_for(model, 2, seen, project=True, device="cpu")
+    plain = replace(network, project=False)
+    block = np.random.default_rng(0).normal(900, 40, (2, 120, 110)).astype(np.float32)
+    expected = plain(block, (0, 1))
+    for image, known, target, trust in zip(block, network.relative, expected, (1.0, UNSURE), strict=True):
+        assert known.assumed == (trust == UNSURE)
+        with torch.inference_mode():
+            project_into(*map(torch.from_numpy, (target, image)), known.response, known.noise, trust)
+    assert np.array_equal(network(block, (0, 1)), expected)
+    for known in network.relative:
+        assert network.halo == plain.halo + projection_reach(known.response, 2)
+    with monkeypatch.context() as there:
+        on_a_card(there)
+        assert np.array_equal(replace(network, device="cuda")(block, (0, 1)), expected)
+
+
+def test_weights_that_are_projected_tell_the_reach_of_the_network_alone(tmp_path: Path) -> None:
+    projected, plain = (network_for("fast", 2, (Band(PROBE),), project=each).model for each in (True, False))
+    assert projected.reach == plain.reach == registry.card("fast", 2).halo  # type: ignore[attr-defined]

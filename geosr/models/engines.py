@@ -19,8 +19,9 @@ from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
 from geosr.models.devices import device_errors, exact_convolutions
 from geosr.models.model import Engine
-from geosr.models.projection import project_into
-from geosr.noise import Noise
+from geosr.models.projection import UNSURE, project_into
+from geosr.models.projection import reach as projection_reach
+from geosr.models.threads import Once
 from geosr.response import Response
 from geosr.sensors import Observation
 
@@ -89,21 +90,33 @@ class BackProjection(Engine):
             backproject_into(target, image, band.response, self.scale)
 
 
-def project_on(
-    device: str,
-    out: NDArray[np.floating],
-    image: NDArray[np.floating],
-    response: Response,
-    noise: Noise,
-    trust: float,
-) -> None:
-    """`projection.project_into` on a device. Raises `MemoryError` where torch has no memory."""
-    target, source = torch.from_numpy(out), torch.from_numpy(image)
-    with torch.inference_mode(), exact_convolutions(device), device_errors():
-        if device == "cpu":
-            project_into(target, source, response, noise, trust)
-            return
-        with _one_on_the_card[device]:
-            result = target.to(device)
-            project_into(result, source.to(device), response, noise, trust)
-            target.copy_(result)
+class Projected(Engine):
+    """An engine whose image is corrected so that degrading it gives the block back, by half where the MTF is a default.
+
+    Both are one step on the device: nothing is copied between them. An engine of arrays computes on the processor.
+    """
+
+    def __init__(self, engine: Engine, scale: int) -> None:
+        self.of_arrays = not isinstance(engine, OnDevice)
+        self.engine = engine.engine if isinstance(engine, OnDevice) else engine
+        self.scale = scale
+        self.multiple, self.alive = engine.multiple, engine.alive
+
+    def reach(self, response: Response) -> int:
+        """The engine's own, and that of the correction."""
+        return self.engine.reach(response) + projection_reach(response, self.scale)
+
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
+        """See `Engine`; of several results the image is projected."""
+        if self.of_arrays:
+            self.engine(block.numpy(), bands, out.numpy())
+        else:
+            self.engine(block, bands, out)
+        for image, band, target in zip(block, bands, out[: len(block)], strict=True):
+            project_into(target, image, band.response, band.noise, UNSURE if band.assumed else 1.0)
+
+
+@Once
+def projected(engine: Engine, scale: int) -> Engine:
+    """An engine of arrays with the projection of what it gives."""
+    return OnDevice(Projected(engine, scale), engine.device)

@@ -45,6 +45,10 @@ WINDOW = 3
 MEANS = 4
 """Pixels on either side over which means are taken."""
 
+UNSURE = 0.5
+"""Share of a correction that is made where the MTF is a default: one that is right still brings three quarters of its
+gain, and one must be four times too large to do harm, and not twice."""
+
 _REST = 2e-3
 """What of an error of the model may be left at any frequency, as a share of its amplitude on the ground."""
 _WIDEST = 8

@@ -17,16 +17,12 @@ from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.threads import Once, tell_torch
 from geosr.radiometry import Head
-from geosr.response import Response
 from geosr.sensors import Observation, listed
 
 PROJECTED = "projected: degraded with its MTF, the result gives the input back but for noise"
 """What is said of bands whose results are."""
 BY_HALF = "projected by half: the result comes halfway to giving the input back, for its MTF is a default"
 """And of bands whose MTF is not their own."""
-UNSURE = 0.5
-"""Share of a projection's correction that is made where the MTF is a default: one that is right still brings three
-quarters of its gain, and one must be four times too large to do harm, and not twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +76,7 @@ class ModelNetwork:
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side; taken from the loaded network."""
         engine = self._engine()
-        return max(
-            engine.reach(each) + self._projection_reach(each) for each in {band.response for band in self.relative}
-        )
+        return max(engine.reach(response) for response in {band.response for band in self.relative})
 
     @property
     def multiple(self) -> int:
@@ -124,25 +118,10 @@ class ModelNetwork:
         return out
 
     def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
-        """Write the estimate of bands that go together into `out`; of several results the image is projected."""
+        """Write the estimate of bands that go together into `out`."""
         relative = self.relative
         observed = tuple(relative[band] for band in bands)
         self._engine()(block, observed, out)
-        if self.project:
-            self._project(block, observed, out[: len(block)])
-
-    def _project(self, block: NDArray[np.floating], bands: Observation, out: NDArray[np.floating]) -> None:
-        from geosr.models.engines import project_on
-
-        for image, target, band in zip(block, out, bands, strict=True):
-            project_on(self._place, target, image, band.response, band.noise, UNSURE if band.assumed else 1.0)
-
-    def _projection_reach(self, response: Response) -> int:
-        if not self.project:
-            return 0
-        from geosr.models.projection import reach
-
-        return reach(response, self.scale)
 
     @property
     def here(self) -> str:
@@ -151,13 +130,22 @@ class ModelNetwork:
             return ""
         from geosr.models.devices import kind
 
-        return kind(_load(self.model, self.precision, self._place).device)
+        return kind(self._plain().device)
 
     def _engine(self) -> Engine:
         if self.kind and self.kind != self.here:
             raise PlaceError(
                 f"this process computes on {self.here}, and the run is of {self.kind}; name a device for all"
             )
+        if not self.project:
+            return self._plain()
+        from geosr.models.engines import projected
+
+        tell_torch()
+        return projected(self._plain(), self.scale)
+
+    def _plain(self) -> Engine:
+        """The model's engine, without projection."""
         return _load(self.model, self.precision, self._place)
 
     @property
@@ -208,7 +196,7 @@ def network_for(
     else:
         if engine.device != chosen_device:
             about_device = f"computed on the processor: {model.card.title} can't be run on {chosen_device} here"
-    network = replace(network, model=model.measured(engine))
+    network = replace(network, model=model.measured(network._plain()))
     lines = about_device, about, *model.notes(observation), *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
 
