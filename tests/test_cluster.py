@@ -69,6 +69,14 @@ def test_a_cog_from_a_cluster_is_byte_for_byte_the_local_one(client: Client, sce
     assert dst.read_bytes() == local(scene)
 
 
+def test_workers_that_hold_an_input_open_read_the_one_that_took_its_place(client: Client, scene: Path) -> None:
+    dst = scene.with_name("out.tif")
+    geosr.upscale(scene, dst, client=client, **OPTIONS)
+    scenes.make_plain(scene.parent, "other.tif", shape=(2, 300, 310), seed=5).replace(scene)
+    geosr.upscale(scene, dst, client=client, overwrite=True, **OPTIONS)
+    assert dst.read_bytes() == local(scene)
+
+
 def test_the_accessor_uses_an_active_client(client: Client, scene: Path) -> None:
     local(scene)
     with client.as_current():

@@ -22,6 +22,7 @@ from geosr.io.environment import CACHE_BYTES, CACHE_BYTES_MOST, gdal_path, is_re
 from geosr.io.samples import sample_windows
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import FileSource, close
+from geosr.io.stack import stacked
 from geosr.radiometry import DTYPES
 from geosr.tiling import TilePlan
 from geosr.window import Window
@@ -222,6 +223,37 @@ def test_a_file_is_opened_once_a_thread(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(opened) == 2
 
 
+def _replace(path: Path, seed: int) -> None:
+    """Put another file of the same size under a name, whatever holds the old one open."""
+    scenes.make_plain(path.parent, "other.tif", seed=seed).replace(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "vrt", "stack"])
+def test_a_file_that_was_replaced_is_opened_again_by_whoever_holds_the_old_one(tmp_path: Path, kind: str) -> None:
+    path = scenes.make_plain(tmp_path)
+    named = scenes.make_vrt(tmp_path, ["plain.tif"]) if kind == "vrt" else path
+    read = (lambda: whole(stacked([open_scene(path)] * 2))[:3]) if kind == "stack" else lambda: whole(open_scene(named))
+    before = read()
+    for seed in (5, 6):
+        _replace(path, seed)
+        after = read()
+        assert not np.array_equal(after, before)
+        assert np.array_equal(after, in_file(path)[: len(after)])
+
+
+def test_a_source_made_anew_of_a_file_that_is_the_same_takes_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geosr.io import source as module
+
+    path, opened = scenes.make_plain(tmp_path), []
+    real = module.open_dataset
+    monkeypatch.setattr(module, "open_dataset", lambda path: opened.append(path) or real(path))
+    for bands in (None, [1], [3, 2]):
+        open_scene(path, bands=bands).source.pixels(Window(0, 0, 4, 4))
+    assert len(opened) == 1
+
+
 _CACHE = """
 import sys
 from rasterio.env import get_gdal_config
@@ -400,6 +432,13 @@ def test_an_object_that_changes_has_another_identity(tmp_path: Path, server: Ser
     assert open_scene(server.url("cloud.tif")).identity == before
     scenes.make_plain(tmp_path, "cloud.tif", shape=(3, 600, 500), driver="COG", compress="deflate", seed=3)
     assert open_scene(server.url("cloud.tif")).identity != before
+
+
+def test_an_object_that_was_replaced_is_read_anew(tmp_path: Path, server: Server) -> None:
+    path = tmp_path / "cloud.tif"
+    assert np.array_equal(whole(open_scene(server.url("cloud.tif"))), in_file(path))
+    scenes.make_plain(tmp_path, "cloud.tif", shape=(3, 600, 500), driver="COG", compress="deflate", seed=3)
+    assert np.array_equal(whole(open_scene(server.url("cloud.tif"))), in_file(path))
 
 
 def test_a_vrt_on_a_server_may_only_name_its_neighbours(tmp_path: Path, server: Server) -> None:

@@ -221,6 +221,7 @@ def _scene(
     bands = chosen_bands(dataset.descriptions, name, wanted)
     files = tuple(sorted({*dataset.files, *map(str, named)})) or (real,)
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
+    known = identity(dataset, real, files)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
     asked = asked_bands(dataset.descriptions, name, classes)
@@ -242,8 +243,8 @@ def _scene(
         block=dataset.block_shapes[0],
         interleave=str(getattr(dataset.interleaving, "value", dataset.interleaving) or "band").lower(),
         metadata=metadata,
-        source=FileSource(real, bands, dtype, window, mask, alpha),
-        identity=identity(dataset, real, files),
+        source=FileSource(real, bands, dtype, window, mask, alpha, stamp=str(known["digest"])),
+        identity=known,
         files=files,
         sensor=_sensor(metadata, real, bands, why),
     )

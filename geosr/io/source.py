@@ -58,6 +58,8 @@ class FileSource:
     """Area of interest, in pixels of the scene."""
     options: Options = field(default=(), repr=False)
     """GDAL's, of who opened the scene; they may hold credentials."""
+    stamp: str = ""
+    """What tells the file from another of its name: who holds that one open opens this."""
 
     def read(self, tile: Tile) -> Pixels:
         """The pixels of `tile.read`. Raises `GeosrError` that names file, window and reason in one line."""
@@ -77,7 +79,7 @@ class FileSource:
     def _attempt(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         with self._errors(window) as complaints:
             there = self._there(window)
-            dataset = _opened(self.path)
+            dataset = _opened(self)
             stored = self._stored(dataset, there)
             mask = self._mask(dataset, there)
             if complaints.serious:
@@ -152,7 +154,7 @@ class StackSource:
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as the rasters do."""
         parts = [raster.pixels(window) for raster in self.rasters]
-        hold_together(_opened(raster.path) for raster in self.rasters if isinstance(raster, FileSource))
+        hold_together(_opened(raster) for raster in self.rasters if isinstance(raster, FileSource))
         masks = [part.mask for part in parts if part.mask is not None]
         stored = np.concatenate([part.stored for part in parts]).astype(self.dtype, copy=False)
         for band, numbers in zip(stored, self.nodata, strict=False):
@@ -202,28 +204,30 @@ def close(path: str | None = None) -> None:
     """Close what this thread holds open: one file, or all of them."""
     held = _held()
     for name in [name for name in held if path in (None, name)]:
-        held.pop(name).close()
+        held.pop(name)[1].close()
 
 
 _local = threading.local()
 
 
-def _held() -> OrderedDict[str, DatasetReader]:
-    """This thread's open datasets; a forked child starts with none, since GDAL's handles don't survive a fork."""
+def _held() -> OrderedDict[str, tuple[str, DatasetReader]]:
+    """This thread's open datasets and their stamps; a forked child has none, since GDAL's don't survive a fork."""
     if getattr(_local, "process", None) != os.getpid():
         _local.process, _local.held = os.getpid(), OrderedDict()
-    held: OrderedDict[str, DatasetReader] = _local.held
+    held: OrderedDict[str, tuple[str, DatasetReader]] = _local.held
     return held
 
 
-def _opened(path: str) -> DatasetReader:
-    held = _held()
+def _opened(source: FileSource) -> DatasetReader:
+    held, path = _held(), source.path
+    if path in held and held[path][0] != source.stamp:
+        close(path)
     if path not in held:
-        held[path] = open_dataset(path)
+        held[path] = source.stamp, open_dataset(path)
         while len(held) > _OPEN_AT_ONCE:
-            held.popitem(last=False)[1].close()
+            held.popitem(last=False)[1][1].close()
     held.move_to_end(path)
-    return held[path]
+    return held[path][1]
 
 
 def to_common(band: NDArray[np.generic], numbers: Sequence[float], common: float | None) -> None:
