@@ -50,10 +50,9 @@ class Shell:
             scenes.make_finer(self.src, self.fine)
         names = {"area": self.area, "bounds": self.bounds, "folder": self.folder, "fine": self.fine}
         given = [str(argument).format(**names) for argument in arguments]
-        usual = [] if "--outdir" in given or "-o" in given else [self.dst]
-        self.code, self.out, self.err = self._run(
-            "upscale", self.src, *usual, "--model", "bicubic", "--scale", "2", *given
-        )
+        usual = [] if "--outdir" in given or "-o" in given else ["-o", self.dst]
+        scale = [] if "--guide" in given else ["--scale", "2"]
+        self.code, self.out, self.err = self._run("upscale", self.src, *usual, "--model", "bicubic", *scale, *given)
         return self
 
     @property

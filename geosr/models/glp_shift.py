@@ -20,9 +20,7 @@ MOST = 0.3
 SURE = 0.025
 """Standard error in coarse pixels up to which the scene shows a shift."""
 FEW = 0.1
-"""Share of the parts that tell a shift precisely that may see none although there is one."""
-_PRECISE = 0.08
-"""Standard error, guide pixels, of such a part."""
+"""Share of what tells of a shift that may see none although there is one."""
 _ITERATIONS = 10
 _SETTLED = 0.01
 """Guide pixels; some parts of one."""
@@ -43,7 +41,7 @@ class Shift:
     error: float = math.inf
     """Standard error along the worse axis, guide pixels; infinite where the scene doesn't show any."""
     in_place: float = 0.0
-    """Share of the precise parts that lie where the grids say: ground, where what moved are clouds."""
+    """Share of what tells of it that lies where the grids say: ground, where what moved are clouds."""
     agreed: bool = True
     """Whether bands taken alone tell the same: they don't see clouds and waves in one place."""
 
@@ -68,7 +66,7 @@ class Shift:
         if self.matters:
             what = f"corrected, being over {MOST} guide pixels"
         elif self.off:
-            share = f"{self.in_place:.0%} of the scene's parts lie where the grids say"
+            share = f"{self.in_place:.0%} of what the scene shows lies where the grids say"
             why = share if self.agreed else "the bands do not agree on it"
             what = f"left as it is, since {why}: clouds or waves may have moved"
         else:
@@ -114,9 +112,11 @@ class _Votes:
 
     @property
     def in_place(self) -> float:
-        """The share of precise parts that see no shift; 0 where they are few."""
-        precise = self.steps[self.errors < _PRECISE]
-        return float(np.mean(np.hypot(*precise.T) < MOST / 2)) if len(precise) >= _ENOUGH else 0.0
+        """The share that sees no shift, each part by how precisely it tells; 0 where they are few."""
+        if len(self.steps) < _ENOUGH:
+            return 0.0
+        weights = 1.0 / np.maximum(self.errors, 1e-3) ** 2
+        return float(weights @ (np.hypot(*self.steps.T) < MOST / 2) / weights.sum())
 
     @property
     def agree(self) -> bool:
