@@ -260,6 +260,17 @@ def test_clouds_that_lie_elsewhere_do_not_move_the_ground() -> None:
     assert "clouds or waves may have moved" in said[0]
 
 
+def test_ground_that_is_seen_to_stay_outweighs_all_clouds() -> None:
+    guide = ground(1, 320)
+    clouds = np.zeros_like(guide)
+    clouds[:, 80:] = 40 * ground(1, 320, 4)[:, 80:] - 40000  # three quarters of the scene
+    coarse = seen(guide, Window(0, 0, 160, 160), placed(2), PRODUCT)
+    coarse += seen(clouds, Window(0, 0, 160, 160), placed(2, Fraction(3, 2), Fraction(-1)), PRODUCT)
+    injection, said = learnt(coarse, guide + clouds, placed(2), (PRODUCT,))
+    assert not injection.corrected
+    assert "parts of the scene lie where the grids say" in said[0]
+
+
 def test_a_small_scene_whose_bands_disagree_is_left_as_it_is() -> None:
     guide = ground(1, 80)
     out = Window(0, 0, 40, 40)

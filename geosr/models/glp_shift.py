@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ _LEAST = 32
 """Coarse pixels of a part that is heard."""
 _ENOUGH = 8
 """Parts whose median decides."""
+_EXPLAINED, _BETTER = 0.4, 0.1
+"""Share of a part's detail that the guides explain where it shows something, and how much more of it elsewhere."""
+_GROUND, _GROUND_SHARE = 3, 0.005
+"""Parts that have to stay behind, and the share of them."""
 _VAGUE = 0.25
 """Standard error, guide pixels, of a part that has no vote."""
 
@@ -42,6 +46,8 @@ class Shift:
     """Standard error along the worse axis, guide pixels; infinite where the scene doesn't show any."""
     in_place: float = 0.0
     """Share of what tells of it that lies where the grids say: ground, where what moved are clouds."""
+    stays: bool = False
+    """Whether parts of the scene are clearly seen to lie where the grids say."""
     agreed: bool = True
     """Whether bands taken alone tell the same: they don't see clouds and waves in one place."""
 
@@ -53,7 +59,7 @@ class Shift:
     @property
     def matters(self) -> bool:
         """True where it is to be corrected."""
-        return self.known and self.off and self.in_place < FEW and self.agreed
+        return self.known and self.off and self.in_place < FEW and self.agreed and not self.stays
 
     @property
     def off(self) -> bool:
@@ -66,8 +72,7 @@ class Shift:
         if self.matters:
             what = f"corrected, being over {MOST} guide pixels"
         elif self.off:
-            share = f"{self.in_place:.0%} of what the scene shows lies where the grids say"
-            why = share if self.agreed else "the bands do not agree on it"
+            why = "parts of the scene lie where the grids say" if self.agreed else "the bands do not agree on it"
             what = f"left as it is, since {why}: clouds or waves may have moved"
         else:
             what = f"left as it is, being under {MOST} guide pixels"
@@ -77,12 +82,12 @@ class Shift:
 
 def found(samples: Sequence[Piece], placement: Placement, responses: Sequence[Response]) -> Shift:
     """The shift by Gauss-Newton: what the guides explain of all bands is largest there."""
-    shift = Shift()
-    for iteration in range(_ITERATIONS):
+    shift, first = Shift(), None
+    for _ in range(_ITERATIONS):
         detail = compared(samples, moved(placement, shift.down, shift.right), responses, slopes=True)
         votes = _Votes(detail, len(responses))
-        if iteration == 0:
-            shift = Shift(in_place=votes.in_place)
+        if first is None:
+            shift, first = Shift(in_place=votes.in_place), detail
         step, error = votes.outcome
         if not math.isfinite(error):
             return Shift()
@@ -91,8 +96,40 @@ def found(samples: Sequence[Piece], placement: Placement, responses: Sequence[Re
         if math.hypot(shift.down, shift.right) > 2.0 * float(max(placement.step)):
             return Shift()
         if np.hypot(*step) < _SETTLED:
-            return shift if error <= SURE * float(min(placement.step)) else Shift()
+            if error > SURE * float(min(placement.step)):
+                return Shift()
+            return replace(shift, stays=_stays(first, detail)) if shift.off else shift
     return Shift()
+
+
+def _stays(first: Detail, last: Detail) -> bool:
+    """True where the guides explain some parts of the scene clearly better where the grids say.
+
+    That is the ground: clouds may tell a shift more loudly than all of it.
+    """
+    before, after = (_explained(detail) for detail in (first, last))
+    if before.shape != after.shape:  # a shift of whole pixels leaves fewer of them comparable
+        count = min(len(before), len(after))
+        before, after = before[:count], after[:count]
+    told = np.maximum(before, after) > _EXPLAINED
+    return bool(np.sum(before[told] > after[told] + _BETTER) >= max(_GROUND, _GROUND_SHARE * np.sum(told)))
+
+
+def _explained(detail: Detail) -> Doubles:
+    """The share of a part's detail that its own regression on the guides explains, mean over bands; one per part."""
+    count = int(detail.parts.max(initial=-1)) + 1
+    shares = np.zeros((len(detail.bands), count))
+    for band, share in enumerate(shares):
+        there = detail.there(band)
+        values, guides, parts = detail.bands[band, there], detail.guides[:, there], detail.parts[there]
+        for part in range(count):
+            own = parts == part
+            if np.sum(own) >= _LEAST + len(guides):
+                own_values, own_guides = values[own], guides[:, own]
+                left = own_values - np.linalg.lstsq(own_guides.T, own_values, rcond=None)[0] @ own_guides
+                share[part] = 1.0 - float(left @ left) / max(float(own_values @ own_values), 1e-30)
+    mean: Doubles = shares.mean(0)
+    return mean
 
 
 class _Votes:
