@@ -13,7 +13,8 @@ import numpy as np
 from geosr.errors import InputError
 from geosr.guiding import network_of, path_of
 from geosr.io.categorical import ALPHA
-from geosr.io.destination import check_name, check_others, check_result, default_name, format_of
+from geosr.io.companions import check_companions
+from geosr.io.destination import check_name, check_result, default_name, format_of
 from geosr.io.guided import Paths, open_guided
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.scene import Scene, open_scene
@@ -175,7 +176,7 @@ def prepare(
     wish = dst if dst is not None else default_name(scene.path, scene.finer or scale, kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
-    check_others(target, [head.name for head in found.heads[1:]], scene.files, kind, overwrite)
+    check_companions(target, [head.name for head in found.heads[1:]], scene.files, kind, overwrite)
     radiometry = _radiometry(scene, dtype)
     settled = settle(
         found,

@@ -12,6 +12,7 @@ from geosr.io import categorical
 from geosr.io.guided import GuidedScene
 from geosr.io.identity import content
 from geosr.io.layout import Layout, Options
+from geosr.io.output import RUN
 from geosr.io.scene import Scene
 from geosr.models.guided import GuidedNetwork
 from geosr.models.runtime import ModelNetwork
@@ -24,8 +25,8 @@ then, and are not gone on with. A release that stores the same numbers keeps it.
 
 DEVICE = "GEOSR_DEVICE"
 """Tag of what computed a result, where that was no processor."""
-RUN, INPUT = "GEOSR_RUN", "GEOSR_INPUT"
-"""Tags by which a finished result is known again: a digest of all settings, and the input's."""
+INPUT = "GEOSR_INPUT"
+"""The tag by which a finished result tells its input: a digest of it."""
 
 
 def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:

@@ -304,12 +304,14 @@ def test_a_spread_is_never_written_over_the_input_or_over_what_is_there(scene: P
     with pytest.raises(InputError, match="is the input itself"):
         geosr.upscale(src, scene.with_name("x.tif"), overwrite=True, **OPTIONS)
     (scene.with_name("y.sigma.tif")).write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"y\.sigma\.tif exists; use --overwrite"):
-        geosr.prepare(src, scene.with_name("y.tif"), **OPTIONS)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"y\.sigma\.tif does not belong to y\.tif and is not replaced"):
+            geosr.prepare(src, scene.with_name("y.tif"), overwrite=overwrite, **OPTIONS)
     both = [scenes.make_plain(scene.parent, name) for name in ("x.tif", "x_x2.sigma.tif")]
     with pytest.raises(InputError, match=r"would become .*x_x2\.sigma\.tif, which is an input too"):
         upscale_many(both, scene.parent, overwrite=True, **OPTIONS)
     assert src.read_bytes() == before
+    assert scene.with_name("y.sigma.tif").read_bytes() == b"mine"
 
 
 def test_an_image_that_replaces_one_with_a_spread_takes_that_away(scene: Path) -> None:

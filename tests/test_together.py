@@ -46,7 +46,7 @@ def write(path: Path, *, format: str, seed: int = 0, heads: Sequence[Head] = HEA
     layout, plan = layout_for(SHAPE, tile=64, block=64 if format == "Zarr" else 32, format=format)
     image = noise(SHAPE, "uint16", seed)
     pixels = (image, np.abs(noise(SHAPE, "float32", seed + 1)))[: len(heads)]
-    outputs = outputs_of(heads, path, layout, METADATA)
+    outputs = outputs_of(heads, path, layout, METADATA.tagged({"GEOSR_RUN": str(seed)}))
     with open_sink(outputs, (1, 2), f'{{"seed": {seed}}}', overwrite) as sink:
         started = sink.started
         for tile in plan:
@@ -265,16 +265,123 @@ def test_a_run_may_be_killed_again_and_again(
     assert kills > 10
 
 
-def test_a_spread_that_is_in_the_way_is_not_replaced_unasked(tmp_path: Path) -> None:
-    other = beside(tmp_path / "x.tif", "sigma")
-    assert other == tmp_path / "x.sigma.tif"
-    other.write_bytes(b"someone's")
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["COG", "GTiff"])
+def test_a_result_that_was_to_be_replaced_comes_back_with_the_next_run_even_if_that_is_refused(
+    format: str, tmp_path: Path, expected: Callable[..., dict[str, bytes]]
+) -> None:
+    old, new = expected(format, seed=7), expected(format, heads=(IMAGE,))
+    back = 0
+    for here in steps_of(
+        lambda here: write(here / "x.tif", format=format, heads=(IMAGE,), overwrite=True),
+        tmp_path,
+        lambda here: write(here / "x.tif", format=format, seed=7),
+    ):
+        back += "x.tif" not in seen(here)
+        with pytest.raises(InputError, match=r"other settings|x\.tif exists"):
+            write(here / "x.tif", format=format, seed=3)
+        assert seen(here) in (old, new)
+    assert back > 3
+
+
+def spoilt_naming(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """From now on one file can't be given its name."""
+    name = growing.put_in_place
+
+    def refuse(whole: Path, path: Path, sidecar: bytes | None) -> None:
+        if path.name == fails:
+            path.with_name(f"{fails}.aux.xml").write_bytes(b"of the new one")
+            raise PermissionError(13, "Permission denied")
+        name(whole, path, sidecar)
+
+    monkeypatch.setattr(growing, "put_in_place", refuse)
+
+
+@pytest.mark.parametrize("format", ["COG", "GTiff"])
+@pytest.mark.parametrize("fails", ["x.sigma.tif", "x.tif"])
+@pytest.mark.parametrize("then", [0, 3])
+def test_the_old_result_is_there_where_the_new_one_cannot_take_its_name_and_that_one_is_kept(
+    format: str,
+    fails: str,
+    then: int,
+    tmp_path: Path,
+    expected: Callable[..., dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(tmp_path / "x.tif", format=format, seed=7)
+    (tmp_path / "x.sigma.tif.aux.xml").write_bytes(b"<PAMDataset/>")
+    old = files(tmp_path)
+    with monkeypatch.context() as spoilt:
+        spoilt_naming(spoilt, fails)
+        with pytest.raises(PlaceError, match="finished tiles are kept"):
+            write(tmp_path / "x.tif", format=format, overwrite=True)
+    assert seen(tmp_path) == old
+    assert write(tmp_path / "x.tif", format=format, seed=then, overwrite=True) == ("restarted" if then else "resumed")
+    assert files(tmp_path) == expected(format, seed=then)
+
+
+def tag(path: Path, **tags: str) -> None:
+    """A small raster of someone's, with these tags."""
+    profile = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint8", "transform": Affine.scale(2)}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(np.full((1, 8, 8), 7, "uint8"))
+        file.update_tags(**tags)
+
+
+@pytest.mark.parametrize("told", ["sr sigma", "sr ../up", "sr . ..", "sr /etc/sigma"])
+def test_a_file_goes_with_the_image_that_is_replaced_only_if_it_says_itself_that_it_is_its(
+    told: str, tmp_path: Path, expected: Callable[..., dict[str, bytes]]
+) -> None:
+    for name, tags in (("x.sigma.tif", {}), ("up.tif", {}), ("x.up.tif", {"GEOSR_RESULT": "up", "GEOSR_RUN": "other"})):
+        tag(tmp_path / name, **tags)
+    others = files(tmp_path)
+    tag(tmp_path / "x.tif", GEOSR_RESULTS=f"{told} up", GEOSR_RUN="one")
+    write(tmp_path / "x.tif", format="COG", heads=(IMAGE,), overwrite=True)
+    assert files(tmp_path) == others | expected("COG", heads=(IMAGE,))
+
+
+@pytest.mark.parametrize("tags", [{}, {"GEOSR_RESULT": "sigma"}, {"GEOSR_RESULT": "sigma", "GEOSR_RUN": "other"}])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_is_not_of_the_image_is_not_replaced_by_its_spread(
+    tags: dict[str, str], overwrite: bool, tmp_path: Path
+) -> None:
+    tag(tmp_path / "x.sigma.tif", **tags)
+    tag(tmp_path / "x.tif", GEOSR_RUN="7")
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=r"x.*\.tif (does not belong to x\.tif|exists; use --overwrite)") as caught:
+        write(tmp_path / "x.tif", format="COG", overwrite=overwrite)
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == before
+
+
+def test_a_file_that_came_while_tiles_were_made_is_not_replaced(
+    tmp_path: Path, expected: Callable[..., dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = writer.TiffSink._say_together
+    with monkeypatch.context() as late:
+        late.setattr(
+            writer.TiffSink, "_say_together", lambda self, stale: (say(self, stale), tag(tmp_path / "x.sigma.tif"))
+        )
+        with pytest.raises(InputError, match=r"x\.sigma\.tif does not belong to x\.tif"):
+            write(tmp_path / "x.tif", format="COG")
+    came = seen(tmp_path)
+    assert came.keys() == {"x.sigma.tif"}
+    (tmp_path / "x.sigma.tif").rename(tmp_path / "mine.tif")
+    assert write(tmp_path / "x.tif", format="COG") == "resumed"
+    assert files(tmp_path) == {"mine.tif": came["x.sigma.tif"]} | expected("COG")
+
+
+def test_a_spread_whose_image_is_gone_is_not_replaced_unasked(
+    tmp_path: Path, expected: Callable[..., dict[str, bytes]]
+) -> None:
+    assert beside(tmp_path / "x.tif", "sigma") == tmp_path / "x.sigma.tif"
+    write(tmp_path / "x.tif", format="COG", seed=7)
+    (tmp_path / "x.tif").unlink()
     with pytest.raises(InputError, match=r"x\.sigma\.tif exists; use --overwrite"):
         write(tmp_path / "x.tif", format="COG")
-    assert files(tmp_path) == {"x.sigma.tif": b"someone's"}
+    assert files(tmp_path) == {"x.sigma.tif": expected("COG", seed=7)["x.sigma.tif"]}
     write(tmp_path / "x.tif", format="COG", overwrite=True)
-    with rasterio.open(other) as file:
-        assert file.tags()["GEOSR_RESULT"] == "sigma"
+    assert files(tmp_path) == expected("COG")
 
 
 def test_two_runs_do_not_write_one_file_even_if_it_is_a_spread_to_one_of_them(tmp_path: Path) -> None:
@@ -289,5 +396,5 @@ def test_a_run_of_one_result_neither_notes_more_nor_takes_away_what_stands_there
 ) -> None:
     write(tmp_path / "x.tif", format="COG", heads=(IMAGE,), seed=7)
     monkeypatch.setattr(writer.TiffSink, "_say_together", None)
-    monkeypatch.setattr(writer.TiffSink, "_clear_names", None)
+    monkeypatch.setattr(writer.TiffSink, "_exchange", None)
     write(tmp_path / "x.tif", format="COG", heads=(IMAGE,), overwrite=True)

@@ -10,7 +10,7 @@ from typing import get_args
 from geosr.errors import InputError, PlaceError
 from geosr.io.environment import is_remote
 from geosr.io.layout import Format
-from geosr.io.place import check_destination, hidden
+from geosr.io.place import check_destination
 from geosr.io.safety import subdataset
 from geosr.io.zarr_place import check_zarr_destination
 
@@ -93,19 +93,6 @@ def check_name(dst: str | Path, sources: Iterable[str], format: Format = "COG") 
 def beside(path: Path, name: str) -> Path:
     """The path of another result of the same run: `scene_x4.sigma.tif` beside `scene_x4.tif`."""
     return path.with_name(f"{path.stem}.{name}{path.suffix}")
-
-
-def check_others(
-    path: Path | str, names: Iterable[str], sources: Iterable[str], format: Format, overwrite: bool
-) -> None:
-    """Raise as `check_name` and `check_result` where results of these names can't lie beside one; in a store they can.
-
-    One that has its name already may belong to a run that was killed before the image had its own: the sink knows.
-    """
-    if isinstance(path, Path) and format != "Zarr":
-        for other in (beside(path, name) for name in names):
-            check_name(other, sources, format)
-            check_destination(other, overwrite or hidden(path, "journal").exists())
 
 
 def check_result(dst: str | Path, format: Format, overwrite: bool) -> Path | str:

@@ -26,6 +26,11 @@ def results_in(fingerprint: str) -> list[str]:
     return list(json.loads(fingerprint).get("results beside", []))
 
 
+def format_in(fingerprint: str) -> str:
+    """The format of the files of a run."""
+    return str(json.loads(fingerprint)["layout"]["format"])
+
+
 def differs(name: str, earlier: str, now: str) -> str:
     """One line that says in what an unfinished run for `name` was another one."""
     old, new = (_flat(json.loads(text)) for text in (earlier, now))

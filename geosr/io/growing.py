@@ -34,7 +34,7 @@ class Growing:
         self.layout = layout
         self.end = self._synced = _DATA_START
         """Where the next tile's blocks are written."""
-        self.whole = hidden(path, "whole" if layout.format == "COG" else "partial")
+        self.whole = whole_of(path, layout.format)
         """What takes the name when it is put together."""
         self._partial = hidden(path, "partial")
         self._template = template
@@ -127,6 +127,11 @@ class Growing:
         if first <= self.layout.levels:
             build(self.layout, first, rest, keep)
         return end
+
+
+def whole_of(path: Path, format: str) -> Path:
+    """The path at which a file of a run is put together."""
+    return hidden(path, "whole" if format == "COG" else "partial")
 
 
 def index_of(payload: bytes) -> int:

@@ -16,6 +16,8 @@ from geosr.radiometry import SPREAD_DTYPE, Head, Passes
 
 RESULT, RESULTS = "GEOSR_RESULT", "GEOSR_RESULTS"
 """Tags of a run of several results: which one this is, on all but the image, and the names of all, on each."""
+RUN = "GEOSR_RUN"
+"""The tag by which a finished result is known again: a digest of all settings."""
 
 
 @dataclass(frozen=True, slots=True)

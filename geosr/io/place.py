@@ -14,6 +14,8 @@ from geosr.io.files import sync_folder
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
 """Files that GDAL reads beside a TIFF, and believes more than the TIFF."""
 
+OLD = "old"
+"""What is `hidden` under this is to be replaced."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -60,6 +62,27 @@ def remove_result(path: Path) -> None:
     """Remove a file and its sidecars, where there are any."""
     for suffix in ("", *_SIDECARS):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file and its sidecars, where there are any, to what no reader takes for a result; the file goes last."""
+    aside = hidden(path, OLD)
+    for suffix in (*_SIDECARS, ""):
+        _rename(path.with_name(path.name + suffix), aside.with_name(aside.name + suffix))
+
+
+def bring_back(path: Path) -> None:
+    """Give a file that was set aside its name again, then its sidecars theirs; what is there now without it goes."""
+    aside = hidden(path, OLD)
+    if not path.exists():
+        remove_result(path)
+    for suffix in ("", *_SIDECARS):
+        _rename(aside.with_name(aside.name + suffix), path.with_name(path.name + suffix))
+
+
+def _rename(path: Path, to: Path) -> None:
+    if path.exists():
+        path.replace(to)
 
 
 def put_in_place(whole: Path, path: Path, sidecar: bytes | None) -> None:

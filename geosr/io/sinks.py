@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from geosr.io import geozarr, metadata_check
+from geosr.io.companions import tags_of_file
 from geosr.io.destination import is_zarr
 from geosr.io.encoder import Encoder
-from geosr.io.environment import GdalError, open_dataset, reading
 from geosr.io.geozarr import Contents
 from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata
-from geosr.io.output import RESULTS, Output
+from geosr.io.output import Output
 from geosr.io.writer import TiffSink
 from geosr.io.zarr import ROOTS, check_installed
 from geosr.io.zarr_place import Place
@@ -38,7 +38,6 @@ def open_sink(
         fingerprint=fingerprint,
         overwrite=overwrite,
         others=others,
-        stale=tags_of(path).get(RESULTS, "").split()[1:] if overwrite and is_there(path) else (),
     )
 
 
@@ -70,13 +69,7 @@ def is_there(path: Path | str) -> bool:
 
 def tags_of(path: Path | str) -> dict[str, str]:
     """The tags of a finished result; none where they can't be read."""
-    if is_zarr(path):
-        return tags_of_store(Place(path).whole)
-    try:
-        with reading(str(path)), open_dataset(str(path)) as dataset:
-            return dict(dataset.tags())
-    except GdalError:
-        return {}
+    return tags_of_store(Place(path).whole) if is_zarr(path) else tags_of_file(Path(path))
 
 
 def size_of(paths: Iterable[Path | str]) -> int:

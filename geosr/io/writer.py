@@ -9,17 +9,19 @@ A result of several files, an image and what lies beside it, is there when the i
 
     tile         blocks of every file, then one record of all in the journal
     end          every file is put together and on the disk, then a record says so
-    names        what stood under the image's name goes, the others take their names, the image takes its own
+    names        what they replace is set aside as `.NAME.old`, the image first; the others take their names, then the
+                 image its own; what was set aside is removed
 
 So there never is an image without what belongs to it, nor with what belongs to another. A run that was killed before
-that record puts the files together again, and one that was killed behind it only goes on giving names.
+that record puts the files together again. Of one that was killed behind it, or could not give a name, what was set
+aside has its names again before anything else happens, and the files are still put together.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -28,15 +30,16 @@ from rasterio.io import DatasetWriter
 
 from geosr.errors import DamageError, InputError
 from geosr.io.categories import Categories
+from geosr.io.companions import check_companion, companions
 from geosr.io.destination import beside
 from geosr.io.encoder import EncodedTile, Encoder
 from geosr.io.files import lock, sync_folder, unlock
-from geosr.io.fingerprint import differs, fingerprint_of, results_in
-from geosr.io.growing import Growing, index_of, length_of
+from geosr.io.fingerprint import differs, fingerprint_of, format_in, results_in
+from geosr.io.growing import Growing, index_of, length_of, whole_of
 from geosr.io.journal import Journal, Record
 from geosr.io.layout import Layout
 from geosr.io.output import Output
-from geosr.io.place import check_destination, hidden, place_errors, remove_result
+from geosr.io.place import OLD, bring_back, check_destination, hidden, place_errors, remove_result, set_aside
 from geosr.io.template import Template
 from geosr.tiling import Tile
 
@@ -66,9 +69,7 @@ class TiffSink:
     overwrite
         Also start afresh where an unfinished run with another fingerprint is in the way.
     others
-        The results beside it; the encoder takes pixels of each.
-    stale
-        Names of results beside what is overwritten, which go with it.
+        The results beside it; the encoder takes pixels of each. Those beside what is overwritten go with it.
 
     Raises `InputError` where the result exists or another run is unfinished, `PlaceError` where the place can't be
     written or a second run holds it.
@@ -85,7 +86,6 @@ class TiffSink:
         fingerprint: str,
         overwrite: bool = False,
         others: Sequence[Output] = (),
-        stale: Sequence[str] = (),
     ) -> None:
         self.path = check_destination(path, overwrite)
         self.layout = layout
@@ -94,10 +94,9 @@ class TiffSink:
         self._files = [Growing(self.path, layout, Template.make(layout, profile, template, categories))]
         for each in others:
             told = Template.make(each.layout, each.metadata.creation_options, each.metadata.apply)
-            there = check_destination(each.path, overwrite or hidden(self.path, "journal").exists())
+            there = check_companion(self.path, each.head.name, overwrite)
             self._files.append(Growing(there, each.layout, told))
         self._names = [each.head.name for each in others]
-        self._stale = [name for name in stale if name not in self._names]
         self._done: set[int] = set()
         self._together = False
         """Whether an earlier run has put everything together, and only names are left to give."""
@@ -107,7 +106,8 @@ class TiffSink:
             with place_errors(self.path, 0):
                 for file in self._files:
                     self._locks.callback(unlock, lock(file.path))
-                self._begin(fingerprint_of(fingerprint, layout, self._names), overwrite)
+                self._known = fingerprint_of(fingerprint, layout, self._names)
+                self._begin(self._known, overwrite)
         except BaseException:
             self._leave()
             raise
@@ -138,18 +138,18 @@ class TiffSink:
         Tiles that were never appended read as nodata, or 0. Raises `PlaceError`; all tiles are kept then.
         """
         with place_errors(self.path, len(self._done)):
-            several = len(self._files) > 1 or bool(self._stale)
+            stale = [name for name in companions(self.path) if name not in self._names]
+            several = len(self._files) > 1 or bool(stale)
             if not self._together:
                 for file in self._files:
                     file.put_together(self._journal)
-                if several:
-                    self._say_together()
+            if several:
+                self._say_together(stale)
             self._opened.close()  # not every system renames or removes what is open
             if several:
-                self._clear_names()
-            for file in (*self._files[1:], self._files[0]):
-                if file.path == self.path or file.whole.exists():
-                    file.take_name()
+                self._exchange(stale)
+            else:
+                self._files[0].take_name()
             self._remove()
         self._leave()
         return self.path
@@ -176,16 +176,16 @@ class TiffSink:
             self._journal = opened.enter_context(closing(Journal(hidden(self.path, "journal"))))
             earlier = self._journal.header()
             fresh = earlier != header
+            last = self._last_records() if earlier is not None else {}
+            if earlier is not None and _PUT_TOGETHER in last:
+                self._undo(earlier, json.loads(last[_PUT_TOGETHER].payload))
             if earlier is not None and fresh:
                 if not overwrite:
                     raise InputError(differs(self.path.name, earlier, header))
                 self.started = "restarted"
                 self._forget(earlier)
-            last = {} if fresh else self._last_records()
-            self._together = _PUT_TOGETHER in last and self._are_together()
-            if self._together:
-                self._stale = json.loads(last[_PUT_TOGETHER].payload)
-            else:
+            self._together = not fresh and _PUT_TOGETHER in last and all(file.whole.exists() for file in self._files)
+            if not self._together:
                 self._open_files(opened, header if fresh else None, overwrite)
             if not fresh:
                 self._replay(trusted=last[_SYNCED].start if _SYNCED in last else -1)
@@ -205,12 +205,6 @@ class TiffSink:
         last = {record.kind: record for record in self._journal.records()}
         self._journal.end = begin
         return last
-
-    def _are_together(self) -> bool:
-        """True where each file is put together still, or has its name: then nothing stands under the image's."""
-        main, *others = self._files
-        named = [file.path.exists() and not main.path.exists() for file in others]
-        return main.whole.exists() and all(file.whole.exists() or n for file, n in zip(others, named, strict=True))
 
     def _replay(self, trusted: int) -> None:
         for record in self._journal.records():
@@ -248,27 +242,55 @@ class TiffSink:
         self._journal.add(_SYNCED, b"")
         self._journal.sync()
 
-    def _say_together(self) -> None:
+    def _say_together(self, stale: Sequence[str]) -> None:
         sync_folder(self.path.parent)
-        self._journal.add(_PUT_TOGETHER, json.dumps(self._stale).encode())
+        self._journal.add(_PUT_TOGETHER, json.dumps(stale).encode())
         self._journal.sync()
 
-    def _clear_names(self) -> None:
-        """Take away what the result replaces, the image first."""
-        self.path.unlink(missing_ok=True)
-        sync_folder(self.path.parent)
-        for name in self._stale:
-            remove_result(beside(self.path, name))
+    def _exchange(self, stale: Sequence[str]) -> None:
+        """Give all files their names, the image last, in place of what is there and of `stale` results beside it."""
+        for name in self._names:
+            check_companion(self.path, name, overwrite=True)
+        replaced = self.path, *(self._beside(name) for name in (*self._names, *stale))
+        try:
+            for path in replaced:
+                set_aside(path)
+            sync_folder(self.path.parent)
+            for file in (*self._files[1:], self._files[0]):
+                file.take_name()
+        except BaseException:
+            with suppress(OSError):
+                self._undo(self._known, stale)
+            raise
+        for path in replaced:
+            remove_result(hidden(path, OLD))
+
+    def _undo(self, earlier: str, stale: Sequence[str]) -> None:
+        """Take back what a run did that was giving names, unless all have them: then what it replaced goes.
+
+        Its files are put together still, under hidden names; what they were to replace has its own again.
+        """
+        format, named = format_in(earlier), [self._beside(name) for name in results_in(earlier)]
+        replaced = *named, *map(self._beside, stale), self.path
+        together = whole_of(self.path, format).exists()
+        if self.path.exists() and not together:
+            for path in replaced:
+                remove_result(hidden(path, OLD))
+            return
+        for path in named:
+            if together and path.exists() and not whole_of(path, format).exists():
+                path.replace(whole_of(path, format))
+        for path in replaced:
+            bring_back(path)
+
+    def _beside(self, name: str) -> Path:
+        return beside(self.path, name).resolve()
 
     def _forget(self, earlier: str) -> None:
-        """Remove what another run has left beside: of one that was giving names, those that it gave, too."""
-        naming = any(record.kind == _PUT_TOGETHER for record in self._journal.records())
+        """Remove what another run has left beside."""
         for name in results_in(earlier):
-            path = beside(self.path, name)
-            if naming and not self.path.exists():
-                remove_result(path)
             for what in ("partial", "whole"):
-                hidden(path, what).unlink(missing_ok=True)
+                hidden(self._beside(name), what).unlink(missing_ok=True)
 
     def _remove(self) -> None:
         for file in self._files:
