@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from geosr.sensor_table import (
     AERIAL,
@@ -26,6 +27,7 @@ def identify(
     name: str,
     pixel_size: float | None,
     metadata: str = "",
+    repeated: Sequence[str] = (),
 ) -> SensorGuess:
     """The sensor that tags, file name or band names tell of.
 
@@ -41,8 +43,11 @@ def identify(
         Metres; None where the grid is not in metres.
     metadata
         Text of a product's metadata file beside the scene, if any.
+    repeated
+        Per band why its numbers are names of things, "" where they are none: what such bands are called tells nothing.
     """
-    found = _from_tags(tags) or _from_path(name) or _from_bands(descriptions, pixel_size)
+    measured = [text for text, why in zip_longest(descriptions, repeated, fillvalue="") if not why]
+    found = _from_tags(tags) or _from_path(name) or _from_bands(measured, pixel_size)
     if found is None:
         unknown = Band(UNKNOWN, response_from=Origin.DEFAULT, response_why=_NOT_KNOWN)
         return SensorGuess(bands=(unknown,) * len(descriptions), pixel_size=pixel_size)

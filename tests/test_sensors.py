@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
+import geosr
 from geosr.errors import InputError
 from geosr.identify import identify
 from geosr.io.scene import open_scene
+from geosr.io.stack import stacked
 from geosr.models.registry import find
 from geosr.noise import Noise
 from geosr.observing import Blur, Settled, settle
 from geosr.radiometry import Pixels, Radiometry
 from geosr.sensor_table import SENSORS, SENTINEL_2, Origin
 from geosr.sensors import UNKNOWN, Band, SensorGuess, about_noise
+from geosr.xarray.cf import grid_of
+from geosr.xarray.scenes import sensor_of
 from tests import scenes
 
 LEVELS = Pixels(np.stack([np.full((20, 20), level, "uint16") for level in (2000, 5000)]))
@@ -173,6 +178,66 @@ def test_the_metadata_file_of_a_product_is_read_beside_the_scene(tmp_path: Path)
     assert scene.sensor.zero == 1000
     assert any("+1000" in line for line in scene.warnings)
     assert scene.sensor.bands[0].response_from is Origin.TABLE
+
+
+NAMES = ("B04", "B05", "B8A", "SCL", "B11", "snow", "crops")
+
+
+def make_named(
+    folder: Path, names: Sequence[str] = NAMES, name: str = "named.tif", size: float = 20, **tags: str
+) -> Path:
+    """A raster whose bands have names, with pixels of `size` metres."""
+    transform = Affine(size, 0, 500000, 0, -size, 5200000)
+    path = scenes.make_plain(folder, name, shape=(len(names), 20, 20), transform=transform)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = tuple(names)
+        file.update_tags(**tags)
+    return path
+
+
+@pytest.mark.parametrize("categorical", [["SCL", "snow", "crops"], ["crops", "snow"]])
+def test_a_band_is_known_alike_whichever_others_are_wanted(tmp_path: Path, categorical: list[str]) -> None:
+    path = make_named(tmp_path, BOA_ADD_OFFSET="-1000")
+    whole = open_scene(path, categorical=categorical).sensor
+    assert (whole.sensor, whole.zero) == (SENTINEL_2.name, 1000)
+    assert whole.bands[1].response == SENTINEL_2.band("B05").response != UNKNOWN
+    for wanted in (["B05"], ["B11", "B05"], ["SCL"], ["B8A", "SCL", "B04"]):
+        part = open_scene(path, bands=wanted, categorical=categorical).sensor
+        assert part == whole.part([NAMES.index(band) for band in wanted])
+
+
+@pytest.mark.parametrize("categorical", [None, "none", ["SCL"]])
+def test_classes_beside_measured_bands_do_not_hide_their_sensor(
+    tmp_path: Path, categorical: str | list[str] | None
+) -> None:
+    path = make_named(tmp_path, ("B05", "B8A", "SCL", "B11", "cloud_mask"))
+    found = open_scene(path, categorical=categorical).sensor
+    array = geosr.open_raster(path, chunks=None)
+    assert (found.sensor, found.why) == (SENTINEL_2.name, "band names B05, B11, B8A")
+    assert sensor_of(array, grid_of(array)).sensor == SENTINEL_2.name
+    expected = [
+        SENTINEL_2.band(name).response if name[0] == "B" else UNKNOWN for name in ("B05", "B8A", "S", "B11", "c")
+    ]
+    assert [band.response for band in found.bands] == expected
+    assert [band.response for band in sensor_of(array, grid_of(array)).bands] == expected
+
+
+def test_a_measured_band_that_no_sensor_has_leaves_the_others_unknown(tmp_path: Path) -> None:
+    path = make_named(tmp_path, ("B05", "B8A", "B11", "height"))
+    assert [open_scene(path, bands=bands).sensor.sensor for bands in (None, ["B05", "B8A"])] == [None, None]
+    assert open_scene(path, bands=["B05"], categorical=["height"]).sensor.sensor == SENTINEL_2.name
+
+
+def test_files_on_a_grid_are_of_the_sensor_that_one_of_them_names(tmp_path: Path) -> None:
+    files = (
+        make_named(tmp_path, ("height",), "height.tif"),
+        make_named(tmp_path, ("B8A", "B11"), "two.tif", BOA_ADD_OFFSET="-1000"),
+        make_named(tmp_path, ("B05",), "T33UUU_20230101T100401_B05.tif"),
+    )
+    found = stacked([open_scene(file) for file in files]).sensor
+    assert (found.sensor, found.zero, found.pixel_size) == (SENTINEL_2.name, 1000, 20)
+    known = [SENTINEL_2.band(name).response for name in ("B8A", "B11", "B05")]
+    assert [band.response for band in found.bands] == [UNKNOWN, *known]
 
 
 def test_a_grid_in_feet_or_degrees_is_measured_in_metres_or_not_at_all(tmp_path: Path) -> None:

@@ -108,6 +108,11 @@ def settled_by_hand(why: Sequence[str], wanted: Collection[int] | None) -> tuple
     return tuple(each if each == ALPHA else ASKED if band in wanted else "" for band, each in enumerate(why))
 
 
+def either(why: Sequence[str], settled: Sequence[str]) -> tuple[str, ...]:
+    """Per band a reason to think that it is categorical, of the source or of a user; "" where neither gives one."""
+    return tuple(one or other for one, other in zip(why, settled, strict=True))
+
+
 def listed(bands: Observation) -> str:
     """Categorical bands and why: "SCL, QA60 (by name); lccs (flag_values)". Empty where there are none."""
     groups: dict[str, list[str]] = {}

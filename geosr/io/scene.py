@@ -224,11 +224,7 @@ def _scene(
     known = identity(dataset, real, files)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
-    asked = asked_bands(dataset.descriptions, name, classes)
-    why = categorical.settled_by_hand(
-        categorical.reasons(told_of_bands(dataset, metadata, bands)),
-        None if asked is None else [place for place, band in enumerate(bands) if band in asked],
-    )
+    sensor = _sensor(dataset, window, real, asked_bands(dataset.descriptions, name, classes))
     mask, alpha = mask_kind(dataset, bands)
     scene = Scene(
         path=real,
@@ -246,20 +242,29 @@ def _scene(
         source=FileSource(real, bands, dtype, window, mask, alpha, stamp=str(known["digest"])),
         identity=known,
         files=files,
-        sensor=_sensor(metadata, real, bands, why),
+        sensor=sensor.part([band - 1 for band in bands]),
     )
     remarks = *remarks_on_place(scene), *remarks_on_bands(dataset, scene)
     return replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *remarks))
 
 
-def _sensor(metadata: Metadata, real: str, bands: Sequence[int], repeated: Sequence[str]) -> SensorGuess:
+def _sensor(dataset: DatasetReader, window: Window, real: str, asked: Sequence[int] | None) -> SensorGuess:
+    """Of all bands of a file, so that each is known alike whichever are wanted; classes beside them tell nothing."""
+    metadata = Metadata.of(dataset, dataset.indexes, window)
+    classes = categorical.reasons(told_of_bands(dataset, metadata, dataset.indexes))
+    repeated = categorical.settled_by_hand(classes, None if asked is None else [band - 1 for band in asked])
     told = metadata.tags or {}, *(band.tags for band in metadata.bands)
     tags = {key: value for spaces in told for space in spaces.values() for key, value in space.items()}
     texts = [band.description or "" for band in metadata.bands]
     found = identify(
-        tags=tags, descriptions=texts, name=real, pixel_size=pixel_size(metadata), metadata=product_text(Path(real))
+        tags=tags,
+        descriptions=texts,
+        name=real,
+        pixel_size=pixel_size(metadata),
+        metadata=product_text(Path(real)),
+        repeated=categorical.either(classes, repeated),
     )
-    names = [text or f"band {band}" for text, band in zip(texts, bands, strict=True)]
+    names = [text or f"band {band}" for band, text in enumerate(texts, start=1)]
     return found.described(names, repeated, [str(band.color.name) for band in metadata.bands])
 
 

@@ -44,7 +44,7 @@ def stacked(scenes: Sequence[Scene]) -> Scene:
         metadata=replace(_metadata(scenes), nodata=None),
         source=StackSource(tuple(_file(scene) for scene in scenes), dtype),
         identity=_identity(scenes),
-        sensor=replace(first.sensor, bands=tuple(bands)),
+        sensor=replace(next((each.sensor for each in scenes if each.sensor.sensor), first.sensor), bands=tuple(bands)),
         files=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.files))),
         warnings=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.warnings))),
     )

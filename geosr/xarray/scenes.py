@@ -14,7 +14,7 @@ import xarray as xr
 from geosr.errors import InputError, ModelError
 from geosr.identify import identify
 from geosr.io.bands import asked_bands
-from geosr.io.categorical import ALPHA, ASKED, Told, reasons, settled_by_hand
+from geosr.io.categorical import ALPHA, ASKED, Told, either, reasons, settled_by_hand
 from geosr.io.identity import product_text
 from geosr.io.layout import choose_core
 from geosr.io.nodata import possible_nodata, told_numbers
@@ -73,7 +73,7 @@ def recipe_of(
     stored = "uint8" if array.dtype == bool else array.dtype.name  # whatever the order of bytes
     repeated = settled_reasons(array, categorical)
     names = [name or f"band {number}" for number, name in enumerate(band_names(array), start=1)]
-    sensor = sensor_of(array, grid).described(names, repeated, band_colors(array))
+    sensor = sensor_of(array, grid, repeated).described(names, repeated, band_colors(array))
     _check_chunks(found, sensor.bands, array, axes_of(array, grid).band)
     radiometry = radiometry_of(array, stored, dtype or stored, nodata)
     others = array.size // math.prod(grid.shape)
@@ -205,13 +205,20 @@ def _told_of_bands(array: xr.DataArray) -> list[Told]:
 _MARKS = {"alpha": ALPHA, "palette": "a palette"}
 
 
-def sensor_of(array: xr.DataArray, grid: Grid) -> SensorGuess:
-    """The sensor that attributes, band names or the file's name tell of."""
+def sensor_of(array: xr.DataArray, grid: Grid, repeated: Sequence[str] | None = None) -> SensorGuess:
+    """The sensor that attributes, the file's name or the names of bands tell of, of those that hold no classes."""
     source = str(array.encoding.get("source", ""))
     tags = {str(key): str(value) for key, value in array.attrs.items()}
     text = product_text(Path(source)) if source and Path(source).is_file() else ""
-    names = band_names(array)
-    return identify(tags=tags, descriptions=names, name=source, pixel_size=_pixel_size(grid), metadata=text)
+    told = reasons_of(array)
+    return identify(
+        tags=tags,
+        descriptions=band_names(array),
+        name=source,
+        pixel_size=_pixel_size(grid),
+        metadata=text,
+        repeated=either(told, repeated or told),
+    )
 
 
 def _pixel_size(grid: Grid) -> float | None:
