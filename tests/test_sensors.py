@@ -222,6 +222,17 @@ def test_classes_beside_measured_bands_do_not_hide_their_sensor(
     assert [band.response for band in sensor_of(array, grid_of(array)).bands] == expected
 
 
+def test_an_array_of_some_of_a_files_bands_has_the_pixels_of_those_of_the_file(tmp_path: Path) -> None:
+    path = make_named(tmp_path, ("B04", "B05", "B8A", "SCL", "B11"))
+    geosr.upscale(path, tmp_path / "x.tif", bands=["B05", "B04"], model="fast", scale=2, workers=1)
+    whole = geosr.open_raster(path, chunks=None)
+    for array in (geosr.open_raster(path, chunks=None, bands=["B05", "B04"]), whole.isel(band=[1, 0])):
+        found = array.geosr.upscale("fast", 2)
+        with rasterio.open(tmp_path / "x.tif") as file:
+            assert np.array_equal(found.values, file.read())
+            assert file.tags()["GEOSR_MTF"].startswith("0.2145 ")
+
+
 def test_a_measured_band_that_no_sensor_has_leaves_the_others_unknown(tmp_path: Path) -> None:
     path = make_named(tmp_path, ("B05", "B8A", "B11", "height"))
     assert [open_scene(path, bands=bands).sensor.sensor for bands in (None, ["B05", "B8A"])] == [None, None]

@@ -19,7 +19,7 @@ from geosr.xarray.axis import is_even, line_of
 from geosr.xarray.cf import Grid
 from geosr.xarray.place import GDAL_TRANSFORMS, SHAPES, TRANSFORMS, declares, is_position, numbers_in
 
-_STORAGE = ("chunksizes", "preferred_chunks", "original_shape", "chunks", "shards", "contiguous", "source")
+_STORAGE = ("chunksizes", "preferred_chunks", "original_shape", "chunks", "shards", "contiguous", "source", "sensor")
 """Encodings that tell of the old pixels."""
 _SIZES = re.compile(r"(res|resolution|geospatial_(lat|lon|x|y)_resolution)$")
 """Attributes that tell the size of a pixel."""

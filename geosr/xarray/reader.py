@@ -143,6 +143,8 @@ def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
     array = xr.DataArray(data, dims=("band", "y", "x"), coords=coords, attrs=_attributes(scene))
     array.name = None  # xarray takes the graph's
     array.encoding = {"source": scene.path, "preferred_chunks": {"y": scene.block[0], "x": scene.block[1]}}
+    if scene.sensor.sensor:
+        array.encoding["sensor"] = scene.sensor.sensor  # a few of the file's bands may not tell
     if "spatial_ref" in coords:
         array.encoding["grid_mapping"] = "spatial_ref"
     if masked:
@@ -251,7 +253,8 @@ def _open_stack(
     joined.encoding = stack[0].encoding
     if len({_seen_by(scene) for scene in scenes}) > 1:
         warnings.warn(_SENSORS, stacklevel=3)
-        del joined.encoding["source"]  # a name that tells of the first file's sensor
+        for told in ("source", "sensor"):  # of the first file's sensor
+            joined.encoding.pop(told, None)
     if all(times):
         joined = joined.assign_coords(time=np.array(times, "datetime64[ns]")).sortby("time")
     return joined

@@ -208,7 +208,8 @@ _MARKS = {"alpha": ALPHA, "palette": "a palette"}
 def sensor_of(array: xr.DataArray, grid: Grid, repeated: Sequence[str] | None = None) -> SensorGuess:
     """The sensor that attributes, the file's name or the names of bands tell of, of those that hold no classes."""
     source = str(array.encoding.get("source", ""))
-    tags = {str(key): str(value) for key, value in array.attrs.items()}
+    tags = {"sensor": str(array.encoding.get("sensor", ""))}  # as `open_raster` has it of the whole file
+    tags |= {str(key): str(value) for key, value in array.attrs.items()}
     text = product_text(Path(source)) if source and Path(source).is_file() else ""
     told = reasons_of(array)
     return identify(
