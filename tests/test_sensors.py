@@ -230,7 +230,7 @@ def test_an_array_of_some_of_a_files_bands_has_the_pixels_of_those_of_the_file(t
         found = array.geosr.upscale("fast", 2)
         with rasterio.open(tmp_path / "x.tif") as file:
             assert np.array_equal(found.values, file.read())
-            assert file.tags()["GEOSR_MTF"].startswith("0.2145 ")
+            assert file.tags()["GEOSR_MTF"].startswith("0.2145")
 
 
 def test_a_measured_band_that_no_sensor_has_leaves_the_others_unknown(tmp_path: Path) -> None:
