@@ -98,7 +98,7 @@ def test_the_bar_counts_tiles_only_when_it_knows_how_many_there_are(
     assert "3/7 tiles" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "ends"), [("geosr crew_0", True), ("another's", False)])
+@pytest.mark.parametrize(("name", "ends"), [("geosr pool_0", True), ("another's", False)])
 def test_an_interrupt_ends_the_process_at_once_only_where_tiles_are_worked_on(
     name: str, ends: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
