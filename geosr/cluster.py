@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def pool_for(scheduler: str | Path | Client | None, workers: int, job: Job) -> I
             yield Pool(threads, workers)
     elif scheduler == "processes":
         _check_start(scheduler)
-        with _left_behind_on_interrupt(ProcessPoolExecutor(workers, get_context("spawn"), _begin_work)) as processes:
+        with _left_behind_on_interrupt(_Processes(workers, get_context("spawn"), _begin_work)) as processes:
             try:
                 yield Pool(processes, workers)
             except BrokenProcessPool as error:
@@ -77,6 +77,20 @@ def pool_for(scheduler: str | Path | Client | None, workers: int, job: Job) -> I
             cards = graphics(client) if getattr(job.upscaler.network, "device", "cpu") != "cpu" else 0
             with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
                 yield Pool(executor)
+
+
+class _Processes(ProcessPoolExecutor):
+    """Processes that hold interrupts back from their first moment: the calling process alone answers them."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See `Executor`; a process that is started for it inherits what is held back."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().submit(*args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kind_for(scheduler: str | Path | Client | None, network: ModelNetwork) -> str:
