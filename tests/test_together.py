@@ -398,3 +398,4 @@ def test_a_run_of_one_result_neither_notes_more_nor_takes_away_what_stands_there
     monkeypatch.setattr(writer.TiffSink, "_say_together", None)
     monkeypatch.setattr(writer.TiffSink, "_exchange", None)
     write(tmp_path / "x.tif", format="COG", heads=(IMAGE,), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
