@@ -81,6 +81,9 @@ def codec(scene: str) -> float:
 def loop(scene: str, dst: str) -> None:
     """Windows with a margin through the eager float32 network into a DEFLATE file, all settings as they come."""
     side, margin, scale = 256, 32, 4
+    run = prepare(scene, "never_written.tif", model="fast", scale=scale, mtf=MTF, snr=100, project=False)
+    told = torch.tensor([band.response.told for band in run.network.relative])
+    noise = torch.tensor([[band.noise.constant, band.noise.slope] for band in run.network.relative])
     module = fast(scale).eval()
     weights = locate("fast", scale)
     assert weights is not None
@@ -105,7 +108,7 @@ def loop(scene: str, dst: str) -> None:
                         min(height + top + margin, source.height - row + top),
                     )  # fmt: skip
                     x = torch.from_numpy(source.read(window=window).astype(np.float32))[:, None]
-                    y = module(x, torch.full((len(x),), MTF), torch.full((len(x),), 20.0))[:, 0].numpy()
+                    y = module(x, told, noise)[:, 0].numpy()
                     y = y[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
                     out = np.clip(np.round(y), 0, 65535).astype(np.uint16)
                     target.write(out, window=Window(col * scale, row * scale, width * scale, height * scale))
