@@ -49,16 +49,29 @@ def identify(
     measured = [text for text, why in zip_longest(descriptions, repeated, fillvalue="") if not why]
     found = _from_tags(tags) or _from_path(name) or _from_bands(measured, pixel_size)
     if found is None:
-        unknown = Band(UNKNOWN, response_from=Origin.DEFAULT, response_why=_NOT_KNOWN)
-        return SensorGuess(bands=(unknown,) * len(descriptions), pixel_size=pixel_size)
+        return SensorGuess(bands=(_believed_nothing(),) * len(descriptions), pixel_size=pixel_size)
     sensor, why = found
     entries = tuple(_band_of(sensor, text) for text in descriptions)
     if len(entries) == 1 and entries[0] is None:
         entries = (_band_of_name(sensor, name),)
-    bare = not any(entry and entry.response for entry in entries)
-    bands = tuple(_believed(sensor, entry, pixel_size, bare) for entry in entries)
     zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 else (0.0, ())
-    return SensorGuess(sensor.name, bands, why, pixel_size, zero, notes)
+    return SensorGuess(sensor.name, _bands(sensor, entries, pixel_size), why, pixel_size, zero, notes)
+
+
+def known(sensor: Sensor | None, name: str, why: str, pixel_size: float | None, zero: float = 0.0) -> SensorGuess:
+    """A band of this name, of a sensor that its product tells; `zero` is the stored number for no light."""
+    if sensor is None:
+        return SensorGuess(bands=(_believed_nothing(),), pixel_size=pixel_size, why=why)
+    return SensorGuess(sensor.name, _bands(sensor, [_band_of(sensor, name)], pixel_size), why, pixel_size, zero)
+
+
+def _bands(sensor: Sensor, entries: Sequence[SensorBand | None], pixel_size: float | None) -> tuple[Band, ...]:
+    bare = not any(entry and entry.response for entry in entries)
+    return tuple(_believed(sensor, entry, pixel_size, bare) for entry in entries)
+
+
+def _believed_nothing() -> Band:
+    return Band(UNKNOWN, response_from=Origin.DEFAULT, response_why=_NOT_KNOWN)
 
 
 _NOT_KNOWN = "the sensor or band is not known"

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
 
 ROOMS = [
     "errors", "schema", "keywords", "window", "placement", "tiling", "radiometry", "response", "sensor_table",
-    "noise", "sensors", "identify", "mtf", "upscaler", "guided", "pipeline", "io", "models", "evaluation", "observing",
-    "guiding", "training", "dispatch", "xarray", "cluster", "provenance", "run", "api", "archive", "cli",
+    "noise", "sensors", "identify", "mtf", "upscaler", "guided", "pipeline", "io", "models", "evaluation", "products",
+    "observing", "guiding", "training", "dispatch", "xarray", "cluster", "provenance", "run", "api", "archive", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from geosr.errors import InputError
@@ -30,6 +31,14 @@ def geobox_of(metadata: Metadata, window: Window) -> GeoBox:
         return GeoBox(shape, metadata.transform, metadata.crs)
     except Exception:  # pyproj refuses some CRS that GDAL carries; the grid is the same without it
         return GeoBox(shape, metadata.transform, None)
+
+
+def crs_of(text: str, name: str) -> CRS:
+    """The CRS that metadata of `name` tell, such as EPSG:32631 or WKT. Raises `InputError` where it is none."""
+    try:
+        return CRS.from_user_input(text)
+    except GdalError as error:
+        raise InputError(f"{name}: its metadata tell the CRS {text[:80]!r}, which PROJ doesn't know") from error
 
 
 def bounds_window(bounds: Bounds, metadata: Metadata, scene: Window, name: str) -> Window:

@@ -102,16 +102,26 @@ class Metadata:
         columns = dataset.descriptions, dataset.units, dataset.scales, dataset.offsets, colors, categories_of(dataset)
         told = list(zip(*columns, strict=True))
         tags = _tags(pick, 0, trouble)
-        return cls(
+        whole = cls(
             crs=crs,
-            transform=_cut(dataset.transform, window),
-            gcps=carried_points(gcps, Affine.translation(-window.col, -window.row)),
+            transform=dataset.transform,
+            gcps=tuple(gcps),
             gcp_crs=gcp_crs,
-            rpcs=None if rpcs is None else _cut_rpcs(rpcs, window),
+            rpcs=rpcs,
             bands=tuple(_band(pick, band, told[band - 1], trouble) for band in bands),
             nodata=dataset.nodatavals[bands[0] - 1],
             tags=tags,
             warnings=tuple(dict.fromkeys(trouble)),
+        )
+        return whole.cut(window)
+
+    def cut(self, window: Window) -> Metadata:
+        """The same for a part of the grid."""
+        return replace(
+            self,
+            transform=_cut(self.transform, window),
+            gcps=carried_points(self.gcps, Affine.translation(-window.col, -window.row)),
+            rpcs=None if self.rpcs is None else _cut_rpcs(self.rpcs, window),
         )
 
     def zoom(self, scale: int, provenance: Mapping[str, str] | None = None) -> Metadata:

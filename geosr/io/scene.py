@@ -188,7 +188,7 @@ def open_scene(
                 safety.check_dataset(dataset, name)
                 scene = _scene(dataset, real, named, name, bands, categorical)
                 scene = scene if nodata is not None else _with_told_nodata(scene, dataset)
-                scene = _cropped(scene, dataset, bounds, aoi)
+                scene = cropped(scene, bounds, aoi)
         except GdalError as error:
             if is_remote(real):
                 raise PlaceError(f"{path}: can't be opened: {reason(error, complaints)}") from error
@@ -219,7 +219,8 @@ def _scene(
     classes: Sequence[int | str] | str | None,
 ) -> Scene:
     bands = chosen_bands(dataset.descriptions, name, wanted)
-    files = tuple(sorted({*dataset.files, *map(str, named)})) or (real,)
+    inside = safety.local_file(real)  # of an archive GDAL names what lies in it alone
+    files = tuple(sorted({*dataset.files, *map(str, named), *filter(None, [inside])})) or (real,)
     dtype = safety.common_dtype([dataset.dtypes[band - 1] for band in bands], name)
     known = identity(dataset, real, files)
     window = Window(0, 0, dataset.height, dataset.width)
@@ -300,7 +301,8 @@ def with_one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene
     )
 
 
-def _cropped(scene: Scene, dataset: DatasetReader, bounds: Bounds | None, aoi: str | Path | None) -> Scene:
+def cropped(scene: Scene, bounds: Bounds | None, aoi: str | Path | None) -> Scene:
+    """A whole scene cut to `bounds` and to the polygons of `aoi`, as `open_scene` has them."""
     window = scene.window
     if bounds is not None:
         window = bounds_window(bounds, scene.metadata, scene.window, scene.name)
@@ -310,9 +312,7 @@ def _cropped(scene: Scene, dataset: DatasetReader, bounds: Bounds | None, aoi: s
         window = window.clip(area.window)
     if window == scene.window and area is None:
         return scene
-    metadata = replace(
-        Metadata.of(dataset, scene.bands, window), nodata=scene.metadata.nodata, warnings=scene.metadata.warnings
-    )
+    metadata = scene.metadata.cut(window)
     local = area.shifted(window.row, window.col) if area else None
     return replace(
         scene,

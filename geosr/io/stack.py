@@ -14,7 +14,7 @@ from geosr.io.metadata import Metadata, Tags
 from geosr.io.nodata import possible_nodata
 from geosr.io.safety import common_dtype
 from geosr.io.scene import Scene, with_one_nodata
-from geosr.io.source import FileSource, StackSource
+from geosr.io.source import StackSource
 
 
 def stacked(scenes: Sequence[Scene]) -> Scene:
@@ -42,7 +42,7 @@ def stacked(scenes: Sequence[Scene]) -> Scene:
         bands=tuple(range(1, 1 + len(bands))),
         mask="dataset" if masked else "none",
         metadata=replace(_metadata(scenes), nodata=None),
-        source=StackSource(tuple(_file(scene) for scene in scenes), dtype),
+        source=StackSource(tuple(scene.source for scene in scenes), dtype),
         identity=_identity(scenes),
         sensor=replace(next((each.sensor for each in scenes if each.sensor.sensor), first.sensor), bands=tuple(bands)),
         files=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.files))),
@@ -50,11 +50,6 @@ def stacked(scenes: Sequence[Scene]) -> Scene:
     )
     told = [possible_nodata(scene.nodata, dtype) for scene in scenes for _ in scene.bands]
     return with_one_nodata(whole, [() if number is None else (number,) for number in told])
-
-
-def _file(scene: Scene) -> FileSource:
-    assert isinstance(scene.source, FileSource)
-    return scene.source
 
 
 def _check_alike(first: Scene, other: Scene) -> None:

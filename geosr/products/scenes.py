@@ -1,0 +1,139 @@
+"""Bands of a product as scenes: their values, names and sensor are what the product tells, not what a file does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from affine import Affine
+
+from geosr.errors import InputError
+from geosr.identify import known
+from geosr.io.categorical import ASKED
+from geosr.io.grid import Bounds, crs_of, geobox_of, same_grid
+from geosr.io.metadata import Metadata
+from geosr.io.remarks import remarks_on_place
+from geosr.io.scene import Scene, cropped, open_scene
+from geosr.io.stack import stacked
+from geosr.products.product import Part, Product
+
+
+def scenes_of(
+    product: Product,
+    bands: Sequence[int | str] | None = None,
+    *,
+    categorical: Sequence[int | str] | str | None = None,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    nodata: float | str | None = None,
+    scale_offset: tuple[float, float] | None = None,
+) -> tuple[Scene, ...]:
+    """Bands of a product as one scene a grid, the finest first; no pixel is read.
+
+    Options are those of `open_scene`; names of bands those that `Product.chosen` takes, which also says what is taken
+    where none are named. `nodata` and `scale_offset` take the place of what the product tells, of its measured bands.
+    Raises `InputError` as both do, and where the product doesn't tell scale and offset, or files are not as it says.
+    """
+    parts = product.chosen(bands)
+    if product.unsettled and scale_offset is None and not all(part.classes for part in parts):
+        raise InputError(f"{product.name}: {product.unsettled}; settle it with --scale-offset SCALE,OFFSET")
+    repeated = _repeated(product, parts, categorical)
+    scenes = [
+        scene_of(product, part, why, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
+        for part, why in zip(parts, repeated, strict=True)
+    ]
+    return tuple(_joined(product, group) for group in _by_grid(scenes))
+
+
+def _repeated(product: Product, parts: Sequence[Part], asked: Sequence[int | str] | str | None) -> list[str]:
+    """Per part why its numbers are repeated: as the product tells, or as a user asks."""
+    if asked is None:
+        return [part.classes for part in parts]
+    named = () if isinstance(asked, str) and asked.lower() == "none" else product.chosen(asked)
+    return [(part.classes or ASKED) if part in named else "" for part in parts]
+
+
+def scene_of(
+    product: Product,
+    part: Part,
+    repeated: str = "",
+    *,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    nodata: float | str | None = None,
+    scale_offset: tuple[float, float] | None = None,
+) -> Scene:
+    """One band as a scene; `repeated` says why its numbers are never mixed, "" where they were measured."""
+    if repeated:  # options speak of what was measured
+        nodata = scale_offset = None
+    scale, offset = scale_offset or (part.scale, part.offset)
+    scene = open_scene(
+        part.path,
+        bands=[part.band],
+        categorical=[part.band] if repeated else "none",
+        nodata=part.nodata if nodata is None else nodata,
+        scale_offset=(scale, offset),
+    )
+    own = {*scene.sensor.notes, *remarks_on_place(scene)}  # of the file alone, which the product knows better
+    zero = -offset / scale if offset else 0.0
+    guess = known(product.table, part.key, f"{product.kind} metadata", part.pixel, zero)
+    metadata = _placed(product, part, scene, _described(product, part, scene.metadata))
+    scene = replace(
+        scene,
+        metadata=metadata,
+        geobox=geobox_of(metadata, scene.window),
+        sensor=guess.described([part.key], [repeated], [part.common]),
+        files=(*scene.files, *product.files),
+        warnings=tuple(line for line in scene.warnings if line not in own),
+    )
+    return cropped(replace(scene, warnings=(*scene.warnings, *remarks_on_place(scene))), bounds, aoi)
+
+
+def _described(product: Product, part: Part, metadata: Metadata) -> Metadata:
+    bands = tuple(replace(band, description=part.key) for band in metadata.bands)
+    return replace(metadata, bands=bands).tagged(product.tags)
+
+
+def _placed(product: Product, part: Part, scene: Scene, metadata: Metadata) -> Metadata:
+    """The metadata with the place that the product tells where the file tells none; both have to agree."""
+    if product.crs and metadata.crs is None and not metadata.gcps:
+        metadata = replace(metadata, crs=crs_of(product.crs, product.name))
+    if part.transform is None:
+        return metadata
+    told = Affine(*part.transform)
+    if metadata.transform.is_identity:
+        return replace(metadata, transform=told)
+    if not same_grid(metadata.transform, told, scene.full):
+        raise InputError(
+            f"{product.name}: {scene.name} lies at {_corner(metadata.transform)} and the metadata say {_corner(told)}; "
+            "the product is damaged, or its files are of several"
+        )
+    return metadata
+
+
+def _corner(transform: Affine) -> str:
+    return f"{transform.c:.10g}, {transform.f:.10g} with pixels of {abs(transform.a):g}"
+
+
+def _by_grid(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes on one grid together, the finest grid first."""
+    groups: list[list[Scene]] = []
+    for scene in scenes:
+        for group in groups:
+            if scene.full == group[0].full and same_grid(scene.transform, group[0].transform, scene.full):
+                group.append(scene)
+                break
+        else:
+            groups.append([scene])
+    return sorted(groups, key=lambda group: _fineness(group[0]))
+
+
+def _fineness(scene: Scene) -> float:
+    return abs(scene.transform.determinant)
+
+
+def _joined(product: Product, scenes: Sequence[Scene]) -> Scene:
+    """Bands on one grid as a scene that is called as the product is."""
+    lines = dict.fromkeys((*product.notes, *(line for scene in scenes for line in scene.warnings)))
+    return replace(stacked(scenes), name=product.name, warnings=tuple(lines))
