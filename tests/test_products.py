@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from affine import Affine
 
 from geosr.errors import InputError
 from geosr.io.environment import quietly
+from geosr.io.safety import parsed_xml
 from geosr.io.scene import open_scene
 from geosr.products import Part, Product, read_product, scenes_of
+from geosr.products.members import members_of
 from geosr.sensor_table import SENTINEL_2
 
 SCL = "scene classification"
@@ -126,3 +129,41 @@ def test_a_band_that_is_listed_and_missing_stops_the_usual_choice_and_not_the_na
 def test_a_plain_raster_is_no_product(product: Product) -> None:
     assert read_product(product.parts[0].path) is None
     assert open_scene(product.parts[0].path).names == ("band 1",)
+
+
+def packed(folder: Path, archive: Path) -> Path:
+    """A folder's files in a zip or a tar beside it, without a folder on top."""
+    kind = "zip" if archive.suffix == ".zip" else "tar"
+    return Path(shutil.make_archive(str(archive.with_suffix("")), kind, folder))
+
+
+@pytest.mark.parametrize("suffix", ["", ".zip", ".tar"])
+def test_files_of_a_folder_and_of_an_archive_are_named_and_read_alike(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / "with {braces} and spaces"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "text.xml").write_text("<a><b>ü</b></a>", "utf-8")
+    raster = band_file(folder / "inner" / "band.tif", 7)
+    members = members_of(packed(folder, tmp_path / f"whole{suffix}") if suffix else folder)
+    assert {"inner/text.xml", "inner/band.tif"} == {name for name in members.sizes if "." in name}
+    assert members.sizes["inner/band.tif"] == Path(raster).stat().st_size
+    assert members.xml("inner/text.xml").findtext("b") == "ü"
+    scene = open_scene(members.path("inner/band.tif"))
+    assert scene.source.pixels(scene.window).stored[0, 5, 5] == 7
+    assert bool(suffix) == (str(members.root) in scene.files)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_an_archive_that_is_cut_off_is_told_so(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "noise.bin").write_bytes(np.random.default_rng(1).bytes(20_000))
+    archive = packed(tmp_path / "folder", tmp_path / f"whole{suffix}")
+    archive.write_bytes(archive.read_bytes()[:9_000])
+    with pytest.raises(InputError, match="no whole archive, so that it seems half downloaded"):
+        members_of(archive)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_xml_that_declares_entities_is_refused_in_any_encoding(encoding: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "{"a" * 9}">]><x>&a;</x>'
+    with pytest.raises(InputError, match="entities"):
+        parsed_xml(text.encode(encoding), "MTD.xml")

@@ -169,16 +169,28 @@ def _checked_vrt(path: Path, depth: int = 0, seen: frozenset[Path] = frozenset()
     return tuple(dict.fromkeys(files))
 
 
+class _Plain(ElementTree.TreeBuilder):
+    """Builds a tree of a document without a type of its own: entities are declared nowhere else."""
+
+    def doctype(self, name: str, *_: str | None) -> None:
+        """Refuse it, in whatever encoding."""
+        raise InputError("XML with a document type or entities of its own is not read")
+
+
+def parsed_xml(text: bytes, name: str) -> ElementTree.Element:
+    """The root of an XML document. Raises `InputError` for one with entities of its own, or not well-formed."""
+    try:
+        return ElementTree.fromstring(text, ElementTree.XMLParser(target=_Plain()))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    except ElementTree.ParseError as error:
+        raise InputError(f"{name}: is not well-formed XML: {error}") from error
+
+
 def _vrt_sources(text: bytes, name: str) -> list[tuple[str, bool]]:
     """Names of files in a VRT, and whether each is relative to it."""
-    if re.search(rb"<!(DOCTYPE|ENTITY)", text):
-        raise InputError(f"{name}: a VRT with its own XML entities is not read")
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise InputError(f"{name}: the VRT is not well-formed XML: {error}") from error
     sources = []
-    for element in root.iter():
+    for element in parsed_xml(text, name).iter():
         tag, content = element.tag.lower(), (element.text or "").strip()
         if tag == "pixelfunctioncode" or (tag == "pixelfunctionlanguage" and content.lower() != "c"):
             raise InputError(f"{name}: the VRT carries Python code, which is never run")
