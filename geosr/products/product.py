@@ -34,8 +34,6 @@ class Part:
     """True where it shows no ground (water vapour, view angles), and is only taken where it is named."""
     transform: tuple[float, float, float, float, float, float] | None = None
     """Of its grid, in the order of Affine, where the metadata tell it."""
-    size: int | None = None
-    """Bytes of its file, where the metadata tell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Product:
     clouds: tuple[Marks, ...] = ()
     """What its own masks mark as clouds and their shadows."""
     missing: tuple[str, ...] = ()
-    """Keys of bands that the metadata list and that are not there."""
+    """Keys of bands that the metadata list and that are not there, or cut off."""
     unsettled: str = ""
     """Why scale and offset can't be told from the metadata, in one line; "" where they can."""
 
@@ -110,8 +108,8 @@ class Product:
         """Raise `InputError` where bands that the metadata list are not there."""
         if self.missing:
             raise InputError(
-                f"{self.name}: {_joined(self.missing)} of its bands are listed and not there, so that it seems half "
-                "downloaded; fetch it again, or name the bands to take with --bands"
+                f"{self.name}: {_joined(self.missing)} of its bands are listed and not there or cut off, so that it "
+                "seems half downloaded; fetch it again, or name the bands to take with --bands"
             )
 
     def _part(self, name: str) -> Part:
@@ -120,7 +118,9 @@ class Product:
             known = self.table.band(part.key) if self.table and not part.classes else None
             if wanted in (bare(part.key), part.common, known.color if known else ""):
                 return part
-        gone = " (its metadata list it, and its file is not there)" if wanted in map(bare, self.missing) else ""
+        gone = (
+            " (its metadata list it, and its file is not there or cut off)" if wanted in map(bare, self.missing) else ""
+        )
         raise InputError(f"{self.name}: there is no band {name}{gone}; it has {self.listed()}")
 
     def listed(self) -> str:
