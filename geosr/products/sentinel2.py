@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
 from geosr.errors import InputError
-from geosr.products.members import Members, is_archive, members_of
+from geosr.products.members import Members, members_of
 from geosr.products.product import Marks, Part, Product
 from geosr.sensor_table import SENTINEL_2
 
@@ -43,9 +44,11 @@ _TAGS = ("PRODUCT_URI", "PRODUCT_URI_2A", "PRODUCT_TYPE", "PROCESSING_BASELINE",
 def claims(src: str) -> bool:
     """True for a SAFE folder or zip, its metadata file, or one of its granules."""
     path = Path(src)
-    if is_archive(src):
-        return path.is_file() and bool(_NAME.search(path.name) or _main(members_of(path)))
-    return _place(path) is not None
+    if path.suffix.lower() != ".zip":
+        return _place(path) is not None
+    with suppress(InputError):
+        return path.is_file() and _main(members_of(path)) is not None
+    return bool(_NAME.search(path.name))  # a zip that is cut off
 
 
 def read(src: str) -> Product:
