@@ -194,7 +194,7 @@ def open_scene(
                 raise PlaceError(f"{path}: can't be opened: {reason(error, complaints)}") from error
             raise InputError(f"{path}: is not a raster that geosr reads{_why(real, error)}") from error
     scene = replace(scene, source=_source(scene, options=options))
-    return _with_options(scene, nodata, scale_offset)
+    return with_options(scene, nodata, scale_offset)
 
 
 def _source(scene: Scene, **changes: Any) -> Any:
@@ -324,16 +324,16 @@ def cropped(scene: Scene, bounds: Bounds | None, aoi: str | Path | None) -> Scen
     )
 
 
-def _with_options(scene: Scene, nodata: float | str | None, scale_offset: tuple[float, float] | None) -> Scene:
+def with_options(scene: Scene, nodata: float | str | None, scale_offset: tuple[float, float] | None) -> Scene:
+    """The scene with what a user says of its numbers, as `open_scene` takes it."""
     if nodata is not None:
         scene = _with_nodata(scene, nodata)
     if scale_offset is not None:
         scale, offset = scale_offset
         if not (math.isfinite(scale) and math.isfinite(offset) and scale != 0):
             raise InputError(f"--scale-offset {scale:g} {offset:g}: expected two finite numbers, the first not 0")
-        metadata = scene.metadata
-        bands = tuple(replace(band, scale=float(scale), offset=float(offset)) for band in metadata.bands)
-        scene = replace(scene, metadata=replace(metadata, bands=bands))
+        bands = tuple(replace(band, scale=float(scale), offset=float(offset)) for band in scene.metadata.bands)
+        scene = replace(scene, metadata=replace(scene.metadata, bands=bands))
     return scene
 
 

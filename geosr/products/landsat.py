@@ -9,15 +9,14 @@ from pathlib import Path
 
 from geosr.errors import InputError
 from geosr.io.safety import parsed_xml
+from geosr.products.bands import OLI, TM, cloud_marks
 from geosr.products.members import members_of
-from geosr.products.product import Marks, Part, Product
+from geosr.products.product import Part, Product
 from geosr.sensor_table import LANDSAT_7, LANDSAT_8
 
 _MTL = re.compile(r"(?i)_MTL\.(txt|json|xml)$")
 _ARCHIVE = re.compile(r"(?i)(^|[/\\])L[COTEM]\d\w*\.(tar|tar\.\w+|tgz)$")
 _SENSORS = {"LANDSAT_8": LANDSAT_8.name, "LANDSAT_9": LANDSAT_8.name, "LANDSAT_7": LANDSAT_7.name}
-_OLI = ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22", "pan", "cirrus", "lwir11", "lwir12")
-_TM = ("blue", "green", "red", "nir08", "swir16", "lwir", "swir22", "pan")
 _FLAGS = {
     "QUALITY_L1_PIXEL": "pixel quality",
     "QUALITY_L1_RADIOMETRIC_SATURATION": "radiometric saturation",
@@ -26,8 +25,6 @@ _FLAGS = {
     "BAND_QUALITY": "pixel quality",
 }
 """Files of flags, by what follows FILE_NAME_ in the metadata."""
-_CLOUDS = 0b11110
-"""Bits of QA_PIXEL of collection 2: dilated cloud, cirrus, cloud, cloud shadow."""
 _QUANTITIES = {
     "REFLECTANCE L1": "reflectance at the top of the atmosphere, without correction for the sun's angle",
     "REFLECTANCE L2": "surface reflectance",
@@ -74,8 +71,8 @@ def read(src: str) -> Product:
         notes=tuple(mtl.notes(parts)),
         tags={key: mtl.told[key] for key in _TAGS if key in mtl.told},
         files=(members.root,) if members.is_archive else (),
-        clouds=mtl.clouds(parts.values()),
-        missing=tuple(_key(name) for name in named.values() if name not in there),
+        clouds=cloud_marks(parts.values()) if mtl.told.get("COLLECTION_NUMBER") in ("02", "2") else (),
+        missing=tuple(band_key(name) for name in named.values() if name not in there),
         unsettled=mtl.unsettled(),
     )
 
@@ -114,12 +111,12 @@ class Mtl:
     def part(self, what: str, name: str, path: str) -> Part:
         """A band of the product."""
         if what in _FLAGS:
-            return Part(_key(name), path, self._pixel("REFLECTIVE"), classes=_FLAGS[what])
+            return Part(band_key(name), path, self._pixel("REFLECTIVE"), classes=_FLAGS[what])
         common, quantity = self._common(what), self._quantity(what)
         kind = "PANCHROMATIC" if common == "pan" else "THERMAL" if common.startswith("lwir") else "REFLECTIVE"
         scale, offset = (float(self.told.get(f"{quantity}_{each}_{what}", each == "MULT")) for each in ("MULT", "ADD"))
         fill = 0.0 if self._lowest(what) == 1 else None
-        return Part(_key(name), path, self._pixel(kind), common, scale=scale, offset=offset, nodata=fill)
+        return Part(band_key(name), path, self._pixel(kind), common, scale=scale, offset=offset, nodata=fill)
 
     def notes(self, parts: Mapping[str, Part]) -> Iterator[str]:
         """Lines on what the numbers of its bands stand for."""
@@ -138,13 +135,8 @@ class Mtl:
         lacking = [what for what, _ in self.named() if what not in _FLAGS and not self._quantity(what)]
         return f"its metadata tell no scale and offset of {', '.join(lacking)}" if lacking else ""
 
-    def clouds(self, parts: Iterable[Part]) -> tuple[Marks, ...]:
-        """Pixels that its mask of collection 2 marks; that of collection 1 is another, and is not read."""
-        words = "clouds, their shadows and rims, and cirrus (QA_PIXEL)"
-        return tuple(Marks(part, words, bits=_CLOUDS) for part in parts if part.key == "QA_PIXEL")
-
     def _common(self, what: str) -> str:
-        names = {"OLI": _OLI, "TIR": _OLI, "TM": _TM, "ETM": _TM}.get(self.told.get("SENSOR_ID", "")[:3], ())
+        names = {"OLI": OLI, "TIR": OLI, "TM": TM, "ETM": TM}.get(self.told.get("SENSOR_ID", "")[:3], ())
         number = int(re.sub(r"BAND_(ST_B)?|_VCID_\d", "", what))
         return names[number - 1] if number <= len(names) else ""
 
@@ -167,7 +159,7 @@ class Mtl:
         return float(self.told.get(f"GRID_CELL_SIZE_{kind}", 30))
 
 
-def _key(name: str) -> str:
+def band_key(name: str) -> str:
     """B4, SR_B4, ST_B10, B6_VCID_1, QA_PIXEL: what the agency calls a band at the end of its file's name."""
     found = re.search(r"_((?:SR_|ST_)?B\d+(?:_VCID_\d)?|(?:SR_)?(?:QA_\w+|CLOUD_QA)|BQA)\.\w+$", name, re.IGNORECASE)
     return found[1].upper() if found else Path(name).stem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from geosr.products import landsat, sentinel2
+from geosr.products import eopf, landsat, sentinel2
 from geosr.products.product import Product
 
 
@@ -19,8 +19,8 @@ class Reader(Protocol):
         """The product, from its metadata alone. Raises `InputError` in one line where it isn't whole."""
 
 
-READERS: tuple[Reader, ...] = (sentinel2, landsat)
-"""In the order in which they are asked."""
+READERS: tuple[Reader, ...] = (eopf, landsat, sentinel2)
+"""In the order in which they are asked: those that go by names first, folders of any kind last."""
 
 
 def read_product(src: str | Path) -> Product | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from affine import Affine
 
@@ -16,6 +17,7 @@ from geosr.io.metadata import Metadata
 from geosr.io.remarks import remarks_on_place
 from geosr.io.scene import Scene, cropped, open_scene
 from geosr.io.stack import stacked
+from geosr.io.zarr_source import is_array, open_array
 from geosr.products.product import Part, Product
 
 
@@ -68,13 +70,11 @@ def scene_of(
     if repeated:  # options speak of what was measured
         nodata = scale_offset = None
     scale, offset = scale_offset or (part.scale, part.offset)
-    scene = open_scene(
-        part.path,
-        bands=[part.band],
-        categorical=[part.band] if repeated else "none",
-        nodata=part.nodata if nodata is None else nodata,
-        scale_offset=(scale, offset),
-    )
+    told: Any = {"nodata": part.nodata if nodata is None else nodata, "scale_offset": (scale, offset)}
+    if is_array(part.path):
+        scene = open_array(part.path, **told)
+    else:
+        scene = open_scene(part.path, bands=[part.band], categorical=[part.band] if repeated else "none", **told)
     own = {*scene.sensor.notes, *remarks_on_place(scene)}  # of the file alone, which the product knows better
     zero = -offset / scale if offset else 0.0
     guess = known(product.table, part.key, f"{product.kind} metadata", part.pixel, zero)

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
 from geosr.errors import InputError
+from geosr.products.bands import MSI, NATIVE, SCL, cloud_marks, lists_offsets, native
 from geosr.products.members import Members, members_of
 from geosr.products.product import Marks, Part, Product
 from geosr.sensor_table import SENTINEL_2
@@ -26,17 +27,6 @@ _IMAGE = re.compile(
 )
 """The name of a band's file; before 2017 those of classes had their kind in front."""
 
-_BANDS = {
-    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
-    "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
-    "B12": "swir22",
-}  # fmt: skip
-"""In the order of `band_id`, with their common names."""
-_NATIVE = {band.name: int(band.gsd_m) for band in SENTINEL_2.bands} | {"SCL": 20, "AOT": 20, "WVP": 20}
-"""Metres that each was measured or computed with; finer ones are the same, resampled."""
-_SCL = "scene classification"
-_SCL_CLOUDS = (3, 8, 9, 10)
-_SCL_WORDS = "cloud shadow, clouds of medium and of high probability, thin cirrus (SCL 3, 8, 9, 10)"
 _TAGS = ("PRODUCT_URI", "PRODUCT_URI_2A", "PRODUCT_TYPE", "PROCESSING_BASELINE", "SPACECRAFT_NAME",
          "PRODUCT_START_TIME", "GENERATION_TIME", "SENSING_ORBIT_NUMBER", "SENSING_ORBIT_DIRECTION")  # fmt: skip
 
@@ -63,9 +53,9 @@ def read(src: str) -> Product:
         )
     told = _told(members.xml(main), PurePosixPath(main).name, root.name)
     images = _images(members, PurePosixPath(main).parent, granule, root.name)
-    missing = tuple(key for key, sizes in told.listed.items() if (key, _best(key, sizes)) not in images)
-    there = {key: [size for each, size in images if each == key] for key in _NATIVE if key not in missing}
-    whole = {key: _best(key, sizes) for key, sizes in there.items() if sizes}
+    missing = tuple(key for key, sizes in told.listed.items() if (key, native(key, sizes)) not in images)
+    there = {key: [size for each, size in images if each == key] for key in NATIVE if key not in missing}
+    whole = {key: native(key, sizes) for key, sizes in there.items() if sizes}
     grids = _grids(members, images, root.name)
     parts = tuple(_part(members.path(images[key, size]), key, size, told, grids) for key, size in whole.items())
     return Product(
@@ -80,7 +70,7 @@ def read(src: str) -> Product:
         crs=grids.crs,
         clouds=_clouds(members, images, parts),
         missing=missing,
-        unsettled=told.unsettled([key for key in whole if key in _BANDS]),
+        unsettled=told.unsettled([key for key in whole if key in MSI]),
     )
 
 
@@ -128,7 +118,7 @@ class _Told:
         """Scale and offset of a band."""
         if key in self.of_air:
             return 1 / self.of_air[key], 0.0
-        if key not in _BANDS or self.quantification is None:
+        if key not in MSI or self.quantification is None:
             return 1.0, 0.0
         return 1 / self.quantification, self.offsets.get(key, 0.0) / self.quantification
 
@@ -149,15 +139,10 @@ class _Told:
         if self.offsets:
             without = [key for key in keys if key not in self.offsets]
             return f"the offsets in {self.file} leave out {', '.join(without)}" if without else ""
-        number = re.fullmatch(r"(\d+)\.(\d+)", self.baseline)
-        if number and (int(number[1]), int(number[2])) < _OFFSETS_SINCE:
+        if not lists_offsets(self.baseline):
             return ""
         known = f"is of processing baseline {self.baseline}" if self.baseline else "tells no processing baseline"
         return f"{self.file} {known} and has no list of offsets, without which numbers may be off by 1000"
-
-
-_OFFSETS_SINCE = (4, 0)
-"""The baseline whose metadata were the first that can list offsets: where an older one has no list there are none."""
 
 
 def _told(root: Element, file: str, name: str) -> _Told:
@@ -169,7 +154,7 @@ def _told(root: Element, file: str, name: str) -> _Told:
             ("WVP", r"(L2A_)?WVP_QUANTIFICATION_VALUE"),
         )
     }
-    keys, offsets = list(_BANDS), dict[str, float]()
+    keys, offsets = list(MSI), dict[str, float]()
     for each in (*root.iter("BOA_ADD_OFFSET"), *root.iter("RADIO_ADD_OFFSET")):
         place, offset = each.get("band_id", ""), _number(each, name)
         if place.isdecimal() and int(place) < len(keys) and offset is not None:
@@ -205,7 +190,7 @@ def _listed(root: Element) -> Iterator[tuple[str, set[int]]]:
     """The bands of which the metadata name a file, and their pixels."""
     images = [each.text or "" for each in root.iter() if re.fullmatch(r"IMAGE_(FILE|ID)(_2A)?", str(each.tag))]
     found = [_band(text.strip().rpartition("/")[2]) for text in images]
-    for key in _NATIVE:
+    for key in NATIVE:
         if sizes := {each[1] for each in found if each and each[0] == key}:
             yield key, sizes
 
@@ -214,13 +199,7 @@ def _band(stem: str) -> tuple[str, int] | None:
     """The band that a file holds, by its name, and its pixels; None for previews and masks."""
     match = _IMAGE.fullmatch(stem)
     key = match and (match["old"] or match["key"])
-    return (key, int(match["size"] or _NATIVE[key])) if match and key in _NATIVE else None
-
-
-def _best(key: str, sizes: Collection[int]) -> int:
-    """Of the pixels that a band is there with those that it was measured with, or the next coarser ones."""
-    coarser = [size for size in sizes if size >= _NATIVE[key]]
-    return min(coarser) if coarser else max(sizes)
+    return (key, int(match["size"] or NATIVE[key])) if match and key in NATIVE else None
 
 
 def _images(members: Members, base: PurePosixPath, granule: str, name: str) -> dict[tuple[str, int], str]:
@@ -285,8 +264,8 @@ def _part(path: str, key: str, size: int, told: _Told, grids: _Grids) -> Part:
         key=key,
         path=path,
         pixel=size,
-        common=_BANDS.get(key, ""),
-        classes=_SCL if key == "SCL" else "",
+        common=MSI.get(key, ""),
+        classes=SCL if key == "SCL" else "",
         scale=scale,
         offset=offset,
         nodata=told.nodata,
@@ -298,7 +277,7 @@ def _part(path: str, key: str, size: int, told: _Told, grids: _Grids) -> Part:
 def _clouds(members: Members, images: dict[tuple[str, int], str], parts: Collection[Part]) -> tuple[Marks, ...]:
     """What SCL marks; of L1C the mask that it has as a raster since baseline 04.00."""
     if scl := next((part for part in parts if part.key == "SCL"), None):
-        return (Marks(scl, _SCL_WORDS, values=_SCL_CLOUDS),)
+        return cloud_marks([scl])
     folder = next(iter(images.values())).partition("/IMG_DATA/")[0]
     mask = f"{folder}/QI_DATA/MSK_CLASSI_B00.jp2"
     if mask not in members.sizes:
