@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,16 +62,20 @@ def guided_network(settled: Settled, scene: GuidedScene) -> tuple[ModelNetwork, 
         )
         for at, block in windows
     )
-    return learnt(settled, scene.placement, samples(coarse), pieces)
+    return learnt(settled, scene.placement, guide.names, samples(coarse), pieces)
 
 
 def learnt(
     settled: Settled,
     placement: Placement,
+    guides: Sequence[str],
     seen: Iterable[Pixels],
     pieces: Iterable[Piece],
 ) -> tuple[GuidedNetwork, tuple[str, ...]]:
-    """The guided model for pieces of both rasters, and pieces of the coarse one; a line each on what was found."""
+    """The guided model for pieces of both rasters, and pieces of the coarse one; a line each on what was found.
+
+    `guides` are the names of the guide's bands.
+    """
     observation, notes = settled.observe(seen)
     measured = _measured(observation)
     taken = (replace(piece, coarse=piece.coarse[measured]) for piece in pieces)
@@ -79,18 +83,26 @@ def learnt(
     responses, names = tuple(band.response for band in bands), tuple(band.name for band in bands)
     injection, lines = learn(taken, placement, responses, names)
     choose_device(settled.device)
-    network = GuidedNetwork(
-        model=settled.model, observation=observation, rounding=settled.radiometry.rounding, injection=injection
-    )
-    return network, (*notes, *lines)
+    return _ready(settled, observation, injection, guides), (*notes, *lines)
 
 
-def unlearnt(settled: Settled, placement: Placement) -> GuidedNetwork:
+def unlearnt(settled: Settled, placement: Placement, guides: Sequence[str]) -> GuidedNetwork:
     """The guided model before anything was learnt: it tells what a tile takes."""
     observation = settled.observe()[0]
     responses = tuple(observation[place].response for place in _measured(observation))
-    injection = Injection(placement, responses, (), (), ())
-    return GuidedNetwork(model=settled.model, observation=observation, injection=injection)
+    return _ready(settled, observation, Injection(placement, responses, (), (), ()), guides)
+
+
+def _ready(settled: Settled, observation: Observation, injection: Injection, guides: Sequence[str]) -> GuidedNetwork:
+    """The guided model with what was learnt. Raises `InputError` for bands and pixels that it wasn't trained for."""
+    model, rounding = settled.model, settled.radiometry.rounding
+    if not model.card.guides:
+        return GuidedNetwork(model=model, observation=observation, rounding=rounding, injection=injection)
+    from geosr.models.refined import refined  # torch
+
+    return refined(
+        model, observation, injection, guides, device=settled.device, precision=settled.precision, rounding=rounding
+    )
 
 
 def _measured(observation: Observation) -> list[int]:

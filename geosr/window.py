@@ -59,3 +59,11 @@ class Window:
         rows, cols = (self.height // 2, 0) if high else (0, self.width // 2)
         first = Window(self.row, self.col, rows or self.height, cols or self.width)
         return first, Window(self.row + rows, self.col + cols, self.height - rows, self.width - cols)
+
+
+def hull(first: Window, *others: Window) -> Window:
+    """The smallest window that holds all of these."""
+    row = min(first.row, *(each.row for each in others))
+    col = min(first.col, *(each.col for each in others))
+    bottom, right = (max(first.stop[axis], *(each.stop[axis] for each in others)) for axis in (0, 1))
+    return Window(row, col, bottom - row, right - col)

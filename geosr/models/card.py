@@ -13,11 +13,11 @@ KEY = "geosr_card"
 """Where a safetensors file keeps its card, as JSON, among its metadata."""
 
 _LARGEST_SETTING = 1024
-_TUPLES = ("scales", "training_data", "limits", "speed", "value_range", "stored_range")
+_TUPLES = ("scales", "slots", "guides", "training_data", "limits", "speed", "value_range", "stored_range")
 
 _FOR_RUNS = (
-    "name", "scales", "network", "channels", "blocks", "bands", "halo", "multiple", "conditioned", "generative",
-    "value_range", "stored_range", "exact",
+    "name", "scales", "network", "channels", "blocks", "bands", "slots", "guides", "start", "halo",
+    "multiple", "conditioned", "generative", "value_range", "stored_range", "exact",
 )  # fmt: skip
 _TERMS = {
     "name": "mlm:name",
@@ -45,6 +45,12 @@ class Card:
     blocks: int = 0
     bands: int = 1
     """Bands that the network is given together."""
+    slots: tuple[str, ...] = ()
+    """Names of the coarse bands that a guided network has a place for..."""
+    guides: tuple[str, ...] = ()
+    """...and of those that guide it; empty for a model that takes no guide."""
+    start: str = ""
+    """The network for single bands whose result a guided one is given, by name."""
     architecture: str = "unknown"
     """As the literature calls it, such as EDSR."""
     design: str = ""

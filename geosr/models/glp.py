@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from geosr.models.regrid import REACH, Line, degraded, interpolated, lines, needed, retraced
 from geosr.placement import Placement
 from geosr.response import Response
-from geosr.window import Window
+from geosr.window import Window, hull
 
 Floating = NDArray[np.floating]
 Doubles = NDArray[np.float64]
@@ -59,6 +59,8 @@ class Injected:
     """Of each band of the guide, for its scaled numbers, over the whole scene."""
     trust: float
     """Share of the band's detail that these explain: the less, the less a neighbourhood is believed."""
+    scale: float = 0.0
+    """What makes the band's own detail of variance 1; 0 for a band without detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +168,15 @@ class _Frame:
         self.typical, self.core = typical, core
         self.error = needed(core, (typical[0].cubic, typical[1].cubic))
         """What is interpolated."""
-        self.fine = _hull(core, *(needed(self.error, (down.seen, across.seen)) for down, across in every))
+        self.fine = hull(core, *(needed(self.error, (down.seen, across.seen)) for down, across in every))
         """Where detail is injected."""
         self.gains = needed(self.fine, (typical[0].linear, typical[1].linear))
-        self.low = _hull(
+        self.low = hull(
             self.gains.grow(NEAR + AROUND), needed(self.fine, (typical[0].cubic, typical[1].cubic)), self.error
         )
         """Where coarse bands and guides are compared."""
         self.gains = self.low.grow(-NEAR - AROUND)
-        self.guide = _hull(needed(self.low, (typical[0].seen, typical[1].seen)), self.fine)
+        self.guide = hull(needed(self.low, (typical[0].seen, typical[1].seen)), self.fine)
 
 
 def typical_of(every: Sequence[Both]) -> Both:
@@ -274,11 +276,3 @@ def _solved(known: list[list[Doubles]], wanted: list[Doubles]) -> list[Doubles]:
 def _cut(image: NDArray[A], at: Window, part: Window) -> NDArray[A]:
     """The pixels `part` of an image (h, w) at `at`."""
     return image[part.within(at).slices]
-
-
-def _hull(first: Window, *others: Window) -> Window:
-    """The smallest window that holds all of these."""
-    row = min(first.row, *(each.row for each in others))
-    col = min(first.col, *(each.col for each in others))
-    bottom, right = (max(first.stop[axis], *(each.stop[axis] for each in others)) for axis in (0, 1))
-    return Window(row, col, bottom - row, right - col)

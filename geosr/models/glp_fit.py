@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geosr.models.glp import Guide, Injected, Injection
-from geosr.models.glp_samples import Detail, Piece, compared, likeness, moved
+from geosr.models.glp_samples import Detail, Piece, compared, likeness, moved, scales_of
 from geosr.models.glp_shift import Shift, found
 from geosr.placement import Placement
 from geosr.response import Response
@@ -48,7 +48,8 @@ def _fitted(samples: Sequence[Piece], placement: Placement, responses: tuple[Res
         Guide(_level(each.guide[i] for each in samples), float(scale)) for i, scale in enumerate(detail.scales)
     )
     bands = tuple(
-        Injected(_level(each.coarse[i] for each in samples), *_regressed(detail, i)) for i in range(len(responses))
+        Injected(_level(each.coarse[i] for each in samples), *_regressed(detail, i), _contrast(detail, i, samples))
+        for i in range(len(responses))
     )
     there = np.isfinite(detail.guides).all(0)
     alike = likeness(detail.guides[:, there]) if there.any() else np.eye(len(guides))
@@ -68,6 +69,11 @@ def _regressed(detail: Detail, band: int) -> tuple[tuple[float, ...], float]:
     chance, explained = given * left / (count - given), power - left
     sure = max(0.0, 1.0 - _DOUBT * chance / explained) if explained > 0.0 else 0.0
     return tuple(float(each) * sure for each in gains), max(0.0, sure * explained / power)
+
+
+def _contrast(detail: Detail, band: int, samples: Sequence[Piece]) -> float:
+    """What makes the detail of a band of variance 1; 0 where it has none."""
+    return float(scales_of(detail.bands[band : band + 1], [each.coarse[band : band + 1] for each in samples])[0])
 
 
 def _level(images: Iterable[NDArray[np.floating]]) -> float:

@@ -93,7 +93,7 @@ def compared(samples: Sequence[Piece], placement: Placement, responses: Sequence
     if not bands:
         bands, guides = [np.empty((len(responses), 0))], [np.empty((len(samples[0].guide), 0))] * len(near)
     every = np.stack([np.concatenate(guides[i :: len(near)], 1) for i in range(len(near))])
-    scales = _scales(every[0], samples)
+    scales = scales_of(every[0], [sample.guide for sample in samples])
     every *= scales[:, None]
     steep = (every[1::2] - every[2::2]) / 0.5
     return Detail(np.concatenate(bands, 1), every[0], scales, steep, np.concatenate(parts))
@@ -111,16 +111,13 @@ def _parts(window: Window) -> NDArray[np.intp]:
     return parts
 
 
-def _scales(guides: Doubles, samples: Sequence[Piece]) -> Doubles:
-    """What makes the guides' detail (guide's bands, pixels) of variance 1."""
+def scales_of(images: Doubles, windows: Sequence[NDArray[np.floating]]) -> Doubles:
+    """Factors that make the detail (bands, pixels) of bands, seen in windows (bands, h, w), of variance 1; or 0."""
     scales = []
-    for band, detail in enumerate(guides):
+    for band, detail in enumerate(images):
         there = detail[np.isfinite(detail)]
         spread = math.sqrt(float(there @ there) / there.size) if there.size else 0.0
-        most = max(
-            float(np.max(np.abs(each.guide[band]), where=np.isfinite(each.guide[band]), initial=0.0))
-            for each in samples
-        )
+        most = max(float(np.max(np.abs(each[band]), where=np.isfinite(each[band]), initial=0.0)) for each in windows)
         scales.append(1.0 / spread if spread > _ROUNDING * most else 0.0)
     return np.array(scales)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from geosr.errors import ModelError
 from geosr.models.card import Card
@@ -87,6 +88,7 @@ def find(model: str | TorchNetwork | Model, scale: int) -> Model:
         return Classical(model, scale)
     if _is_foreign(model):
         return find_foreign(model)
+    scale = found.scales[0] if found.guides else scale
     name, path = (model, _weights()[model, scale]) if model in names() else (str(Path(model).resolve()), Path(model))
     return Weights(name, scale, sha256(path), found.bare)
 
@@ -143,18 +145,33 @@ class Weights(Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def guided(self) -> bool:  # type: ignore[override]
+        """True for a network that takes a guide."""
+        return bool(self.card.guides)
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        """The weights of the network that it starts from."""
+        return str(find(self.card.start, self.scale).sha256) if self.card.start else ""
+
     def measured(self, engine: Engine) -> Weights:
         """The same with the engine's reach."""
         return replace(self, reach=engine.reach(PROBE))
 
-    def engine(self, device: str, precision: Precision) -> Engine:
-        """The network with its weights. Raises `ModelError` where they are missing, others, or don't fit."""
+    def engine(self, device: str, precision: Precision) -> Any:
+        """The network with its weights, a `Refiner` of a guided one.
+
+        Raises `ModelError` where they are missing, others, or don't fit.
+        """
         import torch
 
-        from geosr.models import engines, trained
+        from geosr.models import engines, refiner, trained
 
         about = self.card
         path = check_weights(_weights().get((self.name, self.scale), Path(self.name)), self.sha256)
+        if self.guided:
+            return refiner.build(about, read_tensors(path), device, getattr(torch, precision))
         settings = {"scale": self.scale, "channels": about.channels, "blocks": about.blocks}
         # Only of weights that were published is it known that the card's halo was measured on them.
         reach = self.reach or (about.halo if self.name in names() else 0)
@@ -171,7 +188,7 @@ def card(model: str | TorchNetwork | Model, scale: int | None = None) -> Card:
     if scale is not None and not isinstance(scale, Integral):
         raise ModelError(f"scale {scale!r}: expected a whole number, such as 4")
     found = model.card if isinstance(model, TorchNetwork | Model) else _card(model, scale)
-    if scale is not None and scale not in found.scales:
+    if scale is not None and scale not in found.scales and not found.guides:
         can = _either(f"x{each}" for each in found.scales)
         anything = "" if found.name in CLASSICAL else "; bicubic, lanczos and ibp take any from x2 to x8"
         raise ModelError(f"{found.name} works at {can}, not x{scale}{anything}")

@@ -94,11 +94,11 @@ class Residual(Trained):
     def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass and its noise, both (h, w)."""
         head, blocks, tail = self.weights(response)
-        start = features = _conv(_channels_last(torch.stack((high, spread))[None]), head)
+        start = features = convolved(_channels_last(torch.stack((high, spread))[None]), head)
         for first, second in blocks:
-            inner = _conv(features, first).relu_()
-            features = _conv(inner, second).add_(cut(features, 2))
-        return _conv(features.add_(cut(start, 2 * len(blocks))), tail)
+            inner = convolved(features, first).relu_()
+            features = convolved(inner, second).add_(cut(features, 2))
+        return convolved(features.add_(cut(start, 2 * len(blocks))), tail)
 
     def _weights(self, response: Response) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
         """Weights for a blur. ReLU lets positive factors through, and the gains stand between it and a convolution."""
@@ -244,7 +244,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A convolution without padding, of the same bits whatever the size of `x` (`networks.band.Conv`)."""
     if is_exact(x):
         return torch.mkldnn_convolution(x, weight, bias, [0, 0], [1, 1], [1, 1], 1)

@@ -29,7 +29,7 @@ from geosr.radiometry import Pixels, Radiometry
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import filling, plan_tiles
 from geosr.window import Window
-from geosr.xarray.cf import Grid, band_dim, grid_of
+from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
 from geosr.xarray.finer import finer_attributes, finer_encoding
 from geosr.xarray.lazy import Axes, Chunked, cut
 from geosr.xarray.recipe import Given, stored_of
@@ -51,6 +51,8 @@ class GuidedReady:
     plan: TilePlan
     reach: int
     """See `geosr.io.source.GuidedSource`."""
+    names: tuple[str, ...]
+    """Of the guide's bands."""
 
     def at(self, tile: Tile) -> Window:
         """The coarse pixels that a tile reads."""
@@ -70,7 +72,7 @@ class GuidedReady:
             Piece(values_of(Pixels(low), self.settled.radiometry), at, values_of(Pixels(fine), self.guide), block)
             for low, at, fine, block in pieces
         )
-        return learnt(self.settled, self.placement, map(Pixels, seen), found)[0]
+        return learnt(self.settled, self.placement, self.names, map(Pixels, seen), found)[0]
 
     def __call__(self, tile: Tile, network: GuidedNetwork, coarse: Any, guide: Any) -> NDArray[Any]:
         """The stored numbers (bands, rows, columns) of a tile."""
@@ -89,45 +91,48 @@ def upscale_guided(
 
     Raises `InputError` for grids that can't be placed on each other.
     """
-    guide, radiometry = _one(guides)
+    guide, radiometry, names = _one(guides)
     grid, fine = grid_of(array), grid_of(guide)
     _check_flat(array, grid)
     placement = _placement(grid, fine)
     _check_covered(settled, placement, grid, fine)
     count = len(settled.categorical)
     core = min(4096, choose_core(1, count, np.dtype(settled.radiometry.out_dtype).itemsize, tile=tile)[0])
-    network = unlearnt(settled, placement)
+    network = unlearnt(settled, placement, names)
     plan = plan_tiles(fine.shape, core, network, gaps=radiometry.may_have_gaps)
     footprint, reach = Window(0, 0, *grid.shape), filling(network.margin(placement, core))
-    data = _lazy(GuidedReady(settled, placement, radiometry, footprint, plan, reach), array, guide)
+    data = _lazy(GuidedReady(settled, placement, radiometry, footprint, plan, reach, names), array, guide)
     lazy = any(isinstance(each.data, da.Array) for each in (array, guide))
     computed = data if lazy else data.compute(scheduler="threads")
     return _on_grid(array, guide, computed, float(max(placement.step))), in_words(placement)
 
 
-def _one(guides: xr.DataArray | Sequence[xr.DataArray]) -> tuple[xr.DataArray, Radiometry]:
-    """One array of all guides' measured bands, and its radiometry: each band has its own numbers for no data."""
+def _one(guides: xr.DataArray | Sequence[xr.DataArray]) -> tuple[xr.DataArray, Radiometry, tuple[str, ...]]:
+    """One array of all guides' measured bands, its radiometry (each band has its numbers for no data), and names."""
     given = [guides] if isinstance(guides, xr.DataArray) else list(guides)
     if not given or not all(isinstance(each, xr.DataArray) for each in given):
         raise InputError("guide: expected a DataArray or several, on a finer grid")
     first, grid = given[0], grid_of(given[0])
-    planes, numbers = [], list[tuple[float, ...]]()
+    planes, numbers, names = [], list[tuple[float, ...]](), list[str]()
     for each in given:
         found = grid_of(each)
         if (found.shape, found.transform, found.crs) != (grid.shape, grid.transform, grid.crs):
             raise InputError(f"guide: {first.name} and {each.name} are not on one grid")
         _check_flat(each, found)
         own = radiometry_of(each, each.dtype.name, each.dtype.name, None).nodata
-        for plane, why, voids in zip(_planes(each), reasons_of(each), own, strict=True):
+        told = [name or str(each.name or "") for name in band_names(each)]
+        for plane, why, voids, name in zip(_planes(each), reasons_of(each), own, told, strict=True):
             if not why:
                 planes.append(plane.transpose(*grid.dims).data)
                 numbers.append(voids)
+                names.append(name)
     if not planes:
         raise InputError("guide: it holds classes alone, which can't guide; give measured bands")
     stack = da.stack(planes) if any(isinstance(each, da.Array) for each in planes) else np.stack(planes)
     placed = {name: each for name, each in first.coords.items() if set(each.dims) <= set(grid.dims)}
     dtype = stack.dtype.name
-    return xr.DataArray(stack, dims=("band", *grid.dims), coords=placed), Radiometry(dtype, dtype, tuple(numbers))
+    whole = xr.DataArray(stack, dims=("band", *grid.dims), coords=placed)
+    return whole, Radiometry(dtype, dtype, tuple(numbers)), tuple(names)
 
 
 def _planes(array: xr.DataArray) -> list[xr.DataArray]:

@@ -85,16 +85,16 @@ class BlurGains(nn.Module):
     Its biases never meet the band's values, so that they leave the gain and the offset of the input alone.
     """
 
-    def __init__(self, channels: int, places: int, hidden: int = 32) -> None:
+    def __init__(self, channels: int, places: int, hidden: int = 32, told: int = 4) -> None:
         super().__init__()
         self.shape = (places, channels, 1, 1)
-        self.first = nn.Linear(4, hidden)
+        self.first = nn.Linear(told, hidden)
         self.second = nn.Linear(hidden, places * channels)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
     def forward(self, told: Tensor) -> Tensor:
-        """Gains for responses, (n, 4)."""
+        """Gains for responses, (n, 4) or as many numbers as it was made for."""
         centred = (told.clamp(*TOLD_RANGE) - 0.25) * 8.0
         gains: Tensor = 1.0 + self.second(F.relu(self.first(centred)))
         return gains.view(-1, *self.shape)
