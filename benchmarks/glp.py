@@ -1,6 +1,6 @@
 """`glp` judged: 40 to 20 m with truth, a guide of noise, shifts, natively, Landsat's pan band, time.
 
-    python benchmarks/glp.py DATA_ROOT [--kept judge] [--only truth noise shift native pan time]
+    python benchmarks/glp.py DATA_ROOT [--kept judge] [--model glp] [--only truth noise shift native pan time]
 
 Places are those of recipes/natural.toml. With truth (Wald's protocol): Sentinel-2's 20 m bands are degraded to 40 m and
 its 10 m bands to 20 m by the sensor table's responses, and the result is compared with the 20 m bands. Natively: B05 to
@@ -31,19 +31,27 @@ from geosr.models.filters import mirrored
 from geosr.models.glp import Injection
 from geosr.models.glp_fit import learn
 from geosr.models.glp_samples import Piece
+from geosr.models.guided import GuidedNetwork
+from geosr.models.refined import refined
+from geosr.models.registry import find
 from geosr.models.regrid import degraded, lines, needed, retraced
+from geosr.noise import noise_of, published_noise
 from geosr.placement import Placement
 from geosr.radiometry import fill
 from geosr.response import Response
 from geosr.sensor_table import LANDSAT_8, SENTINEL_2, Sensor
+from geosr.sensors import Band
 from geosr.window import Window
 
 Doubles = NDArray[np.float64]
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "natural.toml"
 SETS = "BigEarthNet-MS", "BigEarthNet-tiny"
+LANDSAT_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7")
 COARSE, FINE = ("B05", "B06", "B07", "B8A", "B11", "B12"), ("B02", "B03", "B04", "B08")
 TWICE = Placement((Fraction(2),) * 2, (Fraction(0),) * 2)
+MODEL = ["glp"]
+"""The one that is judged."""
 RIM = 6
 """Pixels of a result along its edges that are not judged."""
 PAN = {
@@ -120,17 +128,32 @@ def learnt(coarse: Doubles, guide: Doubles, placement: Placement, every: tuple[R
     return learn([Piece(coarse, at, guide, block)], placement, every, [""] * len(coarse))[0]
 
 
-def fused(injection: Injection, coarse: Doubles, guide: Doubles, core: Window, lies: Window | None = None) -> Doubles:
+def network(injection: Injection, coarse: Doubles, bands: Sequence[str], guides: Sequence[str]) -> GuidedNetwork:
+    """The model that is judged, with what was learnt."""
+    model = find(MODEL[0], 2)
+    table = [SENTINEL_2.band(band) for band in bands]
+    every = zip(injection.responses, coarse, bands, table, strict=True)
+    observation = tuple(
+        Band(response, noise_of([image], published=known and published_noise(known, scale=1e-4))[0], name=name)
+        for response, image, name, known in every
+    )
+    if not model.card.guides:
+        return GuidedNetwork(model=model, observation=observation, injection=injection)
+    return refined(model, observation, injection, guides, device="cpu", precision="float32", rounding=0.29)
+
+
+def fused(made: GuidedNetwork, coarse: Doubles, guide: Doubles, core: Window, lies: Window | None = None) -> Doubles:
     """A core of the result; `lies` is where the coarse bands lie on their grid."""
-    at, block = injection.coarse(core), core.grow(injection.halo)
+    at, block = made.coarse(core), core.grow(made.halo)
     told = at.within(lies) if lies else at
-    return injection(around(coarse, told), at, around(guide, block), block, core)
+    low, high = (image.astype(np.float32) for image in (around(coarse, told), around(guide, block)))
+    return np.asarray(made.sharpen(low, at, high, block, core), np.float64)
 
 
-def sharpened(coarse: Doubles, guide: Doubles, every: tuple[Response, ...], placement: Placement = TWICE) -> Doubles:
-    """The whole result."""
-    injection = learnt(coarse, guide, placement, every)
-    return fused(injection, coarse, guide, Window(0, 0, *guide.shape[1:]))
+def sharpened(coarse: Doubles, guide: Doubles, every: tuple[Response, ...], guides: Sequence[str] = FINE) -> Doubles:
+    """The whole result of Sentinel-2's bands."""
+    made = network(learnt(coarse, guide, TWICE, every), coarse, COARSE, guides)
+    return fused(made, coarse, guide, Window(0, 0, *guide.shape[1:]))
 
 
 def bicubic(coarse: Doubles) -> Doubles:
@@ -161,16 +184,20 @@ def against_truth(every: list[Scene], guide_of: Callable[[Doubles], Doubles], ti
     told = responses(SENTINEL_2, COARSE)
     ratios: list[tuple[str, Doubles]] = []
     left: list[tuple[str, float]] = []
+    sums = np.zeros(2)
     for scene in every:
         coarse, guide, truth = degraded_pair(scene)
         result, plain = sharpened(coarse, guide_of(guide), told), bicubic(coarse)
-        ratios.append((scene.place, errors(result, truth) / errors(plain, truth)))
+        both = [errors(each, truth) for each in (result, plain)]
+        ratios.append((scene.place, both[0] / both[1]))
+        sums += [each.mean() for each in both]
         lacking, before = (errors(seen(each, TWICE, told), coarse).mean() for each in (result, plain))
         left.append((scene.place, float(lacking / before)))
     print(f"{title}: RMSE over bicubic's, mean over places with its 95 % interval")
     for index, band in enumerate((*COARSE, "mean")):
         figures = [(place, float(each[index] if index < len(COARSE) else each.mean())) for place, each in ratios]
         print(f"  {band:5}{over_places(figures)}, worst {max(figure for _, figure in figures):.3f}")
+    print(f"  mean RMSE of all scenes and bands over that of bicubic's: {sums[0] / sums[1]:.3f}")
     print(f"  degraded again, it lacks {over_places(left)} of what bicubic's lacks of the coarse band")
 
 
@@ -206,7 +233,7 @@ def natively(every: list[Scene]) -> None:
             )
             if judge.unfit:
                 continue
-            result = sharpened(scene.coarse, scene.fine[:3], told)
+            result = sharpened(scene.coarse, scene.fine[:3], told, FINE[:3])
             score = judge.score(result)
             for name, values in figures.items():
                 values.append((scene.place, getattr(score, name)))
@@ -228,7 +255,8 @@ def pan(root: Path) -> None:
         )
         filled, guide = (np.nan_to_num(fill(each, np.isfinite(each))) for each in (coarse, fine))
         inside = placement.covered(at.grow(-8)).clip(block.grow(-16))
-        result = fused(injection, filled, guide, inside, at)
+        made = network(injection, filled, LANDSAT_BANDS[: len(filled)], ("B8",))
+        result = fused(made, filled, guide, inside, at)
         lies = [shift(image, guide[0][inside.slices]) for image in result]
         both = lines(injection.placement, every[0])
         out = injection.placement.cover(inside).grow(-10)
@@ -258,7 +286,8 @@ def timed() -> None:
         responses(SENTINEL_2, COARSE),
     )
     core = Window(0, 0, 512, 512)
-    at, block = injection.coarse(core), core.grow(injection.halo)
+    made = network(injection, np.zeros((6, 4, 4)), COARSE, FINE)
+    at, block = made.coarse(core), core.grow(made.halo)
     coarse, guide = (
         np.random.default_rng(1).normal(1000, 9, (n, w.height, w.width)).astype(np.float32)
         for n, w in ((6, at), (4, block))
@@ -267,17 +296,14 @@ def timed() -> None:
     pieces = [np.ascontiguousarray(image[:256, :256]) for image in coarse]
     took = []
     for run in (
-        lambda: injection(coarse, at, guide, block, core),
+        lambda: made.sharpen(coarse, at, guide, block, core),
         lambda: [upsample_into(out, each, 2) for each in pieces],
     ):
         run()
         start = time.process_time()
         run()
         took.append((time.process_time() - start) / core.size * 1e6)
-    print(
-        f"time: {took[0]:.2f} s a megapixel of six bands with four guides, bicubic {took[1]:.3f} s; "
-        f"halo {injection.halo}"
-    )
+    print(f"time: {took[0]:.2f} s a megapixel of six bands with four guides, bicubic {took[1]:.3f} s; halo {made.halo}")
 
 
 def main() -> None:
@@ -286,7 +312,9 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--kept", nargs="+", default=["fit", "judge"])
     parser.add_argument("--only", nargs="+", default=["truth", "noise", "shift", "native", "pan", "time"])
+    parser.add_argument("--model", default="glp")
     given = parser.parse_args()
+    MODEL[0] = given.model
     every = list(scenes(given.root, given.kept))
     random = np.random.default_rng(0)
     runs: dict[str, Callable[[], None]] = {
