@@ -71,7 +71,7 @@ class Slots:
         return out
 
     def told(self, names: Sequence[str], observation: Observation, finer: float) -> NDArray[np.float32]:
-        """(4 * bands) what the network is told of each band's response, zeros for those that aren't there."""
+        """(4 * bands) numbers that tell the network of each band's response, zeros for those that aren't there."""
         out = np.zeros((len(self.bands), 4), np.float32)
         for name, band in zip(names, observation, strict=True):
             out[self.bands.index(name)] = band.response.relative(finer).told

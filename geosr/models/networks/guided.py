@@ -29,7 +29,7 @@ class Guided(nn.Module):
         self.mixed = nn.Parameter(torch.full((estimates - 1, bands, 1, 1), 1.0 / (estimates - 1)))
 
     def forward(self, estimates: Tensor, guides: Tensor, told: Tensor) -> Tensor:
-        """What is added to bicubic, (n, bands, h, w).
+        """Detail that is added to bicubic, (n, bands, h, w).
 
         Parameters
         ----------
