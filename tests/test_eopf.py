@@ -139,3 +139,11 @@ def _change(store: Path, how: object) -> None:
             how(told)  # type: ignore[operator]
             array.attrs.put(told)
     zarr.consolidate_metadata(store, zarr_format=2)
+
+
+def test_a_coarser_view_is_of_pixels_of_the_array(store: Path) -> None:
+    (scene, *_) = scenes_of(read(store), ["red"])
+    rows, cols = (side // 4 * 4 for side in scene.shape)
+    whole = scene.source.pixels(Window(0, 0, rows, cols)).stored
+    seen = scene.source.reduced(Window(0, 0, rows, cols), (rows // 4, cols // 4), nearest=False).stored
+    assert np.array_equal(seen, whole[:, 2::4, 2::4])

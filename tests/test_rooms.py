@@ -13,9 +13,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
 
 ROOMS = [
-    "errors", "schema", "keywords", "window", "placement", "tiling", "radiometry", "response", "sensor_table",
-    "noise", "sensors", "identify", "mtf", "upscaler", "guided", "pipeline", "io", "models", "evaluation", "products",
-    "observing", "guiding", "training", "dispatch", "xarray", "cluster", "provenance", "run", "api", "archive", "cli",
+    "errors", "schema", "keywords", "window", "placement", "tiling", "radiometry", "picture", "response",
+    "sensor_table", "noise", "sensors", "identify", "mtf", "upscaler", "guided", "pipeline", "io", "models",
+    "evaluation", "products", "observing", "guiding", "training", "dispatch", "xarray", "cluster", "provenance", "run",
+    "api", "archive", "viewer", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""
 

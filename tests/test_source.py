@@ -485,3 +485,34 @@ def test_a_signature_that_was_renewed_is_the_same_input(server: Server) -> None:
     one, other = (open_scene(server.url("cloud.tif") + query) for query in ("?sig=AAA", "?sig=BBB"))
     assert one.identity == other.identity
     assert one.path != other.path
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_coarser_view_averages_what_is_valid_and_keeps_gaps(tmp_path: Path, masked: bool) -> None:
+    scene = open_scene(scenes.make_gaps(tmp_path, masked=masked))
+    stored = whole(scene).astype(float)
+    valid = scene.radiometry.valid(scene.source.pixels(scene.window))
+    assert valid is not None
+    seen = scene.source.reduced(Window(0, 0, 150, 170), (15, 17), nearest=False)
+    seen_valid = scene.radiometry.valid(seen)
+    assert seen_valid is not None
+    blocks, known = (each.reshape(2, 15, 10, 17, 10) for each in (stored, valid))
+    means = (blocks * known).sum((2, 4)) / np.maximum(known.sum((2, 4)), 1)
+    inside, outside = known.all((2, 4)), ~known.any((2, 4))
+    assert np.abs(seen.stored - means)[inside].max() <= 0.5
+    assert seen_valid[inside].all()
+    assert not seen_valid[outside].any()
+
+
+def test_a_coarser_view_of_classes_is_of_numbers_that_are_there(tmp_path: Path) -> None:
+    scene = open_scene(scenes.make_palette(tmp_path))
+    seen = scene.source.reduced(Window(0, 0, 40, 50), (8, 10), nearest=True).stored
+    assert np.array_equal(seen, whole(scene)[:, 2::5, 2::5])
+
+
+def test_a_coarser_view_of_files_together_is_that_of_each(tmp_path: Path) -> None:
+    made = [scenes.make_plain(tmp_path, f"{seed}.tif", seed=seed, shape=(1, 40, 50)) for seed in (1, 2)]
+    apart = [open_scene(path) for path in made]
+    seen = stacked(apart).source.reduced(Window(0, 10, 40, 40), (10, 10), nearest=False).stored
+    each = [scene.source.reduced(Window(0, 10, 40, 40), (10, 10), nearest=False).stored for scene in apart]
+    assert np.array_equal(seen, np.concatenate(each))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from geosr import __version__
-from geosr.cli.streams import mute, prepare_streams
+from geosr.cli.streams import leave_tiles_behind, mute, prepare_streams
 from geosr.errors import GeosrError
 
 INTERRUPTED = 130
@@ -23,6 +21,7 @@ class _Lazy(click.Group):
     commands_in = {  # noqa: RUF012
         "upscale": "geosr.cli.upscale",
         "info": "geosr.cli.info",
+        "serve": "geosr.cli.serve",
         "models": "geosr.cli.models",
         "train": "geosr.cli.train",
         "adapt": "geosr.cli.adapt",
@@ -77,7 +76,7 @@ def outcome(work: Callable[[], Any]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
         told = str(error.__cause__ or error)
         print(f"geosr: interrupted{'; ' + told if told else ''}", file=sys.stderr)
-        _leave_tiles_behind()
+        leave_tiles_behind(INTERRUPTED)
         return INTERRUPTED
     except GeosrError as error:
         print(f"geosr: {error}", file=sys.stderr)
@@ -94,12 +93,3 @@ def outcome(work: Callable[[], Any]) -> int:
         print(f"geosr: {error.strerror or error}", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
-
-
-def _leave_tiles_behind() -> None:
-    """End now where tiles are still worked on: Python would wait for them, and all that is kept is on the disk."""
-    from geosr.cluster import POOL
-
-    if any(thread.name.startswith(POOL) for thread in threading.enumerate()):
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+import threading
 from typing import TextIO
 
 from geosr.errors import PlaceError
@@ -52,6 +53,16 @@ def mute(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def leave_tiles_behind(code: int) -> None:
+    """End now where tiles are still worked on: Python would wait for them, and all that is kept is on the disk."""
+    from geosr.cluster import POOL
+
+    if any(thread.name.startswith(POOL) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _as_named(error: UnicodeError) -> tuple[bytes, int]:

@@ -8,10 +8,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
@@ -31,6 +32,22 @@ data' together (NODATA_VALUES), a mask of each band."""
 
 _OPEN_AT_ONCE = 32
 """Datasets a thread keeps open: a product has a file for each of its bands."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A window of a file, and the coarser grid that it is brought to, if any."""
+
+    window: RasterioWindow
+    shape: tuple[int, int] | None
+    nearest: bool
+
+    def of(self, *bands: int) -> dict[str, Any]:
+        """rasterio's arguments for reading one band, or so many."""
+        if self.shape is None:
+            return {"window": self.window}
+        resampling = Resampling.nearest if self.nearest else Resampling.average
+        return {"window": self.window, "out_shape": (*bands, *self.shape), "resampling": resampling}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,44 +84,57 @@ class FileSource:
 
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as `read`."""
+        stored, mask = self._read(window, None, nearest=True)
+        return Pixels(stored, mask, self.area.inside(window) if self.area else None)
+
+    def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
+        """A window on a coarser grid of (height, width), to be looked at: averages, or `nearest` pixels.
+
+        The file's overviews serve it. Raises as `read`.
+        """
+        return Pixels(*self._read(window, shape, nearest))
+
+    def _read(
+        self, window: Window, shape: tuple[int, int] | None, nearest: bool
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         try:
-            stored, mask = self._attempt(window)
+            return self._attempt(window, shape, nearest)
         except GeosrError as error:
             if not is_remote(self.path) or isinstance(error, _StalledError):
                 raise
             close(self.path)
-            stored, mask = self._attempt(window)
-        return Pixels(stored, mask, self.area.inside(window) if self.area else None)
+            return self._attempt(window, shape, nearest)
 
-    def _attempt(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    def _attempt(
+        self, window: Window, shape: tuple[int, int] | None, nearest: bool
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         with self._errors(window) as complaints:
-            there = self._there(window)
-            dataset = _opened(self)
-            stored = self._stored(dataset, there)
-            mask = self._mask(dataset, there)
+            dataset, view = _opened(self), _View(self._there(window), shape, nearest)
+            stored = self._stored(dataset, view)
+            mask = self._mask(dataset, view)
             if complaints.serious:
                 raise OSError(complaints.serious)
         return stored, mask
 
-    def _stored(self, dataset: DatasetReader, there: RasterioWindow) -> NDArray[np.generic]:
+    def _stored(self, dataset: DatasetReader, view: _View) -> NDArray[np.generic]:
         kinds = {dataset.dtypes[band - 1] for band in self.bands}
         if kinds == {self.dtype}:
-            stored = dataset.read(list(self.bands), window=there)
+            stored = dataset.read(list(self.bands), **view.of(len(self.bands)))
         else:
-            stored = np.stack([dataset.read(band, window=there).astype(self.dtype) for band in self.bands])
+            stored = np.stack([dataset.read(band, **view.of()).astype(self.dtype) for band in self.bands])
         for band, numbers in zip(stored, self.nodata, strict=False):
             to_common(band, numbers, self.common)
         return stored  # type: ignore[no-any-return]
 
-    def _mask(self, dataset: DatasetReader, there: RasterioWindow) -> NDArray[np.bool_] | None:
+    def _mask(self, dataset: DatasetReader, view: _View) -> NDArray[np.bool_] | None:
         if self.mask == "none":
             return None
         if self.mask == "alpha":
-            return dataset.read(self.alpha, window=there) > 0  # type: ignore[no-any-return]
+            return dataset.read(self.alpha, **view.of()) > 0  # type: ignore[no-any-return]
         bands = list(self.mask_bands or self.bands)
         if self.mask in ("dataset", "numbers"):
-            return dataset.read_masks(bands[0], window=there) > 0  # type: ignore[no-any-return]
-        return np.asarray((dataset.read_masks(bands, window=there) > 0).all(axis=0))
+            return dataset.read_masks(bands[0], **view.of()) > 0  # type: ignore[no-any-return]
+        return np.asarray((dataset.read_masks(bands, **view.of(len(bands))) > 0).all(axis=0))
 
     def _there(self, window: Window) -> RasterioWindow:
         return RasterioWindow(window.col + self.window.col, window.row + self.window.row, window.width, window.height)
@@ -133,6 +163,9 @@ class Raster(Protocol):
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises `GeosrError` in one line."""
 
+    def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
+        """A window on a coarser grid of (height, width), to be looked at: averages, or `nearest` pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class StackSource:
@@ -155,6 +188,13 @@ class StackSource:
         """The pixels of a window of the scene, as stored. Raises as the rasters do."""
         parts = [raster.pixels(window) for raster in self.rasters]
         hold_together(_opened(raster) for raster in self.rasters if isinstance(raster, FileSource))
+        return self._joined(parts)
+
+    def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
+        """See `FileSource`."""
+        return self._joined([raster.reduced(window, shape, nearest=nearest) for raster in self.rasters])
+
+    def _joined(self, parts: Sequence[Pixels]) -> Pixels:
         masks = [part.mask for part in parts if part.mask is not None]
         stored = np.concatenate([part.stored for part in parts]).astype(self.dtype, copy=False)
         for band, numbers in zip(stored, self.nodata, strict=False):

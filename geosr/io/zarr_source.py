@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError, one_line
 from geosr.io.aoi import Area
@@ -79,15 +80,25 @@ class ArraySource:
 
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as `read`."""
-        there = window.shift(self.window.row, self.window.col)
-        rows, cols = slice(there.row, there.stop[0]), slice(there.col, there.stop[1])
-        with _told(
-            f"{self.path}: rows {rows.start}-{rows.stop - 1}, columns {cols.start}-{cols.stop - 1}", damage=True
-        ):
-            stored = np.asarray(_opened(self.path, self.stamp, os.getpid())[rows, cols])
-        return Pixels(
-            stored.astype(self.dtype, copy=False)[None], None, self.area.inside(window) if self.area else None
-        )
+        return Pixels(self._stored(window), None, self.area.inside(window) if self.area else None)
+
+    def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
+        """A window on a coarser grid of (height, width), to be looked at: always of the nearest pixels."""
+        return Pixels(self._stored(window, shape))
+
+    def _stored(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.generic]:
+        """(1, height, width) of a window, or of pixels of it that are spread evenly."""
+        rows, cols = there = window.shift(self.window.row, self.window.col).slices
+        where = f"{self.path}: rows {rows.start}-{rows.stop - 1}, columns {cols.start}-{cols.stop - 1}"
+        with _told(where, damage=True):
+            array = _opened(self.path, self.stamp, os.getpid())
+            stored = array[there] if shape is None else array.oindex[tuple(map(_spread, there, shape))]
+        return np.asarray(stored).astype(self.dtype, copy=False)[None]
+
+
+def _spread(piece: slice, count: int) -> list[int]:
+    """So many places of a piece, each in the middle of its share."""
+    return [piece.start + (2 * place + 1) * (piece.stop - piece.start) // (2 * count) for place in range(count)]
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,56 @@
+"""`geosr serve`: a page on this machine to look at a scene and what models make of it."""
+
+from __future__ import annotations
+
+import webbrowser
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from geosr.cli.streams import announce, leave_tiles_behind
+from geosr.cli.talk import tell
+from geosr.cli.upscale import model_option
+
+
+@click.command("serve", short_help="Look at a scene and its result in a browser.")
+@click.argument("scene", type=click.Path())
+@click.option("--lr", type=click.Path(), help="The scene that SCENE, a finished result, was made of.")
+@model_option
+@click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another one lets other machines in.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
+def command(scene: str, lr: str | None, model: str, scale: int, port: int, host: str, opens: bool) -> int:
+    """A page that shows SCENE in its own grid beside what a model makes of it, tile by tile as they come into view.
+
+    Tiles are computed as `geosr upscale` does it. Parts can be exported into the folder that this was started in. The
+    address has a token, without which nothing is answered. Ctrl-C ends it.
+    """
+    from geosr.errors import InputError, PlaceError
+    from geosr.models.threads import prepare_process
+    from geosr.viewer.scene import Viewed
+    from geosr.viewer.server import ViewServer
+
+    viewed = Viewed(scene if lr is None else lr, model=model, scale=scale, result=None if lr is None else scene)
+    try:
+        server = ViewServer(viewed, host, port, Path.cwd())
+    except PermissionError as error:
+        raise InputError(f"--port {port} may not be used ({error.strerror}); choose one above 1023") from error
+    except (OSError, UnicodeError) as error:
+        raise PlaceError(f"{host}:{port} can't be served: {error}; choose another --host or --port") from error
+    with prepare_process(), closing(server):
+        for line in viewed.scene.warnings:
+            tell(line)
+        if not server.local:
+            tell(f"other machines can reach {host}: who has the address with its token sees the scene")
+        announce(server.url)
+        if opens:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            if server.exports.running:
+                raise KeyboardInterrupt(f"{server.exports.state['path']} is not whole; its command goes on") from None
+    leave_tiles_behind(0)
+    return 0

@@ -1,0 +1,199 @@
+"""The page in a browser: what is seen is what the file holds, and nothing is asked of anybody else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.io import MemoryFile
+
+import geosr
+from geosr.picture import Stretch
+from geosr.viewer.server import ViewServer
+from tests import scenes
+from tests.browser import Browser, browsing
+from tests.test_viewer import served
+
+SHOWN = "document.body?.dataset.missing === '0'"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three bands, some of the scene without data, with a scale of its values."""
+    path = scenes.make_plain(tmp_path_factory.mktemp("page"), "ground.tif", shape=(3, 300, 400), nodata=0)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions, dataset.scales = ("red", "green", "blue"), (0.001,) * 3
+        dataset.write(np.zeros((3, 40, 50), "uint16"), window=rasterio.windows.Window(150, 100, 50, 40))
+    return path
+
+
+@contextmanager
+def opened(browser: Browser, scene: Path, folder: Path, where: str = "", **options: object) -> Iterator[ViewServer]:
+    """The page of a scene, as soon as all that is in view is there."""
+    browser.size(900, 700)
+    browser.open("about:blank")
+    browser.events.clear()
+    with served(scene, folder, **options) as server:
+        browser.open(server.url + where)
+        browser.until(SHOWN)
+        yield server
+        assert browser.went_wrong() == []
+        elsewhere = [url for url in browser.addresses() if not url.startswith((server.url, "blob:", "data:", "about:"))]
+        assert elsewhere == []
+
+
+def canvas(browser: Browser, name: str) -> np.ndarray:
+    """The pixels (height, width, 4) of one side of the page."""
+    told = browser.js(f"draw(); document.getElementById('{name}').toDataURL()")
+    with scenes.quiet(), MemoryFile(base64.b64decode(told.partition(",")[2])) as file, file.open() as dataset:
+        return dataset.read().transpose(1, 2, 0)
+
+
+def test_at_full_zoom_a_pixel_of_the_screen_is_one_of_the_file(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    file = geosr.upscale(scene, tmp_path / "file.tif", model="bicubic", scale=4)["path"]
+    with opened(browser, scene, tmp_path, "#700,500,0", model="bicubic"):
+        shown, (low, high) = canvas(browser, "b"), browser.js("[low, high]")
+    height, width = shown.shape[:2]
+    top, left = 500 - height // 2, 700 - width // 2
+    with rasterio.open(file) as dataset:
+        window = rasterio.windows.Window(left, top, width, height)
+        stored = dataset.read(window=window)
+        valid = dataset.read_masks(1, window=window) > 0
+    expected = Stretch(tuple(low), tuple(high)).shades(stored).transpose(1, 2, 0)
+    assert valid.any()
+    assert not valid.all()
+    assert np.array_equal(shown[..., 3] == 255, valid)
+    assert np.array_equal(shown[valid][:, :3], expected[valid])
+
+
+def test_both_sides_show_the_same_ground_from_the_whole_scene_to_single_pixels(
+    browser: Browser, scene: Path, tmp_path: Path
+) -> None:
+    with opened(browser, scene, tmp_path, "#300,300,0", model="nearest"):
+        for zoom in (2, 1, 0, -2):
+            browser.js(f"look(300, 300, {zoom})")
+            browser.until(SHOWN)
+            assert np.array_equal(canvas(browser, "a"), canvas(browser, "b"))
+            assert (canvas(browser, "a")[..., 3] > 0).mean() > 0.15
+
+
+def test_the_divider_follows_the_mouse_the_keys_and_a_finger(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    now = "Number(document.querySelector('[role=slider]').getAttribute('aria-valuenow'))"
+    with opened(browser, scene, tmp_path, model="bicubic"):
+        assert browser.js(now) == 50
+        browser.drag((450, 300), (225, 300))
+        assert browser.js(now) == 25
+        browser.js("document.querySelector('[role=slider]').focus()")
+        browser.key("ArrowRight")
+        assert browser.js(now) == 27
+        browser.key("End")
+        assert browser.js(now) == 100
+        browser.js("view.focus()")
+        browser.key("[")
+        assert browser.js(now) == 98
+        at = browser.js("(() => { const b = document.querySelector('[role=slider]').getBoundingClientRect(); "
+                        "return [b.left + 12, b.top + 100]; })()")  # fmt: skip
+        for kind, points in (
+            ("touchStart", [{"x": at[0], "y": at[1]}]), ("touchMove", [{"x": 450, "y": at[1]}]), ("touchEnd", []),
+        ):  # fmt: skip
+            browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        assert browser.js(now) == 50
+
+
+def test_the_scene_is_moved_and_zoomed_by_mouse_and_keys(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with opened(browser, scene, tmp_path, "#800,600,0", model="bicubic"):
+        browser.drag((200, 300), (150, 260))
+        assert browser.js("[centre.x, centre.y]") == [850, 640]
+        browser.js("view.focus()")
+        browser.key("ArrowLeft")
+        assert browser.js("centre.x") == 850 - 900 / 8
+        for key, zoom in (("-", 1), ("+", 0), ("+", -1), ("1", 0)):
+            browser.key(key)
+            assert browser.js("zoom") == zoom
+        browser.key("0")
+        browser.until(SHOWN)
+        assert browser.js("[centre.x, centre.y, zoom]") == [800, 600, 2]
+        before = browser.js("under({clientX: 100, clientY: 200})")
+        browser.mouse("mouseWheel", 100, 200, deltaX=0, deltaY=-100)
+        browser.until("zoom === 1")
+        after = browser.js("under({clientX: 100, clientY: 200})")
+        assert abs(after["col"] - before["col"]) <= 4
+        assert abs(after["row"] - before["row"]) <= 4
+
+
+def test_the_inspector_tells_stored_numbers_and_values_of_both(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with rasterio.open(scene) as dataset:
+        stored = dataset.read()[:, 125, 50]
+    with opened(browser, scene, tmp_path, "#202,502,0", model="bicubic"):
+        browser.js("view.focus()")
+        browser.key("i")
+        told = browser.until("document.querySelector('#point table') && document.getElementById('point').innerText")
+        assert "row 502, column 202" in told
+        for number in stored:
+            assert f"{number} ({number / 1000:.5g})" in told
+        assert told.count("bicubic") == 1
+        browser.js("look(680, 440, 0)")
+        browser.until(SHOWN)
+        browser.key("i")
+        browser.until("document.getElementById('point').innerText.includes('no data')")
+
+
+def test_models_bands_and_stretch_are_switched_on_the_page(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    choose = "(id, value) => { $(id).value = value; $(id).dispatchEvent(new Event('change')); }"
+    with opened(browser, scene, tmp_path, "#300,300,0", model="bicubic"):
+        before = canvas(browser, "b")
+        browser.js(f"({choose})('right', scene.models.findIndex((each) => each.name === 'lanczos'))")
+        browser.until(SHOWN)
+        lanczos = canvas(browser, "b")
+        assert (before != lanczos).any()
+        assert browser.js("document.getElementById('righttag').textContent") == "lanczos"
+        browser.js(f"({choose})('band1', '')")
+        browser.until("bands.length === 1 && low.length === 1 && " + SHOWN)
+        grey = canvas(browser, "a")
+        assert np.array_equal(grey[..., 0], grey[..., 2])
+        before = browser.js("low[0]")
+        browser.js("document.getElementById('toview').click()")
+        browser.until(f"low[0] !== {before} && {SHOWN}")
+        browser.js("document.querySelector('#ends input').value = 3000; "
+                   "document.querySelector('#ends input').dispatchEvent(new Event('change'))")  # fmt: skip
+        browser.until(SHOWN)
+        assert (canvas(browser, "a")[..., 0] == 0).mean() > (grey[..., 0] == 0).mean()
+
+
+def test_a_part_is_drawn_and_exported(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with opened(browser, scene, tmp_path, "#700,600,0", model="bicubic"):
+        browser.js("document.getElementById('rectangle').click()")
+        browser.drag((100, 300), (300, 400))
+        browser.until("document.getElementById('said').textContent === 'ground_x4_part1.tif is written.'")
+    with rasterio.open(tmp_path / "ground_x4_part1.tif") as dataset:
+        assert (dataset.width, dataset.count) == (204, 3)
+        assert dataset.height in (100, 104)
+
+
+def test_what_goes_wrong_is_said_on_the_page(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with opened(browser, scene, tmp_path, "#300,300,0", model="bicubic") as server:
+        server.viewed.models = (*server.viewed.models[:-1], "gone")
+        browser.js(f"chosen.right = {len(server.viewed.models) - 1}; names(); refresh()")
+        browser.until("document.getElementById('said').classList.contains('wrong')")
+        assert "gone" in browser.js("document.getElementById('said').textContent")
+        browser.events.clear()
+
+
+def test_every_control_has_a_name_for_a_screen_reader(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with opened(browser, scene, tmp_path, model="bicubic"):
+        nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    wanted = {"button", "combobox", "slider", "application", "spinbutton", "DisclosureTriangle"}
+    found = [node for node in nodes if node.get("role", {}).get("value") in wanted and not node.get("ignored")]
+    assert len(found) > 12
+    assert [node["role"] for node in found if not node.get("name", {}).get("value")] == []
