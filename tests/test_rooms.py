@@ -35,6 +35,7 @@ PLACES = {
     "click": {"cli"},
     "rich": {"cli"},
     "pydantic": {"schema"},
+    "pystac": {"products"},
 }
 
 

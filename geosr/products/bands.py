@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from geosr.products.product import Marks, Part
-from geosr.sensor_table import SENTINEL_2
+from geosr.sensor_table import LANDSAT_7, LANDSAT_8, SENTINEL_2, Sensor
 
 MSI = {
     "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
@@ -45,6 +45,13 @@ def cloud_marks(parts: Iterable[Part]) -> tuple[Marks, ...]:
     """Pixels that masks among the parts of a product mark as clouds and their shadows."""
     found = ((part, _MASKS[part.key]) for part in parts if part.key in _MASKS)
     return tuple(Marks(part, mask.words, mask.values, mask.bits) for part, mask in found)
+
+
+def common_of(sensor: Sensor | None, key: str) -> str:
+    """The common name of a band by its agency's key, such as nir08 for SR_B5 of Landsat 8; "" where none is known."""
+    names = {LANDSAT_8: OLI, LANDSAT_7: TM}.get(sensor, ()) if sensor else ()
+    number = int(found[1]) if (found := re.search(r"B(\d+)(?!\w)", key)) else 0
+    return MSI.get(key, "") if sensor is SENTINEL_2 else names[number - 1] if 0 < number <= len(names) else ""
 
 
 def in_order(key: str) -> tuple[bool, str]:

@@ -10,9 +10,9 @@ from geosr.errors import InputError
 from geosr.identify import identify
 from geosr.io.categorical import names_classes
 from geosr.io.scene import Scene, open_scene
-from geosr.products.bands import MSI, cloud_marks, in_order
+from geosr.products.bands import MSI, cloud_marks, common_of, in_order
 from geosr.products.product import Part, Product
-from geosr.sensor_table import SENSORS, SENTINEL_2, Sensor
+from geosr.sensor_table import SENSORS, Sensor
 
 _KINDS = (".tif", ".tiff", ".jp2", ".vrt", ".img")
 _COLORS = {band.color for sensor in SENSORS for band in sensor.bands} | {*MSI.values()}
@@ -77,5 +77,5 @@ def _part(key: str, scene: Scene, table: Sensor | None) -> Part:
     if names_classes(key):
         return Part(key, scene.path, _pixel(scene), classes=f"by the file's name {scene.name}")
     entry = table.band(key.removeprefix("SR_")) if table else None
-    common = MSI.get(entry.name, "") if entry and table is SENTINEL_2 else entry.color if entry else ""
-    return Part(key, scene.path, _pixel(scene), common, scale=scene.scales[0], offset=scene.offsets[0])
+    common = common_of(table, entry.name if entry else key) or (entry.color if entry else "")
+    return Part(key, scene.path, _pixel(scene), common, told=False)

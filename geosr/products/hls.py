@@ -7,7 +7,7 @@ from pathlib import Path
 
 from geosr.errors import InputError
 from geosr.io.scene import Scene, open_scene
-from geosr.products.bands import MSI, OLI, cloud_marks, in_order
+from geosr.products.bands import cloud_marks, common_of, in_order
 from geosr.products.product import Part, Product
 from geosr.sensor_table import LANDSAT_8, SENTINEL_2
 
@@ -72,7 +72,7 @@ def _values(scene: Scene) -> tuple[float, float] | None:
 
 def _part(kind: str, key: str, scene: Scene, values: tuple[float, float]) -> Part:
     pixel, classes = scene.sensor.pixel_size or 30.0, "cloud and quality flags" if key == "Fmask" else ""
-    common = "" if not key.startswith("B") else OLI[int(key[1:]) - 1] if kind == "L" else MSI[key]
+    common = common_of(LANDSAT_8 if kind == "L" else SENTINEL_2, key)
     scale, offset = (1.0, 0.0) if classes else values
     aside = not (common or classes)
     return Part(key, scene.path, pixel, common, classes=classes, scale=scale, offset=offset, aside=aside)

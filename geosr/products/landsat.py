@@ -72,7 +72,7 @@ def read(src: str) -> Product:
         tags={key: mtl.told[key] for key in _TAGS if key in mtl.told},
         files=(members.root,) if members.is_archive else (),
         clouds=cloud_marks(parts.values()) if mtl.told.get("COLLECTION_NUMBER") in ("02", "2") else (),
-        missing=tuple(band_key(name) for name in named.values() if name not in there),
+        missing=tuple(band_key(name) or what for what, name in named.items() if name not in there),
         unsettled=mtl.unsettled(),
     )
 
@@ -110,13 +110,14 @@ class Mtl:
 
     def part(self, what: str, name: str, path: str) -> Part:
         """A band of the product."""
+        key = band_key(name) or what
         if what in _FLAGS:
-            return Part(band_key(name), path, self._pixel("REFLECTIVE"), classes=_FLAGS[what])
+            return Part(key, path, self._pixel("REFLECTIVE"), classes=_FLAGS[what])
         common, quantity = self._common(what), self._quantity(what)
         kind = "PANCHROMATIC" if common == "pan" else "THERMAL" if common.startswith("lwir") else "REFLECTIVE"
         scale, offset = (float(self.told.get(f"{quantity}_{each}_{what}", each == "MULT")) for each in ("MULT", "ADD"))
         fill = 0.0 if self._lowest(what) == 1 else None
-        return Part(band_key(name), path, self._pixel(kind), common, scale=scale, offset=offset, nodata=fill)
+        return Part(key, path, self._pixel(kind), common, scale=scale, offset=offset, nodata=fill)
 
     def notes(self, parts: Mapping[str, Part]) -> Iterator[str]:
         """Lines on what the numbers of its bands stand for."""
@@ -160,9 +161,11 @@ class Mtl:
 
 
 def band_key(name: str) -> str:
-    """B4, SR_B4, ST_B10, B6_VCID_1, QA_PIXEL: what the agency calls a band at the end of its file's name."""
-    found = re.search(r"_((?:SR_|ST_)?B\d+(?:_VCID_\d)?|(?:SR_)?(?:QA_\w+|CLOUD_QA)|BQA)\.\w+$", name, re.IGNORECASE)
-    return found[1].upper() if found else Path(name).stem
+    """A band as the end of its file's name calls it (B4, ST_B10, B6_VCID_1, QA_PIXEL), "" where that tells none."""
+    found = re.search(
+        r"(?:^|_)((?:SR_|ST_)?B\d+(?:_VCID_\d)?|(?:SR_)?(?:QA_\w+|CLOUD_QA)|BQA)\.\w+$", name, re.IGNORECASE
+    )
+    return found[1].upper() if found else ""
 
 
 def _of_text(text: str, name: str) -> dict[str, dict[str, str]]:

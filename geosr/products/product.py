@@ -30,6 +30,8 @@ class Part:
     offset: float = 0.0
     nodata: float | None = None
     """The number for 'no data'; None where the file alone tells."""
+    told: bool = True
+    """False where the metadata tell no scale and offset, and those that its file tells stand."""
     aside: bool = False
     """True where it shows no ground (water vapour, view angles), and is only taken where it is named."""
     transform: tuple[float, float, float, float, float, float] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from geosr.products import eopf, folder, hls, landsat, sentinel2
+from geosr.products import eopf, folder, hls, landsat, sentinel2, stac
 from geosr.products.product import Product
 
 
@@ -19,7 +19,7 @@ class Reader(Protocol):
         """The product, from its metadata alone. Raises `InputError` in one line where it isn't whole."""
 
 
-READERS: tuple[Reader, ...] = (eopf, landsat, hls, sentinel2, folder)
+READERS: tuple[Reader, ...] = (eopf, stac, landsat, hls, sentinel2, folder)
 """In the order in which they are asked: those that go by names first, folders of any kind last."""
 
 

@@ -69,14 +69,14 @@ def scene_of(
     """One band as a scene; `repeated` says why its numbers are never mixed, "" where they were measured."""
     if repeated:  # options speak of what was measured
         nodata = scale_offset = None
-    scale, offset = scale_offset or (part.scale, part.offset)
-    told: Any = {"nodata": part.nodata if nodata is None else nodata, "scale_offset": (scale, offset)}
+    values = scale_offset or ((part.scale, part.offset) if part.told else None)
+    told: Any = {"nodata": part.nodata if nodata is None else nodata, "scale_offset": values}
     if is_array(part.path):
         scene = open_array(part.path, **told)
     else:
         scene = open_scene(part.path, bands=[part.band], categorical=[part.band] if repeated else "none", **told)
     own = {*scene.sensor.notes, *remarks_on_place(scene)}  # of the file alone, which the product knows better
-    zero = -offset / scale if offset else 0.0
+    zero = -scene.offsets[0] / scene.scales[0] if scene.offsets[0] else 0.0
     guess = known(product.table, part.key, f"{product.kind} metadata", part.pixel, zero)
     metadata = _placed(product, part, scene, _described(product, part, scene.metadata))
     scene = replace(
