@@ -17,7 +17,7 @@ from geosr.io.companions import check_companions
 from geosr.io.destination import check_name, check_result, default_name, format_of
 from geosr.io.guided import Paths, open_guided
 from geosr.io.layout import Format, Layout, Options, choose_core
-from geosr.io.scene import Scene, open_scene
+from geosr.io.scene import Scene
 from geosr.io.sinks import check_format
 from geosr.keywords import handed_on, keywords
 from geosr.models import registry
@@ -26,6 +26,7 @@ from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.observing import check_guided, settle
 from geosr.pipeline import cores
+from geosr.products import open_source
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
@@ -43,6 +44,7 @@ def upscale(
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
+    mask: Literal["clouds"] | None = None,
     categorical: Sequence[int | str] | Literal["none"] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
@@ -72,8 +74,8 @@ def upscale(
     Parameters
     ----------
     src
-        A raster file, URL (https://, s3://) or anything else that GDAL opens; with a guide also several files on one
-        grid, whose bands go into one result.
+        A raster file, URL (https://, s3://) or anything else that GDAL opens; a product as it was delivered, in its
+        folder or archive; with a guide also several files on one grid, whose bands go into one result.
     dst
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
@@ -86,7 +88,10 @@ def upscale(
     scale
         Output pixels per source pixel each way.
     bands
-        Numbers counted from 1, or names; all by default.
+        Numbers counted from 1, or names; all by default. Of a product names, its own or common ones (B8A, nir08), that
+        share a grid; by default the measured ones of the finest.
+    mask
+        "clouds": no data is made of what a product's own mask tells of clouds and their shadows (of SCL 3, 8, 9, 10).
     categorical
         Bands that hold classes or flags, and are repeated instead of mixed, as numbers or names; "none" for none of
         them. By default those of which the file says so, by a palette, names of classes, CF's flags or their own name.
@@ -150,6 +155,7 @@ def prepare(
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
+    mask: Literal["clouds"] | None = None,
     categorical: Sequence[int | str] | Literal["none"] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
@@ -171,7 +177,7 @@ def prepare(
     _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     found = registry.find(model, scale)
     check_guided(found, guide is not None, project)
-    scene = _scene(src, guide, **handed_on(open_scene, locals())).stored_as(dtype)
+    scene = _scene(src, guide, **handed_on(open_source, locals())).stored_as(dtype)
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(scene.path, scene.finer or scale, kind)
     check_name(wish, scene.files, kind)
@@ -211,10 +217,12 @@ def prepare(
 def _scene(src: Paths, guide: Paths | None, **options: Any) -> Scene:
     """The scene of one file, or of coarse bands on the grid of their guide."""
     if guide is not None:
+        if options.pop("mask") is not None:
+            raise InputError("--mask goes with a product, not with --guide; mask the bands or the result yourself")
         return open_guided(src, guide, **options)
     if not isinstance(src, str | Path):
         raise InputError("several files go into one result only with a guide; upscale_many makes a result of each")
-    return open_scene(src, **options)
+    return open_source(src, **options)
 
 
 def _check(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:

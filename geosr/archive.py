@@ -45,6 +45,7 @@ def upscale_many(
     model: str | TorchNetwork = "fast",
     scale: int = 4,
     bands: Sequence[int | str] | None = None,
+    mask: Literal["clouds"] | None = None,
     categorical: Sequence[int | str] | Literal["none"] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     aoi: str | Path | None = None,
@@ -128,8 +129,7 @@ def plan_many(
 
     A scene that can't be upscaled is part of the plan, as one that failed. `options` are the others of `prepare`.
     """
-    given = [sources] if isinstance(sources, str | Path) else sources
-    names = list(dict.fromkeys(map(str, given)))
+    names = list(dict.fromkeys(map(str, [sources] if isinstance(sources, str | Path) else sources)))
     if not names:
         raise InputError("there is no scene in the list")
     heads = registry.find(model, scale).heads

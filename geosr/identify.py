@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from geosr.sensor_table import (
@@ -28,6 +29,7 @@ def identify(
     pixel_size: float | None,
     metadata: str = "",
     repeated: Sequence[str] = (),
+    values: Sequence[tuple[float, float]] = (),
 ) -> SensorGuess:
     """The sensor that tags, file name or band names tell of.
 
@@ -45,6 +47,8 @@ def identify(
         Text of a product's metadata file beside the scene, if any.
     repeated
         Per band why its numbers are names of things, "" where they are none: what such bands are called tells nothing.
+    values
+        Per band scale and offset, as far as they are told.
     """
     measured = [text for text, why in zip_longest(descriptions, repeated, fillvalue="") if not why]
     found = _from_tags(tags) or _from_path(name) or _from_bands(measured, pixel_size)
@@ -54,20 +58,34 @@ def identify(
     entries = tuple(_band_of(sensor, text) for text in descriptions)
     if len(entries) == 1 and entries[0] is None:
         entries = (_band_of_name(sensor, name),)
-    zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 else (0.0, ())
-    return SensorGuess(sensor.name, _bands(sensor, entries, pixel_size), why, pixel_size, zero, notes)
+    zeros = [_zero(*each) if entry else 0.0 for each, entry in zip(values, entries, strict=False)]
+    zero, notes = _offset(tags, name, metadata) if sensor is SENTINEL_2 and not any(zeros) else (0.0, ())
+    bands = _bands(sensor, entries, pixel_size, zeros if any(zeros) else [zero] * len(entries))
+    return SensorGuess(sensor.name, bands, why, pixel_size, notes)
 
 
-def known(sensor: Sensor | None, name: str, why: str, pixel_size: float | None, zero: float = 0.0) -> SensorGuess:
-    """A band of this name, of a sensor that its product tells; `zero` is the stored number for no light."""
+def known(
+    sensor: Sensor | None, name: str, why: str, pixel_size: float | None, values: tuple[float, float]
+) -> SensorGuess:
+    """A band of this name, of a sensor that its product tells, and with its scale and offset."""
     if sensor is None:
         return SensorGuess(bands=(_believed_nothing(),), pixel_size=pixel_size, why=why)
-    return SensorGuess(sensor.name, _bands(sensor, [_band_of(sensor, name)], pixel_size), why, pixel_size, zero)
+    entry = _band_of(sensor, name)
+    bands = _bands(sensor, [entry], pixel_size, [_zero(*values) if entry else 0.0])
+    return SensorGuess(sensor.name, bands, why, pixel_size)
 
 
-def _bands(sensor: Sensor, entries: Sequence[SensorBand | None], pixel_size: float | None) -> tuple[Band, ...]:
+def _zero(scale: float, offset: float) -> float:
+    """The stored number that stands for 0."""
+    return -offset / scale if offset and scale else 0.0
+
+
+def _bands(
+    sensor: Sensor, entries: Sequence[SensorBand | None], pixel_size: float | None, zeros: Sequence[float]
+) -> tuple[Band, ...]:
     bare = not any(entry and entry.response for entry in entries)
-    return tuple(_believed(sensor, entry, pixel_size, bare) for entry in entries)
+    rows = zip(entries, zeros, strict=True)
+    return tuple(replace(_believed(sensor, entry, pixel_size, bare), zero=zero) for entry, zero in rows)
 
 
 def _believed_nothing() -> Band:

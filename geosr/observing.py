@@ -96,7 +96,7 @@ class Settled:
 
     def _noise(self, band: Band, patches: Windows, mean: float) -> tuple[Noise, Origin]:
         """The noise of a band, and where it comes from."""
-        zero, table, scale = self.sensor.zero, band.table, self._reflectance(mean)
+        zero, table, scale = band.zero, band.table, self._reflectance(mean)
         if band.snr is not None:
             return Noise(((mean - zero) / band.snr) ** 2, 0.0), Origin.GIVEN
         if not patches:

@@ -40,6 +40,8 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
     }
     if network.model.sha256:
         tags |= {"GEOSR_WEIGHTS_SHA256": network.model.sha256, "GEOSR_PRECISION": network.precision}
+    if scene.marked:
+        tags["GEOSR_MASK"] = scene.marked
     if isinstance(scene, GuidedScene):
         tags["GEOSR_GUIDE"] = ", ".join(scene.guide.names)
     if isinstance(network, GuidedNetwork) and network.injection.corrected:
@@ -63,21 +65,26 @@ def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout
     bands, model, usual = network.observation, network.model, asdict(Options())
     chosen = {key: value for key, value in asdict(layout.options).items() if value != usual[key]}
     guide = {"guide": str((scene.placement, scene.guide.names))} if isinstance(scene, GuidedScene) else {}
-    return guide | {
-        "pixels": str(PIXELS),
-        "bands": str((scene.bands, scene.categorical)),
-        "area": str((scene.window, scene.area)),
-        "radiometry": str((radiometry.dtype, radiometry.out_dtype, (scene.nodata,) * len(scene.bands), ())),
-        "scale and offset": str((scene.scales, scene.offsets)),
-        "model": " ".join(filter(None, (model.card.title, model.key, model.sha256))),
-        "scale": str(network.scale),
-        "response": str(tuple(band.response for band in bands)),
-        "noise": str((tuple(band.noise for band in bands), network.rounding)),
-        "levels": str((tuple(band.levels for band in bands if band.levels), model.assign(bands))),
-        "precision": network.precision,
-        "projected": projection(bands) if network.project else "no",
-        "format": " ".join((layout.format, *(f"{key}={value}" for key, value in sorted(chosen.items())))),
-    }
+    marked = {"mask": scene.marked} if scene.marked else {}
+    return (
+        guide
+        | marked
+        | {
+            "pixels": str(PIXELS),
+            "bands": str((scene.bands, scene.categorical)),
+            "area": str((scene.window, scene.area)),
+            "radiometry": str((radiometry.dtype, radiometry.out_dtype, (scene.nodata,) * len(scene.bands), ())),
+            "scale and offset": str((scene.scales, scene.offsets)),
+            "model": " ".join(filter(None, (model.card.title, model.key, model.sha256))),
+            "scale": str(network.scale),
+            "response": str(tuple(band.response for band in bands)),
+            "noise": str((tuple(band.noise for band in bands), network.rounding)),
+            "levels": str((tuple(band.levels for band in bands if band.levels), model.assign(bands))),
+            "precision": network.precision,
+            "projected": projection(bands) if network.project else "no",
+            "format": " ".join((layout.format, *(f"{key}={value}" for key, value in sorted(chosen.items())))),
+        }
+    )
 
 
 def input_tag(scene: Scene) -> str:

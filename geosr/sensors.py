@@ -41,6 +41,8 @@ class Band:
     """Why stored numbers are repeated and never mixed (classes, palettes, alpha); "" where they are measured."""
     table: SensorBand | None = None
     """Its entry in the table of sensors; None where nothing says which it is."""
+    zero: float = 0.0
+    """The stored number that stands for no light, where product or file say so; else 0."""
 
     @property
     def categorical(self) -> bool:
@@ -81,8 +83,6 @@ class SensorGuess:
     """What was taken as evidence."""
     pixel_size: float | None = None
     """Of the scene, metres; None where it is not known in metres."""
-    zero: float = 0.0
-    """The stored number that stands for no light, where the product says so; else 0."""
     notes: tuple[str, ...] = ()
     """What a user should know, one line each."""
 

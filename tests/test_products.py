@@ -80,7 +80,7 @@ def test_values_sensor_and_classes_are_what_the_product_tells(product: Product) 
     assert (fine.scales, fine.offsets, fine.nodata) == ((1e-4,), (-0.1,), 0)
     assert (coarse.scales, coarse.offsets, coarse.categorical) == ((1e-4, 1), (-0.1, 0), (False, True))
     assert coarse.sensor.bands[1].repeated == SCL
-    assert (fine.sensor.sensor, fine.sensor.zero) == (SENTINEL_2.name, 1000)
+    assert (fine.sensor.sensor, fine.sensor.bands[0].zero) == (SENTINEL_2.name, 1000)
     assert [band.table.name for band in (*fine.sensor.bands, coarse.sensor.bands[0]) if band.table] == ["B04", "B05"]
     assert "scale 0.0001 and offset -0.1 as the metadata say" in fine.warnings
     assert (fine.metadata.tags or {})[""]["DATETIME"] == "2023-06-25T23:46:21Z"

@@ -155,14 +155,14 @@ def test_the_eight_bands_of_planets_newer_satellites_are_known_by_their_names() 
 def test_the_offset_of_new_sentinel_products_is_told_from_metadata_and_never_guessed() -> None:
     bands = ("B02", "B8A")
     told = guess(bands=bands, tags={"BOA_ADD_OFFSET": "-1000"})
-    assert told.zero == 1000
+    assert told.bands[0].zero == 1000
     assert "+1000" in told.notes[0]
     document = (
         '<Radiometric_Offset_List><RADIO_ADD_OFFSET band_id="0">-1000</RADIO_ADD_OFFSET></Radiometric_Offset_List>'
     )
-    assert guess(bands=bands, metadata=document).zero == 1000
+    assert guess(bands=bands, metadata=document).bands[0].zero == 1000
     unsure = guess("S2A_MSIL1C_20230101T100401_N0509_R122_T33UUU_20230101T120000_B02.tif")
-    assert unsure.zero == 0
+    assert unsure.bands[0].zero == 0
     assert "baseline 05.09" in unsure.notes[0]
     assert guess("S2A_MSIL1C_20200101T100401_N0208_R122_T33UUU_20200101T120000_B02.tif").notes == ()
     assert guess(bands=bands, tags={"BOA_ADD_OFFSET": "0", "PROCESSING_BASELINE": "05.09"}).notes == ()
@@ -175,7 +175,7 @@ def test_the_metadata_file_of_a_product_is_read_beside_the_scene(tmp_path: Path)
     (folder / "MTD_MSIL1C.xml").write_text('<a><RADIO_ADD_OFFSET band_id="0">-1000</RADIO_ADD_OFFSET></a>')
     path = scenes.make_plain(images, "T33UUU_20230101T100401_B02.tif", shape=(1, 20, 20))
     scene = open_scene(path)
-    assert scene.sensor.zero == 1000
+    assert scene.sensor.bands[0].zero == 1000
     assert any("+1000" in line for line in scene.warnings)
     assert scene.sensor.bands[0].response_from is Origin.TABLE
 
@@ -199,7 +199,7 @@ def make_named(
 def test_a_band_is_known_alike_whichever_others_are_wanted(tmp_path: Path, categorical: list[str]) -> None:
     path = make_named(tmp_path, BOA_ADD_OFFSET="-1000")
     whole = open_scene(path, categorical=categorical).sensor
-    assert (whole.sensor, whole.zero) == (SENTINEL_2.name, 1000)
+    assert (whole.sensor, whole.bands[0].zero) == (SENTINEL_2.name, 1000)
     assert whole.bands[1].response == SENTINEL_2.band("B05").response != UNKNOWN
     for wanted in (["B05"], ["B11", "B05"], ["SCL"], ["B8A", "SCL", "B04"]):
         part = open_scene(path, bands=wanted, categorical=categorical).sensor
@@ -246,7 +246,8 @@ def test_files_on_a_grid_are_of_the_sensor_that_one_of_them_names(tmp_path: Path
         make_named(tmp_path, ("B05",), "T33UUU_20230101T100401_B05.tif"),
     )
     found = stacked([open_scene(file) for file in files]).sensor
-    assert (found.sensor, found.zero, found.pixel_size) == (SENTINEL_2.name, 1000, 20)
+    assert (found.sensor, found.pixel_size) == (SENTINEL_2.name, 20)
+    assert [band.zero for band in found.bands] == [0, 1000, 1000, 0]
     known = [SENTINEL_2.band(name).response for name in ("B8A", "B11", "B05")]
     assert [band.response for band in found.bands] == [UNKNOWN, *known]
 
@@ -322,3 +323,13 @@ def test_real_files_are_recognised(shared_data: Path) -> None:
         assert open_scene(shared_data / name).sensor.sensor == sensor
     with rasterio.open(shared_data / "sentinel2/eurosat-ms/AnnualCrop/AnnualCrop_1.tif") as dataset:
         assert dataset.count == len(open_scene(dataset.name).sensor.bands)
+
+
+def test_the_number_for_no_light_is_where_scale_and_offset_of_a_known_band_give_nothing(tmp_path: Path) -> None:
+    path = make_named(tmp_path, ("B05", "SCL", "AOT"), PRODUCT_URI="S2A_MSIL2A", PROCESSING_BASELINE="05.09")
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (1e-4, 1, 1e-3), (-0.1, 0, -0.5)
+    found, array = open_scene(path), geosr.open_raster(path, chunks=None)
+    assert [band.zero for band in found.sensor.bands] == pytest.approx([1000, 0, 0])
+    assert [band.zero for band in sensor_of(array, grid_of(array)).bands] == pytest.approx([1000, 0, 0])
+    assert not any("may carry +1000" in line for line in found.warnings)

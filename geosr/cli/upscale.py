@@ -110,7 +110,7 @@ model_option = click.option(
 
 HEADINGS = {
     "Options": ("out", "output", "outdir", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
-    "What is read": ("guide", "bounds", "nodata", "scale_offset", "categorical"),
+    "What is read": ("mask", "guide", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
     "How sharp": ("mtf", "snr", "project"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
@@ -136,7 +136,15 @@ HEADINGS = {
 )
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
-    "--bands", callback=_bands, help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,B03. [default: all]"
+    "--bands",
+    callback=_bands,
+    help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,nir08. [default: all; of a product its finest]",
+)
+@click.option(
+    "--mask",
+    type=click.Choice(["clouds"]),
+    help="No data where a product's own mask tells of clouds: of SCL cloud shadow, medium and high probability, and "
+    "cirrus (3, 8, 9, 10); of others all clouds, their shadows and cirrus.",
 )
 @click.option(
     "--categorical",

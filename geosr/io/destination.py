@@ -34,7 +34,7 @@ def format_of(path: str | Path | None, wish: str | None) -> Format:
 
 
 def default_name(src: str, scale: int | str, format: Format = "COG") -> Path:
-    """`scene_x4.tif` beside `scene.tif`; in the current folder where the source is not a file here.
+    """`scene_x4.tif` beside `scene.tif`, or beside the folder `scene.SAFE`; in the current one where neither is here.
 
     `cube_red_x4.tif` for `NETCDF:"cube.nc":red`, one of the rasters in a file.
     """
@@ -42,7 +42,9 @@ def default_name(src: str, scale: int | str, format: Format = "COG") -> Path:
     if not path.is_file() and (named := subdataset(src)) and Path(named[0]).exists():
         path, part = Path(named[0]), re.sub(r"\W+", "_", f"_{named[1]}").rstrip("_")
     suffix = _ZARR if format == "Zarr" else ".tif"
-    return (path.parent if path.is_file() else Path()) / f"{path.stem}{part}_x{scale}{suffix}"
+    path = path.absolute() if path.is_dir() else path
+    stem = path.stem.removesuffix(".SAFE")
+    return (path.parent if path.exists() else Path()) / f"{stem}{part}_x{scale}{suffix}"
 
 
 def names_in(outdir: str, sources: Sequence[str], scale: int, format: Format, others: Sequence[str] = ()) -> list[str]:

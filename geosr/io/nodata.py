@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
-from geosr.radiometry import widened
+from geosr.radiometry import same_number, widened
+
+if TYPE_CHECKING:
+    from geosr.io.scene import Scene
 
 _MISSING = ("_FillValue", "missing_value")
 """Attributes by which CF tells such numbers; the second may tell several."""
@@ -71,3 +75,25 @@ def possible_nodata(nodata: float | None, dtype: str) -> float | None:
         return rounded if math.isfinite(rounded) else None
     info = np.iinfo(dtype)
     return nodata if math.isfinite(nodata) and nodata == int(nodata) and info.min <= nodata <= info.max else None
+
+
+def with_one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
+    """The scene whose source brings numbers for 'no data', those of each band, to one: a GeoTIFF holds no more."""
+    known = [value for each in numbers for value in each]
+    first = known[0] if known else None
+    if all(len(each) < 2 and same_number(next(iter(each), None), first) for each in numbers):
+        return replace(scene, metadata=replace(scene.metadata, nodata=first))
+    common = next((value for value in known if not math.isnan(value)), known[0])
+    source: Any = scene.source
+    # Classes and alpha are carried bit for bit, whatever number they meet.
+    own = tuple((common,) if same else each for each, same in zip(numbers, scene.categorical, strict=True))
+    shown = ", ".join(dict.fromkeys(f"{value:.9g}" for value in known)) + ("" if all(numbers) else ", none")
+    return replace(
+        scene,
+        metadata=replace(scene.metadata, nodata=common),
+        source=replace(source, nodata=own, common=common),
+        warnings=(
+            *scene.warnings,
+            f"more than one nodata is told ({shown}) and a GeoTIFF holds one: the result uses {common:.9g}",
+        ),
+    )

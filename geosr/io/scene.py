@@ -23,10 +23,10 @@ from geosr.io.formats import stranger
 from geosr.io.grid import Bounds, bounds_window, geobox_of, pixel_size
 from geosr.io.identity import identity, product_text, short_name
 from geosr.io.metadata import Metadata
-from geosr.io.nodata import numbers_of, possible_nodata
+from geosr.io.nodata import numbers_of, possible_nodata, with_one_nodata
 from geosr.io.remarks import remarks_on_bands, remarks_on_place
-from geosr.io.source import FileSource, MaskKind, StackSource
-from geosr.radiometry import Radiometry, same_number, widened
+from geosr.io.source import FileSource, MaskKind, SceneSource
+from geosr.radiometry import Radiometry, widened
 from geosr.sensors import SensorGuess
 from geosr.window import Window
 
@@ -39,7 +39,7 @@ class Scene:
     """A raster file, or a part of it, ready to be upscaled. Pickles; holds no open file."""
 
     path: str
-    """What GDAL calls the file."""
+    """What GDAL calls the file; of a product the folder or archive that it is."""
     name: str
     """What people call it: the last part of the path."""
     driver: str
@@ -59,7 +59,7 @@ class Scene:
     interleave: str
     metadata: Metadata
     """Of the scene, at its own scale; `metadata.zoom(scale)` is the result's."""
-    source: FileSource | StackSource
+    source: SceneSource
     """Its pixels."""
     identity: dict[str, str | int]
     """What tells this input from another or a changed one."""
@@ -71,6 +71,8 @@ class Scene:
     """Area of interest, in pixels of the scene."""
     warnings: tuple[str, ...] = ()
     """What a user should know, one line each."""
+    marked: str = ""
+    """What its source makes no data because a mask beside it says so, in words; "" where there is none."""
 
     @property
     def crs(self) -> CRS | None:
@@ -264,6 +266,7 @@ def _sensor(dataset: DatasetReader, window: Window, real: str, asked: Sequence[i
         pixel_size=pixel_size(metadata),
         metadata=product_text(Path(real)),
         repeated=categorical.either(classes, repeated),
+        values=[(band.scale, band.offset) for band in metadata.bands],
     )
     names = [text or f"band {band}" for band, text in enumerate(texts, start=1)]
     return found.described(names, repeated, [str(band.color.name) for band in metadata.bands])
@@ -278,27 +281,6 @@ def _with_told_nodata(scene: Scene, dataset: DatasetReader) -> Scene:
         line = f"nodata {impossible.pop():g} can't occur in {scene.dtype} pixels and is left out"
         scene = replace(scene, warnings=(*scene.warnings, line))
     return with_one_nodata(scene, [numbers_of(dataset, band, scene.dtype) for band in scene.bands])
-
-
-def with_one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene:
-    """The scene whose source brings numbers for 'no data', those of each band, to one: a GeoTIFF holds no more."""
-    known = [value for each in numbers for value in each]
-    first = known[0] if known else None
-    if all(len(each) < 2 and same_number(next(iter(each), None), first) for each in numbers):
-        return replace(scene, metadata=replace(scene.metadata, nodata=first))
-    common = next((value for value in known if not math.isnan(value)), known[0])
-    # Classes and alpha are carried bit for bit, whatever number they meet.
-    own = tuple((common,) if same else each for each, same in zip(numbers, scene.categorical, strict=True))
-    shown = ", ".join(dict.fromkeys(f"{value:.9g}" for value in known)) + ("" if all(numbers) else ", none")
-    return replace(
-        scene,
-        metadata=replace(scene.metadata, nodata=common),
-        source=_source(scene, nodata=own, common=common),
-        warnings=(
-            *scene.warnings,
-            f"more than one nodata is told ({shown}) and a GeoTIFF holds one: the result uses {common:.9g}",
-        ),
-    )
 
 
 def cropped(scene: Scene, bounds: Bounds | None, aoi: str | Path | None) -> Scene:

@@ -167,6 +167,17 @@ class Raster(Protocol):
         """A window on a coarser grid of (height, width), to be looked at: averages, or `nearest` pixels."""
 
 
+class SceneSource(Raster, Protocol):
+    """Pixels of a scene that tiles read."""
+
+    @property
+    def alpha(self) -> int:
+        """The alpha band, counted from 1; 0 where there is none."""
+
+    def read(self, tile: Tile) -> Pixels:
+        """The pixels of `tile.read`. Raises as `pixels`."""
+
+
 @dataclass(frozen=True, slots=True)
 class StackSource:
     """Pixels of several rasters on one grid, band after band; valid where the masks of all of them say so."""

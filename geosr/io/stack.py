@@ -11,9 +11,9 @@ from typing import Any
 from geosr.errors import InputError
 from geosr.io.grid import same_grid
 from geosr.io.metadata import Metadata, Tags
-from geosr.io.nodata import possible_nodata
+from geosr.io.nodata import possible_nodata, with_one_nodata
 from geosr.io.safety import common_dtype
-from geosr.io.scene import Scene, with_one_nodata
+from geosr.io.scene import Scene
 from geosr.io.source import StackSource
 
 

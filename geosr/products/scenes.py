@@ -13,18 +13,53 @@ from geosr.errors import InputError
 from geosr.identify import known
 from geosr.io.categorical import ASKED
 from geosr.io.grid import Bounds, crs_of, geobox_of, same_grid
+from geosr.io.marked import without_marked
 from geosr.io.metadata import Metadata
 from geosr.io.remarks import remarks_on_place
 from geosr.io.scene import Scene, cropped, open_scene
 from geosr.io.stack import stacked
 from geosr.io.zarr_source import is_array, open_array
 from geosr.products.product import Part, Product
+from geosr.products.read import read_product
+
+
+def open_source(
+    src: str | Path,
+    *,
+    bands: Sequence[int | str] | None = None,
+    mask: str | None = None,
+    categorical: Sequence[int | str] | str | None = None,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
+    nodata: float | str | None = None,
+    scale_offset: tuple[float, float] | None = None,
+) -> Scene:
+    """The scene of a raster file, or of bands of a product that share a grid; no pixel is read.
+
+    Options are those of `open_scene` and `scenes_of`. Raises as both do, and `InputError` for a mask of a raster that
+    has none, and for bands on several grids.
+    """
+    options: Any = {"bounds": bounds, "aoi": aoi, "nodata": nodata, "scale_offset": scale_offset}
+    product = read_product(src)
+    if product is None:
+        if mask is not None:
+            raise InputError(f"--mask {mask}: {src} is a plain raster; a product with a mask of its own is needed")
+        return open_scene(src, bands=bands, categorical=categorical, **options)
+    scenes = scenes_of(product, bands, mask=mask, categorical=categorical, **options)
+    if len(scenes) > 1:
+        apart = "; ".join(f"{', '.join(scene.names)} have {scene.transform.a:g} m" for scene in scenes)
+        raise InputError(
+            f"{product.name}: bands of several grids make no raster ({apart}); choose those of one with --bands, or "
+            "bring all onto the finest with --to"
+        )
+    return scenes[0]
 
 
 def scenes_of(
     product: Product,
     bands: Sequence[int | str] | None = None,
     *,
+    mask: str | None = None,
     categorical: Sequence[int | str] | str | None = None,
     bounds: Bounds | None = None,
     aoi: str | Path | None = None,
@@ -35,6 +70,7 @@ def scenes_of(
 
     Options are those of `open_scene`; names of bands those that `Product.chosen` takes, which also says what is taken
     where none are named. `nodata` and `scale_offset` take the place of what the product tells, of its measured bands.
+    With `mask` "clouds" these hold no data where the product's own mask tells of clouds and their shadows.
     Raises `InputError` as both do, and where the product doesn't tell scale and offset, or files are not as it says.
     """
     parts = product.chosen(bands)
@@ -45,7 +81,21 @@ def scenes_of(
         scene_of(product, part, why, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
         for part, why in zip(parts, repeated, strict=True)
     ]
-    return tuple(_joined(product, group) for group in _by_grid(scenes))
+    return tuple(masked(product, _joined(product, group), mask) for group in _by_grid(scenes))
+
+
+def masked(product: Product, scene: Scene, mask: str | None) -> Scene:
+    """A scene of a product without what its masks mark. Raises `InputError` where it has none, or no such."""
+    if mask is None:
+        return scene
+    if mask != "clouds":
+        raise InputError(f"--mask {mask}: expected clouds")
+    if not product.clouds:
+        raise InputError(f"{product.name}: has no raster that marks clouds; leave --mask out")
+    rasters = [(scene_of(product, each.part, each.part.classes), each.values, each.bits) for each in product.clouds]
+    words = "; ".join(each.words for each in product.clouds)
+    scene = without_marked(scene, rasters, words)
+    return replace(scene, warnings=(*scene.warnings, f"no data is made of {words}"))
 
 
 def _repeated(product: Product, parts: Sequence[Part], asked: Sequence[int | str] | str | None) -> list[str]:
@@ -76,8 +126,7 @@ def scene_of(
     else:
         scene = open_scene(part.path, bands=[part.band], categorical=[part.band] if repeated else "none", **told)
     own = {*scene.sensor.notes, *remarks_on_place(scene)}  # of the file alone, which the product knows better
-    zero = -scene.offsets[0] / scene.scales[0] if scene.offsets[0] else 0.0
-    guess = known(product.table, part.key, f"{product.kind} metadata", part.pixel, zero)
+    guess = known(product.table, part.key, f"{product.kind} metadata", part.pixel, (scene.scales[0], scene.offsets[0]))
     metadata = _placed(product, part, scene, _described(product, part, scene.metadata))
     scene = replace(
         scene,
@@ -136,4 +185,4 @@ def _fineness(scene: Scene) -> float:
 def _joined(product: Product, scenes: Sequence[Scene]) -> Scene:
     """Bands on one grid as a scene that is called as the product is."""
     lines = dict.fromkeys((*product.notes, *(line for scene in scenes for line in scene.warnings)))
-    return replace(stacked(scenes), name=product.name, warnings=tuple(lines))
+    return replace(stacked(scenes), path=product.path, name=product.name, warnings=tuple(lines))

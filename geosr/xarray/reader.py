@@ -263,7 +263,7 @@ def _open_stack(
 def _seen_by(scene: Scene) -> tuple[Any, ...]:
     """The sensor and the bands of a scene, for comparison."""
     sensor = scene.sensor
-    return sensor.sensor, sensor.zero, *((band.name, band.table) for band in sensor.bands)
+    return sensor.sensor, *((band.name, band.table, band.zero) for band in sensor.bands)
 
 
 _SENSORS = (

@@ -31,6 +31,7 @@ from geosr.xarray.cf import (
     band_dim,
     band_names,
     band_numbers,
+    by_band,
     each_band,
     grid_of,
 )
@@ -219,7 +220,17 @@ def sensor_of(array: xr.DataArray, grid: Grid, repeated: Sequence[str] | None = 
         pixel_size=_pixel_size(grid),
         metadata=text,
         repeated=either(told, repeated or told),
+        values=_values(array),
     )
+
+
+def _values(array: xr.DataArray) -> list[tuple[float, float]]:
+    """Scale and offset of each band; none where attributes are no numbers, or of other bands."""
+    try:
+        rows = zip(by_band(array, "scale_factor", 1.0), by_band(array, "add_offset", 0.0), strict=True)
+        return [(float(scale), float(offset)) for scale, offset in rows]
+    except (InputError, TypeError, ValueError):
+        return []
 
 
 def _pixel_size(grid: Grid) -> float | None:

@@ -1,0 +1,118 @@
+"""A scene without the pixels that rasters of classes beside it mark, such as those of clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.errors import InputError
+from geosr.io.scene import Scene
+from geosr.io.source import Raster
+from geosr.placement import Placement
+from geosr.radiometry import Pixels
+from geosr.tiling import Tile
+from geosr.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A raster of classes, and the numbers in it that mark pixels of another raster."""
+
+    raster: Raster
+    footprint: Window
+    """All that can be read of it."""
+    placement: Placement
+    """Of it on the grid of the pixels that it marks; its own pixels may be the finer ones."""
+    values: tuple[int, ...] = ()
+    bits: int = 0
+
+    def marked(self, window: Window) -> NDArray[np.bool_]:
+        """Where a window of the other raster's grid meets a pixel that is marked."""
+        (rows, cols), own = self._meets(window), self.footprint
+        there = Window(min(rows[0]), min(cols[0]), max(rows[1]) - min(rows[0]), max(cols[1]) - min(cols[0])).clip(own)
+        if not there.size:
+            return np.zeros((window.height, window.width), bool)
+        (stored,) = self.raster.pixels(there).stored
+        hits = np.isin(stored, self.values) | (stored & self.bits > 0 if self.bits else np.zeros(stored.shape, bool))
+        sums = np.zeros((there.height + 1, there.width + 1), np.int64)
+        sums[1:, 1:] = hits.cumsum(0).cumsum(1)
+        (top, bottom), (left, right) = (
+            (np.clip(edges - start, 0, length) for edges in pair)
+            for pair, start, length in ((rows, there.row, there.height), (cols, there.col, there.width))
+        )
+        found = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
+        return np.asarray(found > 0)
+
+    def _meets(self, window: Window) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Along either axis the first own pixel that each pixel of a window meets, and the one behind the last."""
+        found = []
+        for axis, (start, length) in enumerate(((window.row, window.height), (window.col, window.width))):
+            step, corner = self.placement.step[axis], self.placement.corner[axis]
+            places = np.arange(start, start + length + 1, dtype=np.int64)
+            edges = (places * corner.denominator - corner.numerator) * step.denominator
+            whole = corner.denominator * step.numerator
+            found.append((edges[:-1] // whole, -(-edges[1:] // whole)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedSource:
+    """Pixels of a raster that hold no data where masks mark them; bands of classes stay as they are."""
+
+    raster: Raster
+    masks: tuple[Mask, ...]
+    window: Window
+    """The part of the raster's whole grid that the scene is; masks lie on the whole grid."""
+    measured: tuple[int, ...]
+    """Bands that are marked, counted from 0."""
+    nodata: float
+    alpha: int = 0
+    """See `StackSource`."""
+
+    def read(self, tile: Tile) -> Pixels:
+        """The pixels of `tile.read`."""
+        return self.pixels(tile.read)
+
+    def pixels(self, window: Window) -> Pixels:
+        """The pixels of a window of the scene. Raises as the rasters do."""
+        pixels = self.raster.pixels(window)
+        there = window.shift(self.window.row, self.window.col)
+        marked = np.logical_or.reduce([mask.marked(there) for mask in self.masks])
+        for band in self.measured:
+            pixels.stored[band][marked] = self.nodata
+        return pixels
+
+
+def without_marked(scene: Scene, masks: Sequence[tuple[Scene, tuple[int, ...], int]], words: str) -> Scene:
+    """The scene with no data where the numbers or bits of rasters on grids of the same place mark it.
+
+    `words` say what is marked. Raises `InputError` where no number stands for no data, or a grid is turned.
+    """
+    if scene.nodata is None:
+        raise InputError(f"{scene.name} has no number for no data to put on what is masked; name one with --nodata")
+    whole = scene.metadata.cut(Window(-scene.window.row, -scene.window.col, *scene.full)).transform
+    made = tuple(
+        Mask(mask.source, Window(0, 0, *mask.full), _placement(mask.transform, whole), values, bits)
+        for mask, values, bits in masks
+    )
+    measured = tuple(band for band, same in enumerate(scene.categorical) if not same)
+    return replace(
+        scene,
+        source=MarkedSource(scene.source, made, scene.window, measured, scene.nodata),
+        marked=words,
+        files=tuple(dict.fromkeys((*scene.files, *(file for mask, *_ in masks for file in mask.files)))),
+    )
+
+
+def _placement(own: Any, reference: Any) -> Placement:
+    """Of a grid on another, whichever is the finer one."""
+    if abs(own.determinant) >= abs(reference.determinant):
+        return Placement.between(own, reference)
+    there = Placement.between(reference, own)
+    (down, across), (row, col) = there.step, there.corner
+    return Placement((Fraction(1) / down, Fraction(1) / across), (-row / down, -col / across))
