@@ -18,9 +18,9 @@ from geosr.cli.streams import out
 def command(file: str, mtf: bool, as_json: bool) -> None:
     """Size, grid, bands, radiometry, sensor and warnings of FILE, and what `geosr upscale` would assume."""
     from geosr.cli.talk import shown, to_json
-    from geosr.io.describe import describe
+    from geosr.products.describe import describe_source
 
-    facts = describe(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
+    facts = describe_source(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
     if as_json:
         out(to_json(facts))
         return
@@ -34,10 +34,10 @@ def command(file: str, mtf: bool, as_json: bool) -> None:
 
 def _blur(file: str) -> list[dict[str, Any]]:
     """Of each band whose pixels are numbers: what the scene tells of its MTF, and what is assumed."""
-    from geosr.io.scene import open_scene
     from geosr.observing import blur_of
+    from geosr.products import open_source
 
-    scene = open_scene(file)
+    scene = open_source(file)
     return [
         {
             "band": band.name,

@@ -22,9 +22,12 @@ def describe(path: str | Path) -> dict[str, Any]:
     scene = open_scene(path)
     with reading(scene.path), open_dataset(scene.path) as dataset:
         file = _file(dataset) | {"interleave": scene.interleave}
+    return {"path": str(path), **file, **facts_of(scene)}
+
+
+def facts_of(scene: Scene) -> dict[str, Any]:
+    """Facts of `describe`, of a scene that may lie in several files."""
     return {
-        "path": str(path),
-        **file,
         **_grid(scene),
         **_bands(scene),
         "sensor": scene.sensor.sensor,

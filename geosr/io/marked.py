@@ -33,18 +33,16 @@ class Mask:
 
     def marked(self, window: Window) -> NDArray[np.bool_]:
         """Where a window of the other raster's grid meets a pixel that is marked."""
-        (rows, cols), own = self._meets(window), self.footprint
-        there = Window(min(rows[0]), min(cols[0]), max(rows[1]) - min(rows[0]), max(cols[1]) - min(cols[0])).clip(own)
+        rows, cols = self._meets(window)
+        height, width = (int(last[-1] - first[0]) for first, last in (rows, cols))
+        there = Window(int(rows[0][0]), int(cols[0][0]), height, width).clip(self.footprint)
         if not there.size:
             return np.zeros((window.height, window.width), bool)
         (stored,) = self.raster.pixels(there).stored
-        hits = np.isin(stored, self.values) | (stored & self.bits > 0 if self.bits else np.zeros(stored.shape, bool))
-        sums = np.zeros((there.height + 1, there.width + 1), np.int64)
-        sums[1:, 1:] = hits.cumsum(0).cumsum(1)
-        (top, bottom), (left, right) = (
-            (np.clip(edges - start, 0, length) for edges in pair)
-            for pair, start, length in ((rows, there.row, there.height), (cols, there.col, there.width))
-        )
+        hits = np.isin(stored, self.values) | ((stored & self.bits > 0) if self.bits else False)
+        sums = np.pad(hits.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        top, bottom = (np.clip(edges - there.row, 0, there.height) for edges in rows)
+        left, right = (np.clip(edges - there.col, 0, there.width) for edges in cols)
         found = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
         return np.asarray(found > 0)
 
