@@ -191,3 +191,9 @@ def test_a_damaged_product_is_one_line_and_exit_code_2(tmp_path: Path, safe: Pat
         code, _, said = run(command, archive)
         assert (code, len(said.strip().splitlines())) == (2, 1)
     assert [each.name for each in tmp_path.iterdir()] == ["S2A_MSIL2A.zip"]
+
+
+def test_a_coarser_look_shows_no_clouds_either(safe: Path) -> None:
+    scene = open_source(safe, bands=["B04"], mask="clouds")
+    look = scene.source.reduced(scene.window, (48, 48), nearest=True).stored[0]
+    assert ((look == 0) == (cloudy(20) | (made.stored(20, -1000) == 0))).all()

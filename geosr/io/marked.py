@@ -18,6 +18,9 @@ from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
 
+Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Along an axis, for each pixel of another grid, the first pixel that it meets and the one behind the last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mask:
@@ -34,20 +37,34 @@ class Mask:
     def marked(self, window: Window) -> NDArray[np.bool_]:
         """Where a window of the other raster's grid meets a pixel that is marked."""
         rows, cols = self._meets(window)
-        height, width = (int(last[-1] - first[0]) for first, last in (rows, cols))
-        there = Window(int(rows[0][0]), int(cols[0][0]), height, width).clip(self.footprint)
+        there = self._around(rows, cols)
         if not there.size:
             return np.zeros((window.height, window.width), bool)
-        (stored,) = self.raster.pixels(there).stored
-        hits = np.isin(stored, self.values) | ((stored & self.bits > 0) if self.bits else False)
-        sums = np.pad(hits.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        sums = np.pad(self._hits(self.raster.pixels(there)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         top, bottom = (np.clip(edges - there.row, 0, there.height) for edges in rows)
         left, right = (np.clip(edges - there.col, 0, there.width) for edges in cols)
         found = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
         return np.asarray(found > 0)
 
-    def _meets(self, window: Window) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Along either axis the first own pixel that each pixel of a window meets, and the one behind the last."""
+    def seen(self, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """The same on a coarser grid of this shape, to be looked at: of the nearest of its own pixels."""
+        there = self._around(*self._meets(window))
+        if not there.size:
+            return np.zeros(shape, bool)
+        return self._hits(self.raster.reduced(there, shape, nearest=True))
+
+    def _hits(self, pixels: Pixels) -> NDArray[np.bool_]:
+        (stored,) = pixels.stored
+        hits = np.isin(stored, self.values)
+        return hits | (stored & self.bits > 0) if self.bits else hits
+
+    def _around(self, rows: Edges, cols: Edges) -> Window:
+        """The own pixels that are met, of those that can be read."""
+        height, width = (int(last[-1] - first[0]) for first, last in (rows, cols))
+        return Window(int(rows[0][0]), int(cols[0][0]), height, width).clip(self.footprint)
+
+    def _meets(self, window: Window) -> list[Edges]:
+        """Own pixels that the pixels of a window meet, along either axis."""
         found = []
         for axis, (start, length) in enumerate(((window.row, window.height), (window.col, window.width))):
             step, corner = self.placement.step[axis], self.placement.corner[axis]
@@ -78,11 +95,18 @@ class MarkedSource:
 
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene. Raises as the rasters do."""
-        pixels = self.raster.pixels(window)
         there = window.shift(self.window.row, self.window.col)
-        marked = np.logical_or.reduce([mask.marked(there) for mask in self.masks])
+        return self._without(self.raster.pixels(window), [mask.marked(there) for mask in self.masks])
+
+    def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
+        """See `FileSource`."""
+        there = window.shift(self.window.row, self.window.col)
+        pixels = self.raster.reduced(window, shape, nearest=nearest)
+        return self._without(pixels, [mask.seen(there, shape) for mask in self.masks])
+
+    def _without(self, pixels: Pixels, marked: Sequence[NDArray[np.bool_]]) -> Pixels:
         for band in self.measured:
-            pixels.stored[band][marked] = self.nodata
+            pixels.stored[band][np.logical_or.reduce(marked)] = self.nodata
         return pixels
 
 
