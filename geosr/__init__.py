@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from geosr.archive import upscale_many
     from geosr.models.own import TorchNetwork
     from geosr.run import Report
-    from geosr.xarray import open_raster
+    from geosr.xarray import open_product, open_raster
 
 __version__ = "0.1.0"
-__all__ = ["Report", "TorchNetwork", "__version__", "open_raster", "prepare", "upscale", "upscale_many"]
+__all__ = ["Report", "TorchNetwork", "__version__", "open_product", "open_raster", "prepare", "upscale", "upscale_many"]
 
 _HOMES = {
     "Report": "geosr.run",
     "TorchNetwork": "geosr.models.own",
+    "open_product": "geosr.xarray",
     "open_raster": "geosr.xarray",
     "prepare": "geosr.api",
     "upscale": "geosr.api",

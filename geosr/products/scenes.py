@@ -74,17 +74,23 @@ def scenes_of(
     Raises `InputError` as both do, and where the product doesn't tell scale and offset, or files are not as it says.
     """
     parts = product.chosen(bands)
-    if product.unsettled and scale_offset is None and not all(part.classes for part in parts):
-        raise InputError(f"{product.name}: {product.unsettled}; settle it with --scale-offset SCALE,OFFSET")
+    if scale_offset is None:
+        check_settled(product, parts)
     repeated = _repeated(product, parts, categorical)
     scenes = [
         scene_of(product, part, why, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
         for part, why in zip(parts, repeated, strict=True)
     ]
-    return tuple(masked(product, _joined(product, group), mask) for group in _by_grid(scenes))
+    return tuple(masked_scene(product, _joined(product, group), mask) for group in _by_grid(scenes))
 
 
-def masked(product: Product, scene: Scene, mask: str | None) -> Scene:
+def check_settled(product: Product, parts: Iterable[Part]) -> None:
+    """Raise `InputError` where the metadata leave open what numbers of measured bands mean."""
+    if product.unsettled and not all(part.classes for part in parts):
+        raise InputError(f"{product.name}: {product.unsettled}; settle it with --scale-offset SCALE,OFFSET")
+
+
+def masked_scene(product: Product, scene: Scene, mask: str | None) -> Scene:
     """A scene of a product without what its masks mark. Raises `InputError` where it has none, or no such."""
     if mask is None:
         return scene

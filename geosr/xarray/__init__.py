@@ -3,13 +3,14 @@
 >>> import geosr.xarray
 >>> fine = geosr.open_raster("scene.tif").geosr.upscale("fast", scale=4)  # doctest: +SKIP
 
-`geosr.open_raster` imports it too. Needs the extra `geosr[xarray]`.
+`geosr.open_raster` and `geosr.open_product` import it too. Needs the extra `geosr[xarray]`.
 """
 
 from __future__ import annotations
 
 from geosr.xarray.accessor import DataArrayGeosr, DatasetGeosr
 from geosr.xarray.export import to_geotiff
+from geosr.xarray.products import open_product
 from geosr.xarray.reader import open_raster
 
-__all__ = ["DataArrayGeosr", "DatasetGeosr", "open_raster", "to_geotiff"]
+__all__ = ["DataArrayGeosr", "DatasetGeosr", "open_product", "open_raster", "to_geotiff"]

@@ -21,8 +21,8 @@ from odc.geo.crs import CRS
 from geosr.errors import InputError
 from geosr.io.grid import same_grid
 from geosr.io.scene import Scene, open_scene
-from geosr.io.source import FileSource
-from geosr.radiometry import Radiometry
+from geosr.io.source import FileSource, SceneSource
+from geosr.radiometry import Pixels, Radiometry
 from geosr.window import Window
 from geosr.xarray.cf import BY_BAND, Grid
 
@@ -66,14 +66,14 @@ def open_raster(
     """
     if not isinstance(path, (str, Path)):
         return _open_stack(list(path), chunks, bands, masked)
-    return _open_one(open_scene(path, bands=bands), chunks, masked)
+    return open_one(open_scene(path, bands=bands), chunks, masked)
 
 
 @dataclass(frozen=True, slots=True)
 class FileArray:
     """The pixels of a file as something that Dask slices; opens the file where it is read."""
 
-    source: FileSource
+    source: SceneSource
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     gaps: Radiometry | None = None
@@ -89,10 +89,7 @@ class FileArray:
     def _read(self, bands: range, rows: range, cols: range) -> NDArray[Any]:
         if not (bands and rows and cols):
             return np.empty((len(bands), len(rows), len(cols)), self.dtype)
-        b0, b1 = bands.start, bands.stop
-        every = self.source.bands  # whichever are read, a pixel that is masked in one counts as no data in all
-        picked = replace(self.source, bands=every[b0:b1], nodata=self.source.nodata[b0:b1], mask_bands=every)
-        pixels = picked.pixels(Window(rows.start, cols.start, len(rows), len(cols)))
+        pixels = self._pixels(bands, Window(rows.start, cols.start, len(rows), len(cols)))
         if self.gaps is None:
             return pixels.stored
         values = pixels.stored.astype(self.dtype)
@@ -100,6 +97,14 @@ class FileArray:
         if valid is not None:
             values[~valid] = np.nan
         return values
+
+    def _pixels(self, bands: range, window: Window) -> Pixels:
+        b0, b1, source = bands.start, bands.stop, self.source
+        if not isinstance(source, FileSource):
+            pixels = source.pixels(window)
+            return replace(pixels, stored=pixels.stored[b0:b1])
+        every = source.bands  # whichever are read, a pixel that is masked in one counts as no data in all
+        return replace(source, bands=every[b0:b1], nodata=source.nodata[b0:b1], mask_bands=every).pixels(window)
 
 
 def _span(part: slice | int, size: int) -> tuple[range, slice | int]:
@@ -112,12 +117,12 @@ def _span(part: slice | int, size: int) -> tuple[range, slice | int]:
     return range(min(wanted), max(wanted) + 1), slice(None, None, wanted.step)
 
 
-def _open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
+def open_one(scene: Scene, chunks: Chunks, masked: bool) -> xr.DataArray:
+    """A scene as a lazy DataArray (band, y, x), as `open_raster` has it."""
     for line in _losses(scene, masked):
         warnings.warn(f"{scene.name} has {line}", stacklevel=3)
     dtype = scene.radiometry.working if masked else np.dtype(scene.dtype)
     shape = len(scene.bands), *scene.shape
-    assert isinstance(scene.source, FileSource)
     source = FileArray(scene.source, shape, dtype, scene.radiometry if masked else None)
     if chunks is None:
         data: Any = source[(slice(None),) * 3]
@@ -242,7 +247,7 @@ def _open_stack(
     for scene in scenes[1:]:
         _check_alike(scene, scenes[0])
     times = [_time(scene) for scene in scenes]
-    stack = [_open_one(scene, chunks, masked) for scene in scenes]
+    stack = [open_one(scene, chunks, masked) for scene in scenes]
     joined = xr.concat(
         [array.drop_attrs(deep=False) for array in stack], "time", coords="minimal", compat="override", join="override"
     )
