@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,19 @@ KEYS = [*EARTH_SEARCH]
 
 
 def write_cog(
-    path: Path, pixels: NDArray[np.generic], metres: int, *, placed: bool = True, nodata: int | None = 0
+    path: Path,
+    pixels: NDArray[np.generic],
+    metres: int,
+    *,
+    placed: bool = True,
+    nodata: int | None = 0,
+    corner: tuple[float, float] = CORNER,
 ) -> None:
     """A GeoTIFF, without a place or a number for 'no data' where a catalogue forgot them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place: dict[str, Any] = {}
     if placed:
-        place = {"crs": "EPSG:32631", "transform": Affine(metres, 0, CORNER[0], 0, -metres, CORNER[1])}
+        place = {"crs": "EPSG:32631", "transform": Affine(metres, 0, corner[0], 0, -metres, corner[1])}
     shape = {"count": 1, "height": pixels.shape[0], "width": pixels.shape[1], "dtype": pixels.dtype}
     with quietly(), rasterio.open(path, "w", driver="GTiff", nodata=nodata, **shape, **place) as dst:
         dst.write(pixels, 1)
@@ -47,24 +53,31 @@ def make_item(
     keys: Sequence[str] = (*KEYS, "SCL"),
     side: int = SIDE,
     corner: tuple[float, float] = CORNER,
+    lies_at: tuple[float, float] | None = None,
+    ground: Callable[[str, int], NDArray[np.generic]] | None = None,
+    name: str = "S2A_31TDJ_20230625_0_L2A",
+    told: Mapping[str, Any] | None = None,
     **files: Any,
 ) -> Path:
-    """An item of a catalogue beside its files; `stored_offset` is in the files, `stated` in the item."""
+    """An item of a catalogue beside its files; `stored_offset` is in the files, `stated` in the item.
+
+    `ground` makes the numbers of a band of so many metres, not of `tests.safe`; `told` are more properties.
+    """
     assets = {}
     for key in keys:
         metres = NATIVE[key]
-        name = f"T31TDJ_20230625T104621_{key}_{metres}m.tif" if catalogue == "cdse" else f"{key}.tif"
-        write_cog(folder / name, pixels_of(key, metres, stored_offset, 10_000, side), metres, **files)
-        count = side * 60 // metres
-        grid = {"proj:shape": [count, count], "proj:transform": [metres, 0, corner[0], 0, -metres, corner[1]]}
-        assets |= LAYOUTS[catalogue](key, metres, name, grid, stated)
+        file = f"T31TDJ_20230625T104621_{key}_{metres}m.tif" if catalogue == "cdse" else f"{key}.tif"
+        pixels = ground(key, metres) if ground else pixels_of(key, metres, stored_offset, 10_000, side)
+        write_cog(folder / file, pixels, metres, corner=lies_at or corner, **files)
+        grid = {"proj:shape": [*pixels.shape], "proj:transform": [metres, 0, corner[0], 0, -metres, corner[1]]}
+        assets |= LAYOUTS[catalogue](key, metres, file, grid, stated)
     item = {
         "type": "Feature",
         "stac_version": "1.1.0" if catalogue == "cdse" else "1.0.0",
         "stac_extensions": [],
-        "id": f"S2A_31TDJ_20230625_0_L2A-{catalogue}",
+        "id": f"{name}-{catalogue}",
         "geometry": None,
-        "properties": properties(catalogue, baseline, applied),
+        "properties": properties(catalogue, baseline, applied) | dict(told or {}),
         "links": [],
         "assets": assets,
     }

@@ -97,7 +97,7 @@ def test_zero_is_no_data_where_neither_item_nor_file_says_so(tmp_path: Path) -> 
 
 def test_a_file_that_lies_elsewhere_than_the_item_says_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"B04.tif lies at 600000, 4900020 .* metadata say 600060"):
-        scenes_of(read(make_item(tmp_path, corner=(600060, 4900020))), ["red"])
+        scenes_of(read(make_item(tmp_path, corner=(600060, 4900020), lies_at=(600000, 4900020))), ["red"])
 
 
 def test_classes_are_never_scaled(tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def _metadata(scenes: Sequence[Scene]) -> Metadata:
         for scene in scenes
         for band, name in zip(scene.metadata.bands, _names(scene), strict=True)
     )
-    return replace(scenes[0].metadata, tags=_shared([scene.metadata.tags or {} for scene in scenes]), bands=bands)
+    return replace(scenes[0].metadata, tags=shared([scene.metadata.tags or {} for scene in scenes]), bands=bands)
 
 
-def _shared(tags: Sequence[Tags]) -> Tags:
+def shared(tags: Sequence[Tags]) -> Tags:
     """The tags that all have, with the same value."""
     return {
         space: {key: value for key, value in items.items() if all(one.get(space, {}).get(key) == value for one in tags)}

@@ -36,6 +36,8 @@ class Part:
     """True where it shows no ground (water vapour, view angles), and is only taken where it is named."""
     transform: tuple[float, float, float, float, float, float] | None = None
     """Of its grid, in the order of Affine, where the metadata tell it."""
+    pieces: tuple[tuple[Product, Part], ...] = field(default=(), compare=False, repr=False)
+    """Products of one pass that it is put together of, with their parts; else it lies in its file alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from geosr.errors import InputError
 from geosr.products import eopf, folder, hls, landsat, sentinel2, stac
+from geosr.products.mosaic import together
 from geosr.products.product import Product
 
 
@@ -23,10 +26,17 @@ READERS: tuple[Reader, ...] = (eopf, stac, landsat, hls, sentinel2, folder)
 """In the order in which they are asked: those that go by names first, folders of any kind last."""
 
 
-def read_product(src: str | Path) -> Product | None:
-    """The product at a path, from its metadata alone; None where that is a plain raster.
+def read_product(src: str | Path | Sequence[str | Path]) -> Product | None:
+    """The product at a path, from its metadata alone, or several of one pass as one; None for plain rasters.
 
-    Raises `InputError` in one line for a product that is damaged, half there or of an unknown layout.
+    Raises `InputError` in one line for a product that is damaged, half there or of an unknown layout, and for several
+    that don't go together.
     """
+    if not isinstance(src, str | Path):
+        found = [read_product(each) for each in src]
+        products = [product for product in found if product is not None]
+        if products and len(products) < len(found):
+            raise InputError(f"{src[found.index(None)]} is a plain raster, and others are products; name them apart")
+        return together(products) if products else None
     reader = next((reader for reader in READERS if reader.claims(str(src))), None)
     return None if reader is None else reader.read(str(src))

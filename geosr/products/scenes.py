@@ -15,6 +15,7 @@ from geosr.io.categorical import ASKED
 from geosr.io.grid import Bounds, crs_of, geobox_of, same_grid
 from geosr.io.marked import without_marked
 from geosr.io.metadata import Metadata
+from geosr.io.mosaic import mosaic
 from geosr.io.remarks import remarks_on_place
 from geosr.io.scene import Scene, cropped, open_scene
 from geosr.io.stack import stacked
@@ -123,6 +124,10 @@ def scene_of(
     scale_offset: tuple[float, float] | None = None,
 ) -> Scene:
     """One band as a scene; `repeated` says why its numbers are never mixed, "" where they were measured."""
+    if part.pieces:
+        options: Any = {"nodata": nodata, "scale_offset": scale_offset}
+        pieces = [(scene_of(owner, piece, repeated, **options), owner.name) for owner, piece in part.pieces]
+        return cropped(mosaic([replace(scene, name=name) for scene, name in pieces]), bounds, aoi)
     if repeated:  # options speak of what was measured
         nodata = scale_offset = None
     values = scale_offset or ((part.scale, part.offset) if part.told else None)

@@ -20,6 +20,7 @@ from geosr.io.environment import gdal_path, is_remote
 from geosr.io.grid import crs_of
 from geosr.products.bands import MSI, NATIVE, cloud_marks, common_of, in_order, lists_offsets
 from geosr.products.landsat import band_key
+from geosr.products.mosaic import together
 from geosr.products.product import Part, Product
 from geosr.sensor_table import LANDSAT_7, LANDSAT_8, SENTINEL_2, Sensor
 
@@ -57,12 +58,15 @@ def claims(src: str) -> bool:
 
 
 def read(src: str) -> Product:
-    """The product of an item. Raises `GeosrError` where it can't be read, is none, or has no bands."""
+    """The product of an item, or of a collection of items of one pass.
+
+    Raises `GeosrError` where it can't be read, holds none, or several that don't go together.
+    """
     document = _document(src)
     items = document.get("features", [document])
-    if len(items) != 1:
-        raise InputError(f"{src}: holds {len(items)} items; name one, in a file of its own")
-    return _product(src, _item(src, items[0]))
+    if not items:
+        raise InputError(f"{src}: holds no items")
+    return together([_product(src, _item(src, item)) for item in items])
 
 
 def _document(src: str) -> dict[str, Any]:
