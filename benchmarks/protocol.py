@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geosr.evaluation.metrics import Interval, bootstrap, faded, psnr
+from geosr.evaluation.metrics import Interval, bootstrap, power_beyond, psnr
 from geosr.models.degradation import BICUBIC, observe
 from geosr.noise import Noise
 from geosr.response import Response
@@ -129,17 +129,11 @@ def decibels(estimate: Floats, truth: Floats, peak: float) -> float:
 def fine_detail(estimate: ArrayLike, reference: ArrayLike, scale: int) -> float:
     """Power beyond the input's Nyquist frequency, in `estimate` over `reference`: under 1 where it is the softer one.
 
-    That is the power, by the Fourier transform under a Hann window, of all frequencies above 1 / (2 * scale) cycles a
-    pixel along either axis, which no pixel of the input shows. It says how much fine detail there is, and not whether
-    it is true. Both are (height, width) of one shape. NaN where the reference has none.
+    It says how much fine detail there is, and not whether it is true. Both are (height, width) of one shape. NaN where
+    the reference has none.
     """
-    powers = []
-    for image in (estimate, reference):
-        spectrum = np.fft.fft2(faded(np.asarray(image, np.float64)))
-        rows, cols = (np.abs(np.fft.fftfreq(n)) for n in spectrum.shape)
-        beyond = np.maximum(rows[:, None], cols[None]) > 0.5 / scale
-        powers.append(float((np.abs(spectrum[beyond]) ** 2).sum()))
-    return powers[0] / powers[1] if powers[1] > 0 else float("nan")
+    (estimated, _), (true, _) = (power_beyond(image, scale) for image in (estimate, reference))
+    return estimated / true if true > 0 else float("nan")
 
 
 def score(scene: Scene, case: Case, methods: Mapping[str, Method], scale: int) -> Scores:

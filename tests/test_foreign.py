@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import geosr
-from benchmarks.consistency import consistency
 from geosr.errors import GeosrError, ModelError
+from geosr.evaluation.consistency import consistency
 from geosr.models import registry, runtime
 from geosr.models.foreign import find, runner
 from geosr.models.foreign.bands import arrange, told

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import geosr
-from benchmarks.consistency import consistency
 from geosr.errors import InputError
+from geosr.evaluation.consistency import consistency
 from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.models.filters import mirror

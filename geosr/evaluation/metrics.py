@@ -46,14 +46,27 @@ def shift(image: ArrayLike, reference: ArrayLike) -> tuple[float, float]:
     the sampling rate, where the interpolation's aliases are small) is fitted by a plane, weighted by the energy that
     both share. Both are (height, width) of one shape; their border is faded out by a Hann window.
     """
+    down, right = shift_of(shift_sums(image, reference))
+    return down, right
+
+
+def shift_sums(image: ArrayLike, reference: ArrayLike) -> Doubles:
+    """The weighted sums (2, 3) that `shift_of` solves; those of several windows of a scene add up."""
     a, b = (faded(np.asarray(x, np.float64)) for x in (image, reference))
     cross = np.fft.fft2(b) * np.conj(np.fft.fft2(a))
     rows, cols = (np.fft.fftfreq(n) for n in a.shape)
     low = (np.abs(rows)[:, None] < 0.25) & (np.abs(cols)[None] < 0.25)
     weight = np.abs(cross[low])
     plane = 2.0 * np.pi * np.stack(np.broadcast_arrays(rows[:, None], cols[None]), -1)[low]
-    normal = plane.T @ (plane * weight[:, None])
-    down, right = np.linalg.solve(normal, plane.T @ (weight * np.angle(cross[low])))
+    normal, right = plane.T @ (plane * weight[:, None]), plane.T @ (weight * np.angle(cross[low]))
+    return np.column_stack([normal, right])
+
+
+def shift_of(sums: Doubles) -> tuple[float, float]:
+    """The shift (down, right), pixels, that sums tell; NaN where nothing varies."""
+    if not np.linalg.det(sums[:, :2]) > 0:
+        return math.nan, math.nan
+    down, right = np.linalg.solve(sums[:, :2], sums[:, 2])
     return float(down), float(right)
 
 
@@ -64,19 +77,42 @@ def lattice(image: ArrayLike, period: int) -> float:
     side has under 64 pixels. Pixels that lie alike in what a network makes of each input pixel are `scale` apart, and
     show as that period and its parts. Spectra are means over pieces of about 64 pixels (Welch 1967).
     """
+    return lattice_of(lattice_sums(image, period), period)
+
+
+def lattice_sums(image: ArrayLike, period: int) -> Doubles:
+    """The power (2, frequencies) along either axis that `lattice_of` looks at; that of several windows adds up."""
     values = np.asarray(image, np.float64)
     side = _PIECE // period * period
     if min(values.shape) < _PIECE:
-        return math.nan
-    ratios = []
+        return np.zeros((2, side // 2 + 1))
+    powers = []
     for each in (values, values.T):
         pieces = each[:, : each.shape[1] // side * side].reshape(-1, side)
         rows = (pieces - pieces.mean(1, keepdims=True)) * np.hanning(side + 1)[:-1]
-        power = (np.abs(np.fft.rfft(rows)) ** 2).mean(0)
-        at = side // period
+        powers.append((np.abs(np.fft.rfft(rows)) ** 2).sum(0))
+    return np.stack(powers)
+
+
+def lattice_of(powers: Doubles, period: int) -> float:
+    """The lattice that sums of power tell."""
+    ratios, at = [], _PIECE // period
+    for power in powers:
         sides = [part.mean() for part in (power[at - 3 : at - 1], power[at + 2 : at + 4]) if part.size]
         ratios.append(float(power[at]) / math.prod(sides) ** (1 / len(sides)) if min(sides) > 0 else math.nan)
     return float(np.mean(ratios))
+
+
+def power_beyond(image: ArrayLike, scale: int) -> tuple[float, float]:
+    """Power beyond the Nyquist frequency of pixels `scale` times as coarse, along either axis, and all power.
+
+    By the Fourier transform of the image (height, width) without its mean, under a Hann window: beyond lies what no
+    pixel of the input shows, true or not.
+    """
+    power = np.abs(np.fft.fft2(faded(np.asarray(image, np.float64)))) ** 2
+    rows, cols = (np.abs(np.fft.fftfreq(n)) for n in power.shape)
+    beyond = np.maximum(rows[:, None], cols[None]) > 0.5 / scale
+    return float(power[beyond].sum()), float(power.sum())
 
 
 def bootstrap(differences: ArrayLike) -> Interval:

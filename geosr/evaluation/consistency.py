@@ -50,18 +50,25 @@ def consistency(
     valid
         (h, w), True where `source` is data. Only pixels that see nothing else are judged.
     """
-    fine, coarse = (np.asarray(each, np.float64) for each in (result, source))
-    scale = fine.shape[0] // coarse.shape[0]
-    if fine.shape != tuple(side * scale for side in coarse.shape):
-        raise InputError(f"a result of {fine.shape} pixels is no whole multiple of a source of {coarse.shape}")
-    rim = seen_from(response, scale)
-    seen = _all_around(np.ones(coarse.shape, bool) if valid is None else valid, rim)
-    finite = torch.from_numpy(np.where(np.isfinite(fine), fine, 0.0))
-    error = (degrade(finite[None, None], response, scale)[0, 0].numpy() - coarse)[seen]
+    difference, seen = residual(result, source, response, valid)
+    error = difference[seen]
     if not error.size:
         return Consistency(float("nan"), float("nan"), float("nan"), 0)
     size = np.abs(error)
     return Consistency(float(size.mean()), float(np.percentile(size, 99)), float(error.mean()), error.size)
+
+
+def residual(
+    result: ArrayLike, source: ArrayLike, response: Response, valid: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The degraded band less the input, (h, w), and where that can be judged; all else as of `consistency`."""
+    fine, coarse = (np.asarray(each, np.float64) for each in (result, source))
+    scale = fine.shape[0] // coarse.shape[0]
+    if fine.shape != tuple(side * scale for side in coarse.shape):
+        raise InputError(f"a result of {fine.shape} pixels is no whole multiple of a source of {coarse.shape}")
+    seen = _all_around(np.ones(coarse.shape, bool) if valid is None else valid, seen_from(response, scale))
+    finite = torch.from_numpy(np.where(np.isfinite(fine), fine, 0.0))
+    return degrade(finite[None, None], response, scale)[0, 0].numpy() - coarse, seen
 
 
 def _all_around(valid: NDArray[np.bool_], rim: int) -> NDArray[np.bool_]:
