@@ -13,21 +13,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geosr.api import prepare, upscale
     from geosr.archive import upscale_many
+    from geosr.judging import Evaluation, Validation, evaluate, validate
     from geosr.models.own import TorchNetwork
     from geosr.run import Report
     from geosr.xarray import open_product, open_raster
 
 __version__ = "0.1.0"
-__all__ = ["Report", "TorchNetwork", "__version__", "open_product", "open_raster", "prepare", "upscale", "upscale_many"]
+__all__ = [
+    "Evaluation",
+    "Report",
+    "TorchNetwork",
+    "Validation",
+    "__version__",
+    "evaluate",
+    "open_product",
+    "open_raster",
+    "prepare",
+    "upscale",
+    "upscale_many",
+    "validate",
+]
 
 _HOMES = {
+    "Evaluation": "geosr.judging",
     "Report": "geosr.run",
     "TorchNetwork": "geosr.models.own",
+    "Validation": "geosr.judging",
+    "evaluate": "geosr.judging",
     "open_product": "geosr.xarray",
     "open_raster": "geosr.xarray",
     "prepare": "geosr.api",
     "upscale": "geosr.api",
     "upscale_many": "geosr.archive",
+    "validate": "geosr.judging",
 }
 
 

@@ -20,7 +20,7 @@ from geosr.dispatch import ClusterExecutor, graphics, stay_prepared, workers_are
 from geosr.errors import GeosrError, InputError, PlaceError, one_line
 from geosr.io.zarr_sink import ZarrEncoder
 from geosr.models.runtime import ModelNetwork
-from geosr.pipeline import Job
+from geosr.pipeline import Job, Work
 from geosr.window import Window
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Pool:
 
 
 @contextmanager
-def pool_for(scheduler: str | Path | Client | None, workers: int, job: Job) -> Iterator[Pool]:
+def pool_for(scheduler: str | Path | Client | None, workers: int, job: Work) -> Iterator[Pool]:
     """A pool for a job, checked: every worker sees the input, has the model, and the same geosr and torch.
 
     `scheduler` is a `distributed.Client`, the address of a scheduler ("tcp://host:8786"), a scheduler file, "local:N"
@@ -74,7 +74,11 @@ def pool_for(scheduler: str | Path | Client | None, workers: int, job: Job) -> I
     else:
         with _client(scheduler) as client:
             _check_workers(client, job)
-            cards = graphics(client) if getattr(job.upscaler.network, "device", "cpu") != "cpu" else 0
+            cards = (
+                graphics(client)
+                if isinstance(job, Job) and getattr(job.upscaler.network, "device", "cpu") != "cpu"
+                else 0
+            )
             with ClusterExecutor(client, {"GPU": 1} if cards else None) as executor:
                 yield Pool(executor)
 
@@ -211,7 +215,7 @@ def _address_in(file: Path) -> str:
         raise InputError(f"{file} is not what a Dask scheduler writes with --scheduler-file") from None
 
 
-def _check_workers(client: Client, job: Job) -> None:
+def _check_workers(client: Client, job: Work) -> None:
     """Ask every worker whether it can do a job. Raises `PlaceError` that names the first one that can't, and why."""
     _wait_for_a_worker(client)
     ours = _teller()()
@@ -243,7 +247,7 @@ def _wait_for_a_worker(client: Client) -> None:
             raise PlaceError(f"the Dask cluster can't be used: {one_line(error)}") from error
 
 
-def look(job: Job) -> str | None:
+def look(job: Work) -> str | None:
     """The line that says why this process can't do a job; None where it can."""
     try:
         rasters: Any = getattr(job.source, "rasters", (job.source,))
@@ -251,6 +255,8 @@ def look(job: Job) -> str | None:
             raster.pixels(Window(0, 0, 1, 1))
     except GeosrError as error:
         return f"it can't read the input: {error}"
+    if not isinstance(job, Job):
+        return None
     try:
         halo = job.upscaler.network.halo  # loads it
     except GeosrError as error:

@@ -40,6 +40,17 @@ class Sink(Protocol):
         """Keep one tile's result; durable when it returns."""
 
 
+class Work(Protocol):
+    """What workers do with tiles: `Job`, or to measure what there is."""
+
+    @property
+    def source(self) -> Any:
+        """What tiles are read of."""
+
+    def __call__(self, tile: Tile) -> Any:
+        """What a sink takes of a tile. Pickles small."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """The work of a worker on a tile."""

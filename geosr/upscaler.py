@@ -85,7 +85,7 @@ class Upscaler:
         scale = self.network.scale
         valid = self.radiometry.valid(pixels)
         known = None if valid is None else valid[:, *core.slices]
-        gaps = None if known is None or known.all() else _repeat(~known, scale)
+        gaps = None if known is None or known.all() else repeated(~known, scale)
         outs = [self._start(head, pixels.stored[:, *core.slices], gaps) for head in self.network.heads]
         if known is None or known.any():
             self._enhance(outs, gaps, pixels.stored, valid, tile)
@@ -112,7 +112,7 @@ class Upscaler:
             return out
         if gaps is None and not any(self.categorical):
             return np.empty(shape, self.radiometry.out_dtype)
-        return _repeat(stored, scale).astype(self.radiometry.out_dtype, copy=False)
+        return repeated(stored, scale).astype(self.radiometry.out_dtype, copy=False)
 
     def _enhance(
         self,
@@ -161,10 +161,11 @@ def block_of(values: NDArray[T], tile: Tile) -> NDArray[T]:
     return np.pad(cut, ((0, 0), (before[0], after[0]), (before[1], after[1])), mode="symmetric")
 
 
-def _repeat(array: NDArray[T], scale: int) -> NDArray[T]:
+def repeated(array: NDArray[T], scale: int) -> NDArray[T]:
+    """(..., h * scale, w * scale), each pixel as a block of its own number."""
     return array.repeat(scale, axis=-2).repeat(scale, axis=-1)
 
 
 def core_of(mask: NDArray[np.bool_] | None, core: Window, scale: int) -> NDArray[np.bool_] | None:
     """A mask of the read window cut to a core and repeated; None stays."""
-    return None if mask is None else _repeat(mask[core.slices], scale)
+    return None if mask is None else repeated(mask[core.slices], scale)

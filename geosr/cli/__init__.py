@@ -22,6 +22,8 @@ class _Lazy(click.Group):
         "upscale": "geosr.cli.upscale",
         "info": "geosr.cli.info",
         "serve": "geosr.cli.serve",
+        "evaluate": "geosr.cli.evaluate",
+        "validate": "geosr.cli.validate",
         "models": "geosr.cli.models",
         "train": "geosr.cli.train",
         "adapt": "geosr.cli.adapt",
@@ -52,8 +54,8 @@ def cli() -> None:
 
     Every option can also be set by an environment variable, such as GEOSR_UPSCALE_WORKERS.
 
-    Exit codes: 0 done, 1 the place failed (disk, network, memory, a tile), 2 the input or an option is at fault,
-    3 some of several scenes failed, 130 interrupted.
+    Exit codes: 0 done, 1 the place failed (disk, network, memory, a tile) or a result its test, 2 the input or an
+    option is at fault, 3 some of several scenes failed, 130 interrupted.
     """
 
 

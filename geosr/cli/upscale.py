@@ -32,7 +32,7 @@ def _blur(ctx: click.Context, param: click.Parameter, value: str | None) -> list
     return value if value == "scene" else numbers(ctx, param, value)
 
 
-def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
+def band_numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
     """Numbers from 1, ranges, upwards or downwards, or names: `4,3,2`, `1-4`, `4-2`, `B04,B03`."""
     if value is None:
         return None
@@ -47,7 +47,7 @@ def _bands(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 
 
 def _classes(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | str | None:
-    return "none" if value is not None and value.lower() == "none" else _bands(ctx, param, value)
+    return "none" if value is not None and value.lower() == "none" else band_numbers(ctx, param, value)
 
 
 def _range(first: int, last: int) -> range:
@@ -72,7 +72,8 @@ def _scale_offset(ctx: click.Context, param: click.Parameter, value: str | None)
     return given[0], given[1]
 
 
-def _tile(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+def tile_side(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    """A number of pixels; None for 'auto'."""
     if value == "auto":
         return None
     if not value.isdecimal() or int(value) < 1:
@@ -137,7 +138,7 @@ HEADINGS = {
 @click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option(
     "--bands",
-    callback=_bands,
+    callback=band_numbers,
     help="Numbers from 1, ranges or names: 4,3,2 or 1-4 or B04,nir08. [default: all; of a product its finest]",
 )
 @click.option(
@@ -169,7 +170,7 @@ HEADINGS = {
     help="[default: Zarr where DST ends in .zarr, else COG]",
 )
 @click.option("--co", multiple=True, metavar="KEY=VALUE", callback=_creation, help="Creation option, repeatable.")
-@click.option("--tile", default="auto", callback=_tile, show_default=True, help="Side of a tile in source pixels.")
+@click.option("--tile", default="auto", callback=tile_side, show_default=True, help="Side of a tile in source pixels.")
 @click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
 @click.option(
     "--scheduler", help="threads, processes, local:N, a Dask scheduler's address or its file. [default: threads]"

@@ -18,13 +18,14 @@ from geosr.window import Window
 def losses(metadata: Metadata, dtype: str) -> tuple[str, ...]:
     """One line for each thing that a GeoTIFF of these bands and this type would lose; empty where it holds all."""
     try:
-        kept = _through_a_file(metadata, dtype)
+        kept = kept_by_a_file(metadata, dtype)
     except GdalError as error:
         return (f"metadata can't be checked: {reason(error)}",)
-    return tuple(_differences(metadata, kept))
+    return tuple(differences(metadata, kept))
 
 
-def _through_a_file(metadata: Metadata, dtype: str) -> Metadata:
+def kept_by_a_file(metadata: Metadata, dtype: str) -> Metadata:
+    """What a GeoTIFF of these bands and this type holds of the metadata."""
     count = len(metadata.bands)
     profile = {"driver": "GTiff", "width": 16, "height": 16, "count": count, "dtype": dtype}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), quietly(), MemoryFile() as memory:
@@ -34,7 +35,8 @@ def _through_a_file(metadata: Metadata, dtype: str) -> Metadata:
             return Metadata.of(src, tuple(range(1, count + 1)), Window(0, 0, 16, 16))
 
 
-def _differences(wanted: Metadata, kept: Metadata) -> Iterator[str]:
+def differences(wanted: Metadata, kept: Metadata) -> Iterator[str]:
+    """A line for each thing that is not kept."""
     if wanted.crs is not None and not wanted.gcps and wanted.crs != kept.crs:
         yield f"a GeoTIFF can't hold this CRS as it is: {wanted.crs.to_wkt()[:60]}..."
     if wanted.gcps and len(kept.gcps) != len(wanted.gcps):

@@ -1,0 +1,126 @@
+"""The work of measuring a result: which rasters lie where, and the sums of a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from geosr.evaluation.against import RATIOS, Ground, against, beside_guide
+from geosr.evaluation.alone import alone
+from geosr.evaluation.contract import Fit
+from geosr.evaluation.patches import AROUND, SIDE, Layer, Patch
+from geosr.evaluation.sums import Sums
+from geosr.io.samples import spread_windows
+from geosr.io.scene import Scene
+from geosr.io.source import Raster
+from geosr.response import Response
+from geosr.sensor_table import bare
+from geosr.sensors import Band
+from geosr.tiling import Tile, TilePlan
+from geosr.window import Window
+
+TRANSFORMED = 64
+"""Squares, at most, that transforms are taken of: they tell enough of a scene."""
+_COMMON = {"nir08": "nir"}
+"""Common names that stand for others where a scene lacks those."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measuring:
+    """The work on a tile: sums of the squares in it. Pickles small."""
+
+    plan: TilePlan
+    sr: Layer
+    lr: Layer
+    hr: Layer | None
+    guide: Layer | None
+    responses: tuple[Response, ...]
+    """Of the input's bands, relative to the result."""
+    ground: Ground | None
+    """Of the reference, where there is one."""
+
+    @property
+    def source(self) -> Measuring:
+        """What a worker is asked whether it can read: see `rasters`."""
+        return self
+
+    @property
+    def rasters(self) -> tuple[Raster, ...]:
+        """All that is read."""
+        return tuple(layer.source for layer in (self.sr, self.lr, self.hr, self.guide) if layer)
+
+    def __call__(self, tile: Tile) -> Sums:
+        """The sums of a tile. Raises as reading does."""
+        total = Sums()
+        for row in range(tile.core.row, tile.core.stop[0], SIDE):
+            for col in range(tile.core.col, tile.core.stop[1], SIDE):
+                total += self._measured(Window(row, col, SIDE, SIDE).clip(tile.core))
+        return total
+
+    def _measured(self, at: Window) -> Sums:
+        patch, spectra = self._patch(at), (at.row // SIDE, at.col // SIDE) in self._transformed
+        sums = alone(patch, self.responses, spectra=spectra)
+        if self.ground is not None:
+            sums += against(patch, self.ground, spectra=spectra)
+        return sums + (beside_guide(patch) if self.guide else Sums())
+
+    def _patch(self, at: Window) -> Patch:
+        scale, read = self.plan.scale, at.grow(AROUND).clip(self.plan.scene)
+        fine = read.scale(scale)
+        (lr, known_lr), (sr, known_sr) = self.lr.read(read), self.sr.read(fine)
+        hr, known_hr = self.hr.read(fine) if self.hr else (None, None)
+        guide = self.guide.read(fine)[0] if self.guide else None
+        return Patch(scale, at, at.within(read), lr, sr, known_lr, known_sr, hr, known_hr, guide)
+
+    @cached_property
+    def _transformed(self) -> frozenset[tuple[int, int]]:
+        """Rows and columns of squares that transforms are taken of: the same ones of scenes of one size."""
+        rows, cols = (-(-side // SIDE) for side in (self.plan.height, self.plan.width))
+        some = np.random.default_rng(0).permutation(rows * cols)[:TRANSFORMED]
+        return frozenset(divmod(int(index), cols) for index in some)
+
+
+def common_part(shape: tuple[int, int], input_fit: Fit, fits: Mapping[Fit, tuple[int, int]]) -> Window:
+    """The part of a result of this shape that rasters of these shapes cover, the input's pixels whole."""
+    part = Window(0, 0, *shape)
+    for fit, (height, width) in fits.items():
+        part = part.clip(Window(*fit.corner, height * fit.scale, width * fit.scale))
+    scale, (down, right) = input_fit.scale, input_fit.corner
+    row, col = (-(-(start - off) // scale) for start, off in ((part.row, down), (part.col, right)))
+    end, far = ((stop - off) // scale for stop, off in zip(part.stop, (down, right), strict=True))
+    return Window(row, col, max(0, end - row), max(0, far - col)).scale(scale).shift(down, right)
+
+
+def same_bands(result: Scene, other: Scene) -> list[int]:
+    """Which bands of another raster the result's are, counted from 0: by name, else one for one."""
+    names = {bare(name): number for number, name in enumerate(other.names)}
+    wanted = [bare(name) for name in result.names]
+    if all(name in names for name in wanted):
+        return [names[name] for name in wanted]
+    return list(range(len(wanted))) if len(wanted) == len(other.names) else []
+
+
+def ratios_of(bands: Sequence[Band]) -> dict[str, tuple[int, int]]:
+    """Which bands each normalised difference is made of, where all of its bands are there."""
+    names = [_common_name(band) for band in bands]
+    places = {_COMMON.get(name, name): number for number, name in reversed(list(enumerate(names)))}
+    places |= {name: number for number, name in reversed(list(enumerate(names)))}
+    return {name: (places[a], places[b]) for name, (a, b) in RATIOS.items() if a in places and b in places}
+
+
+def _common_name(band: Band) -> str:
+    return band.table.color if band.table else band.color or band.name.lower()
+
+
+def ground_of(layer: Layer, shape: tuple[int, int], bands: Sequence[Band]) -> Ground | None:
+    """What fixed windows of a reference tell; None where none of it is data."""
+    windows = []
+    for window in spread_windows(shape, len(layer.bands)):
+        values, known = layer.read(window)
+        windows.append(values[:, known])
+    if not sum(each.shape[1] for each in windows):
+        return None
+    return Ground.of(windows, ratios_of(bands))
