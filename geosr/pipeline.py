@@ -41,11 +41,11 @@ class Sink(Protocol):
 
 
 class Work(Protocol):
-    """What workers do with tiles: `Job`, or to measure what there is."""
+    """The work of workers on tiles: `Job`, or to measure what there is."""
 
     @property
     def source(self) -> Any:
-        """What tiles are read of."""
+        """Where tiles are read from."""
 
     def __call__(self, tile: Tile) -> Any:
         """What a sink takes of a tile. Pickles small."""

@@ -13,7 +13,7 @@ from geosr.cli.talk import to_json
 @click.option("--against", type=click.Path(), required=True, metavar="SRC", help="The input that OUT was made of.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(result: str, against: str, as_json: bool) -> int:
-    """What OUT doesn't keep of SRC, one line each: CRS, edges, whole division, place, numbers, nodata, metadata.
+    """All that OUT doesn't keep of SRC, one line each: CRS, edges, whole division, place, numbers, nodata, metadata.
 
     Exit code 1 where there is anything.
     """

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, the protocol that cards quote, and reports."""
+"""How good a result is, and a model: metrics, figures, natural pairs."""

@@ -28,7 +28,7 @@ RATIOS = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir"), "nbr": ("nir", "swir
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """What is known of a reference before anything is compared with it, from fixed windows of it."""
+    """All that is known of a reference before anything is compared with it, from fixed windows of it."""
 
     peak: Doubles
     """Per band, its largest less its smallest value there."""
@@ -137,7 +137,7 @@ def _spectra(patch: Patch) -> Sums:
 
 
 def figures(sums: Sums, scale: int, ground: Ground) -> Figures:
-    """What the sums of all squares say of the likeness to the reference."""
+    """The figures of all squares' sums: the likeness to the reference."""
     n, moments = sums["known"], sums["moments"]
     squares = moments[1] / n if n else np.full(len(ground.peak), np.nan)
     variance_x, variance_y, common = _spreads(moments, n)

@@ -150,7 +150,7 @@ def periods(scale: int) -> list[int]:
 
 
 def figures(sums: Sums, scale: int) -> Figures:
-    """What the sums of all squares say. NaN where nothing could be measured."""
+    """The figures of all squares' sums. NaN where nothing could be measured."""
     trip = sums["trip_pixels"]
     found: Figures = {
         "round_trip": each(sums["trip"], trip),

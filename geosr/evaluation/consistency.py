@@ -16,7 +16,7 @@ from geosr.response import Response
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """How far a degraded band lies from the input, in stored numbers (DN); NaN where no pixel could be judged."""
+    """The distance at which a degraded band lies from the input, in stored numbers (DN); NaN where no pixel could be judged."""
 
     mean: float
     """Mean of the differences' sizes."""
@@ -34,7 +34,7 @@ class Consistency:
 def consistency(
     result: ArrayLike, source: ArrayLike, response: Response, valid: NDArray[np.bool_] | None = None
 ) -> Consistency:
-    """How far a band of a result, degraded, lies from the same band of the input.
+    """The distance at which a band of a result, degraded, lies from the same band of the input.
 
     Pixels at the border see ground beyond the scene, of which nothing is known: they are not judged. Raises
     `InputError` where the shape of one is no whole multiple of the other's.

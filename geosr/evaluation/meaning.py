@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a figure is, for tables."""
+    """The meaning of a figure, for tables."""
 
     about: str
     good: str

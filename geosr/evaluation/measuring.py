@@ -44,7 +44,7 @@ class Measuring:
 
     @property
     def source(self) -> Measuring:
-        """What a worker is asked whether it can read: see `rasters`."""
+        """Itself: a worker is asked whether it can read `rasters`."""
         return self
 
     @property
@@ -116,7 +116,7 @@ def _common_name(band: Band) -> str:
 
 
 def ground_of(layer: Layer, shape: tuple[int, int], bands: Sequence[Band]) -> Ground | None:
-    """What fixed windows of a reference tell; None where none of it is data."""
+    """All that fixed windows of a reference tell; None where none of it is data."""
     windows = []
     for window in spread_windows(shape, len(layer.bands)):
         values, known = layer.read(window)

@@ -84,7 +84,7 @@ _FINEST, _PER_OCTAVE, _BINS = -40, 32, 80 * 32
 
 
 def size_counts(values: ArrayLike) -> Doubles:
-    """How many of some values are of each size, (bins,): fixed bins, from which `size_quantile` reads."""
+    """The number of values of each size, (bins,): fixed bins, from which `size_quantile` reads."""
     sizes = np.abs(np.asarray(values, np.float64)).ravel()
     bins = np.log2(np.maximum(sizes, 2.0**_FINEST)) - _FINEST
     return np.bincount((bins * _PER_OCTAVE).astype(int).clip(0, _BINS - 1), minlength=_BINS).astype(np.float64)

@@ -25,7 +25,7 @@ def losses(metadata: Metadata, dtype: str) -> tuple[str, ...]:
 
 
 def kept_by_a_file(metadata: Metadata, dtype: str) -> Metadata:
-    """What a GeoTIFF of these bands and this type holds of the metadata."""
+    """The part of the metadata that a GeoTIFF of these bands and this type holds."""
     count = len(metadata.bands)
     profile = {"driver": "GTiff", "width": 16, "height": 16, "count": count, "dtype": dtype}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), quietly(), MemoryFile() as memory:
