@@ -16,7 +16,7 @@ from geosr.response import Response
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """The distance at which a degraded band lies from the input, in stored numbers (DN); NaN where no pixel could be judged."""
+    """The distance of a degraded band from the input, in stored numbers (DN); NaN where no pixel could be judged."""
 
     mean: float
     """Mean of the differences' sizes."""
