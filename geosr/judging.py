@@ -216,7 +216,7 @@ def _job(result: Scene, measured: Sequence[int], others: Mapping[str, Scene], mt
     observed = [known.bands[band] for band in bands["lr"]]
     return Measuring(
         plan=TilePlan(part.height // scale, part.width // scale, -(-tile // SIDE) * SIDE, scale),
-        sr=Layer.of(result, measured, (part.row, part.col), known.zero),
+        sr=Layer.of(result, measured, (part.row, part.col), [band.zero for band in observed]),
         lr=layer("lr", bands["lr"]),
         hr=hr,
         guide=layer("guide", range(len(others["guide"].names))) if "guide" in others else None,

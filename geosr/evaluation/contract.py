@@ -136,7 +136,8 @@ def _value_faults(result: Scene, source: Scene, bands: list[int]) -> Iterator[st
     fit = fit_of(result, source)
     down, right = (-(off // fit.scale) for off in fit.corner)
     height, width = (side // fit.scale for side in result.shape)
-    own, theirs = Layer.of(result, range(len(bands)), zero=0.0), Layer.of(source, bands, zero=0.0)
+    none = [0.0] * len(bands)
+    own, theirs = Layer.of(result, range(len(bands)), zeros=none), Layer.of(source, bands, zeros=none)
     moved, pairs, invented = np.zeros((2, 3)), [], 0
     for window in spread_windows((height, width), len(bands)):
         there = window.shift(down, right).clip(Window(0, 0, *source.shape))

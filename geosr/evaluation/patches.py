@@ -43,16 +43,21 @@ class Layer:
 
     @classmethod
     def of(
-        cls, scene: Scene, bands: Iterable[int], corner: tuple[int, int] = (0, 0), zero: float | None = None
+        cls,
+        scene: Scene,
+        bands: Iterable[int],
+        corner: tuple[int, int] = (0, 0),
+        zeros: Iterable[float] | None = None,
     ) -> Layer:
         """The layer of some bands of a scene, counted from 0.
 
-        Of a file without scale and offset the stored number `zero` is no light: what the product says if None.
+        Without scale and offset the stored numbers `zeros`, one a band, are no light: as the scene says if None.
         """
-        some, zero = tuple(bands), scene.sensor.zero if zero is None else zero
+        some = tuple(bands)
+        dark = [scene.sensor.bands[band].zero for band in some] if zeros is None else list(zeros)
         scales, offsets = (tuple(each[band] for band in some) for each in (scene.scales, scene.offsets))
         if set(scales) == {1.0} and set(offsets) == {0.0}:
-            offsets = (-zero,) * len(some)
+            offsets = tuple(-zero for zero in dark)
         return cls(scene.source, scene.radiometry, corner, some, scales, offsets)
 
     def read(self, window: Window) -> tuple[Doubles, NDArray[np.bool_]]:
