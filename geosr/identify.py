@@ -176,7 +176,7 @@ def _from_bands(descriptions: Sequence[str], pixel_size: float | None) -> tuple[
 
 def _band_of(sensor: Sensor, text: str) -> SensorBand | None:
     """'B4', 'B04', 'SR_B4', 'red', 'B4, central wavelength 665 nm' are the same band."""
-    match = re.match(r"(?:SR_|sur_refl_)?(B\d{1,2}A?)\b", text.strip(), re.IGNORECASE)
+    match = re.match(r"(?:SRE?_|sur_refl_)?(B\d{1,2}A?)\b", text.strip(), re.IGNORECASE)
     return sensor.band(match[1] if match else text.strip().lower())
 
 

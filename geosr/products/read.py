@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from geosr.errors import InputError
-from geosr.products import eopf, folder, hls, landsat, sentinel2, stac
+from geosr.products import eopf, folder, hls, landsat, sentinel2, stac, theia
 from geosr.products.mosaic import together
 from geosr.products.product import Product
 
@@ -22,7 +22,7 @@ class Reader(Protocol):
         """The product, from its metadata alone. Raises `InputError` in one line where it isn't whole."""
 
 
-READERS: tuple[Reader, ...] = (eopf, stac, landsat, hls, sentinel2, folder)
+READERS: tuple[Reader, ...] = (eopf, stac, landsat, hls, sentinel2, theia, folder)
 """In the order in which they are asked: those that go by names first, folders of any kind last."""
 
 
