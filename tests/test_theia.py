@@ -17,6 +17,9 @@ from tests.safe import CORNER, reflectance, scene_classes, zipped
 
 NAME = "SENTINEL2A_20180523-105300-000_L2A_T31TCJ_C_V2-2"
 GROUPS = {"R1": (10, ("B2", "B3", "B4", "B8")), "R2": (20, ("B5", "B6", "B7", "B8A", "B11", "B12"))}
+REFLECTANCES = (("Surface_Reflectance", "SRE"), ("Flat_Reflectance", "FRE"))
+AIR = ("Water_Vapor_Content", "Aerosol_Optical_Thickness")
+MASKS = (("Cloud", "CLM"), ("Snow", "MG2"), ("Edge", "EDG"))
 CLOUD = 9
 """The class of the ground that the cloud mask marks, with the bit of shadows."""
 
@@ -61,20 +64,14 @@ def metadata(quantification: float) -> str:
         f"<YDIM>-{metres}</YDIM></Group_Geopositioning>"
         for group, (metres, _) in GROUPS.items()
     )
-    reflectances = "".join(
-        image(nature, "Image", [f'<IMAGE_FILE band_id="{band}">{NAME}_{kind}_{band}.tif</IMAGE_FILE>'
-                                for _, names in GROUPS.values() for band in names])
-        for nature, kind in (("Surface_Reflectance", "SRE"), ("Flat_Reflectance", "FRE"))
-    )  # fmt: skip
-    air = "".join(
-        image(nature, "Image", [f'<IMAGE_FILE group_id="{group}">{NAME}_ATB_{group}.tif</IMAGE_FILE>' for group in GROUPS])
-        for nature in ("Water_Vapor_Content", "Aerosol_Optical_Thickness")
-    )  # fmt: skip
-    masks = "".join(
-        image(nature, "Mask", [f'<MASK_FILE group_id="{group}">MASKS/{NAME}_{kind}_{group}.tif</MASK_FILE>'
-                               for group in GROUPS])
-        for nature, kind in (("Cloud", "CLM"), ("Snow", "MG2"), ("Edge", "EDG"))
-    )  # fmt: skip
+    keys = [band for _, names in GROUPS.values() for band in names]
+    images = "".join(
+        [
+            *(listed(nature, "Image", "band_id", keys, f"{NAME}_{kind}") for nature, kind in REFLECTANCES),
+            *(listed(nature, "Image", "group_id", [*GROUPS], f"{NAME}_ATB") for nature in AIR),
+        ]
+    )
+    masks = "".join(listed(nature, "Mask", "group_id", [*GROUPS], f"MASKS/{NAME}_{kind}") for nature, kind in MASKS)
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <Muscate_Metadata_Document>
   <Product_Characteristics>
@@ -82,7 +79,7 @@ def metadata(quantification: float) -> str:
     <PRODUCT_LEVEL>L2A</PRODUCT_LEVEL><PLATFORM>SENTINEL2A</PLATFORM><Band_Group_List>{bands}</Band_Group_List>
   </Product_Characteristics>
   <Product_Organisation><Muscate_Product>
-    <Image_List>{reflectances}{air}</Image_List><Mask_List>{masks}</Mask_List>
+    <Image_List>{images}</Image_List><Mask_List>{masks}</Mask_List>
   </Muscate_Product></Product_Organisation>
   <Geoposition_Informations>
     <Coordinate_Reference_System><Horizontal_Coordinate_System><HORIZONTAL_CS_CODE>32631</HORIZONTAL_CS_CODE>
@@ -102,10 +99,12 @@ def metadata(quantification: float) -> str:
 """
 
 
-def image(nature: str, kind: str, files: list[str]) -> str:
+def listed(nature: str, kind: str, attribute: str, keys: list[str], stem: str) -> str:
+    tag = f"{kind.upper()}_FILE"
+    files = "".join(f'<{tag} {attribute}="{key}">{stem}_{key}.tif</{tag}>' for key in keys)
     return (
         f"<{kind}><{kind}_Properties><NATURE>{nature}</NATURE></{kind}_Properties>"
-        f"<{kind}_File_List>{''.join(files)}</{kind}_File_List></{kind}>"
+        f"<{kind}_File_List>{files}</{kind}_File_List></{kind}>"
     )
 
 
