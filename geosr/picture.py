@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from geosr.radiometry import Pixels, Radiometry
 
-_ENDS = (0.02, 0.98)
-"""Shares of the pixels that are shown black and white at the ends of a stretch."""
+_END = 0.02
+"""Share of the pixels that is black, and that is white."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Stretch:
 
     @classmethod
     def of(cls, pieces: Iterable[Pixels], radiometry: Radiometry) -> Stretch:
-        """The stretch from the darkest to the brightest fiftieth of the valid pixels in pieces of a scene."""
+        """The stretch from the darkest to the brightest fiftieth of the valid pixels in pieces of a scene, at most."""
         bands: list[list[NDArray[np.float64]]] = [[] for _ in radiometry.nodata]
         for pixels in pieces:
             valid = radiometry.valid(pixels)
@@ -44,9 +44,12 @@ class Stretch:
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends, but nothing far out (Tukey 1977: three times the spread of the middle half), such as clouds."""
     if not values.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.quantile(values, _ENDS))
+    low, dark, bright, high = (float(value) for value in np.quantile(values, (_END, 0.25, 0.75, 1 - _END)))
+    far = 3 * (bright - dark) or high - low
+    low, high = max(low, dark - far), min(high, bright + far)
     return low, high if high > low else low + 1.0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -115,6 +118,19 @@ def test_the_trained_network_brings_back_more_than_bicubic(scale: int) -> None:
     inner = (slice(None), slice(None), slice(rim, -rim), slice(rim, -rim))
     errors = [(guess - truth)[inner].square().mean() for guess in (estimate, upsample(x, scale))]
     assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.parametrize("model", ["fast", "swin"])
+def test_to_load_a_network_is_not_to_load_the_compiler_of_torch(model: str) -> None:
+    code = f"""
+import sys, torch
+from geosr.models import registry
+before = set(sys.modules)
+registry.find({model!r}, 4).engine("cpu", "float32")
+sys.exit(str({{"torch._dynamo", "torch._inductor", "sympy"}} & (set(sys.modules) - before) or ""))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def trained(scale: int) -> Edsr:

@@ -28,6 +28,12 @@ def test_a_stretch_of_a_scene_leaves_a_fiftieth_at_either_end_and_does_not_count
     assert stretch.high == pytest.approx((1979.02,))
 
 
+def test_a_stretch_does_not_dim_the_ground_for_a_few_clouds() -> None:
+    stored = np.concatenate([np.arange(1000, 2000), np.full(100, 9000)]).astype(np.uint16).reshape(1, 11, 100)
+    stretch = Stretch.of([Pixels(stored)], Radiometry("uint16", "uint16", ((),)))
+    assert stretch.high == pytest.approx((1824.25 + 3 * 549.5,))
+
+
 def test_a_stretch_of_what_is_all_alike_or_no_data_can_still_be_shown() -> None:
     radiometry = Radiometry("uint8", "uint8", ((0,), (0,)))
     stretch = Stretch.of([Pixels(np.array([[[7, 7]], [[0, 0]]], np.uint8))], radiometry)

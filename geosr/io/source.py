@@ -34,6 +34,10 @@ _OPEN_AT_ONCE = 32
 """Datasets a thread keeps open: a product has a file for each of its bands."""
 
 
+_STRIP = 512
+"""Rows of a file that are brought to a coarser grid at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
     """A window of a file, and the coarser grid that it is brought to, if any."""
@@ -90,9 +94,12 @@ class FileSource:
     def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
         """A window on a coarser grid of (height, width), to be looked at: averages, or `nearest` pixels.
 
-        The file's overviews serve it. Raises as `read`.
+        The file's overviews serve it. It is read in strips, so that GDAL's cache holds the blocks for all of its bands.
+        Raises as `read`.
         """
-        return Pixels(*self._read(window, shape, nearest))
+        parts = [Pixels(*self._read(strip, (rows, shape[1]), nearest)) for strip, rows in _strips(window, shape[0])]
+        masks = [part.mask for part in parts if part.mask is not None]
+        return Pixels(np.concatenate([part.stored for part in parts], 1), np.concatenate(masks) if masks else None)
 
     def _read(
         self, window: Window, shape: tuple[int, int] | None, nearest: bool
@@ -155,6 +162,15 @@ class FileSource:
                 why = reason(error, complaints)
                 name = self.path.removeprefix("/vsicurl/")
                 raise self._kind(complaints)(f"{name}: {rows}, {columns} can't be read: {why}") from error
+
+
+def _strips(window: Window, rows: int) -> Iterator[tuple[Window, int]]:
+    """Parts of a window from top to bottom, and how many of the `rows` that it is reduced to each becomes."""
+    step = max(1, rows * _STRIP // window.height)
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        top, end = (window.height * row // rows for row in (start, stop))
+        yield Window(window.row + top, window.col, end - top, window.width), stop - start
 
 
 class Raster(Protocol):

@@ -75,6 +75,11 @@ class Desk:
             self._leave(futures)
         return [found[one.key] for one in wanted]
 
+    def begin(self, wanted: Wanted) -> None:
+        """Have a piece done though nobody waits for it yet."""
+        with self._lock:
+            self._start(wanted)
+
     def kept(self, key: Hashable) -> Any | None:
         """A result, if it is there."""
         with self._lock:

@@ -8,6 +8,7 @@ from typing import Any
 
 from geosr.errors import InputError
 from geosr.io.metadata import placed
+from geosr.io.scene import Scene
 from geosr.models import registry
 from geosr.picture import Stretch, png, rgba
 from geosr.viewer.export import Exports
@@ -42,7 +43,7 @@ class Pages:
 
     def _scene(self, asked: Asked, gone: Gone) -> dict[str, Any]:
         viewed, scene = self._viewed, self._viewed.scene
-        shown = _first_bands([band.color for band in scene.sensor.bands])
+        shown = first_bands(scene)
         stretch = viewed.stretch(shown, gone)
         return {
             "name": scene.name,
@@ -123,10 +124,19 @@ def _title(model: str) -> str:
     return model if model == RESULT else registry.card(model).title
 
 
-def _first_bands(colors: list[str]) -> Bands:
-    """Red, green and blue where they are known, else the first three, or the only one."""
-    if {"red", "green", "blue"} <= set(colors):
-        return tuple(colors.index(color) for color in ("red", "green", "blue"))
+def first_bands(scene: Scene) -> Bands:
+    """Red, green and blue where they are known or called as those of Sentinel-2 and Landsat, else the first three.
+
+    Of fewer bands the only one, or the first.
+    """
+    colors, names = [band.color for band in scene.sensor.bands], [name.upper() for name in scene.names]
+    for known, wanted in (
+        (colors, ("red", "green", "blue")),
+        (names, ("B04", "B03", "B02")),
+        (names, ("B4", "B3", "B2")),
+    ):
+        if {*wanted} <= {*known}:
+            return tuple(known.index(each) for each in wanted)
     return (0, 1, 2) if len(colors) > 2 else (0,)
 
 

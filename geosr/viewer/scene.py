@@ -22,6 +22,7 @@ from geosr.io.pair import open_pair
 from geosr.io.samples import sample_windows
 from geosr.io.scene import Scene, open_scene
 from geosr.models import registry
+from geosr.models.runtime import network_for
 from geosr.observing import samples
 from geosr.picture import Stretch
 from geosr.pipeline import cores
@@ -84,6 +85,13 @@ class Viewed:
         """The level that shows all of the scene in one tile."""
         return max(0, math.ceil(math.log2(max(self.whole.height, self.whole.width) / self.side)))
 
+    def warm(self, bands: Bands) -> None:
+        """Begin to load the model that is shown first, while the page is still on its way."""
+        if self.model != RESULT:
+            self.desk.begin(self._wanted_run(self.model, bands))
+            load = partial(network_for, self.model, self.scale, self.scene.sensor.bands)
+            self.desk.begin(Wanted(("model", self.model), load))  # beside what the scene is looked at for
+
     def close(self) -> None:
         """Begin no more work."""
         self.desk.close()
@@ -92,9 +100,7 @@ class Viewed:
         """The run whose tiles are shown; executed, it would write the same pixels. Raises as `geosr.prepare`."""
         if model not in self.models or model == RESULT:
             raise InputError(f"model {model[:40]!r} is none that this page was started with")
-        numbers = [self.scene.bands[band] for band in bands]
-        make = partial(self._prepared, model=model, bands=numbers, bounds=self.bounds, tile=self._core)
-        run: Run = self.desk.get([Wanted(("run", model, bands), make, quick=True)], gone)[0]
+        run: Run = self.desk.get([self._wanted_run(model, bands)], gone)[0]
         return run
 
     def tile(self, model: str, bands: Bands, spot: Spot, gone: Gone) -> Pixels:
@@ -161,6 +167,11 @@ class Viewed:
                 row, col = _middle(window) if valid is None else _inside(window, valid[0])
                 return int(row * self.scale), int(col * self.scale)
         return self.whole.height // 2, self.whole.width // 2
+
+    def _wanted_run(self, model: str, bands: Bands) -> Wanted:
+        numbers = [self.scene.bands[band] for band in bands]
+        make = partial(self._prepared, model=model, bands=numbers, bounds=self.bounds, tile=self._core)
+        return Wanted(("run", model, bands), make, quick=True)
 
     def _prepared(self, **options: Any) -> Run:
         """A run that is never executed: nothing is written under the name of its result."""

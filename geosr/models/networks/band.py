@@ -141,6 +141,7 @@ def with_noise(high: Tensor, spread: Tensor) -> Tensor:
 
 
 def _gaussian() -> Tensor:
-    offsets = torch.arange(-LOW_PASS_RADIUS, LOW_PASS_RADIUS + 1, dtype=torch.float64)
+    # On the processor even where a network is made without memory: else torch would load all of its decompositions.
+    offsets = torch.arange(-LOW_PASS_RADIUS, LOW_PASS_RADIUS + 1, dtype=torch.float64, device="cpu")
     taps = torch.exp(-0.5 * (offsets / LOW_PASS_SIGMA) ** 2)
     return (taps / taps.sum()).float().view(1, 1, 1, -1)

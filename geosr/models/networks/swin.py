@@ -136,7 +136,8 @@ def _joined(windows: Tensor, shape: torch.Size) -> Tensor:
 
 def _pairs() -> Tensor:
     """For each pair of pixels in a window, which row of the table of biases holds for their distance."""
-    rows, cols = torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")
+    side = torch.arange(WINDOW, device="cpu")  # as `band` has it
+    rows, cols = torch.meshgrid(side, side, indexing="ij")
     down = rows.flatten()[:, None] - rows.flatten()[None] + WINDOW - 1
     across = cols.flatten()[:, None] - cols.flatten()[None] + WINDOW - 1
     return down * (2 * WINDOW - 1) + across
