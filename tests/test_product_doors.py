@@ -197,3 +197,20 @@ def test_a_coarser_look_shows_no_clouds_either(safe: Path) -> None:
     scene = open_source(safe, bands=["B04"], mask="clouds")
     look = scene.source.reduced(scene.window, (48, 48), nearest=True).stored[0]
     assert ((look == 0) == (cloudy(20) | (made.stored(20, -1000) == 0))).all()
+
+
+@pytest.mark.parametrize("footprint", ["none", "empty", "inverted"])
+def test_zeros_inside_the_footprint_are_no_data_before_any_filter_whatever_footprints_say(
+    tmp_path: Path, footprint: str
+) -> None:
+    root = make_safe(tmp_path, only=["B04"], manifest=False)
+    stripe = np.full((96, 96), 3000, np.uint16)
+    stripe[:, 40:42] = 0
+    image = next(root.glob("GRANULE/*/IMG_DATA/R10m/*B04_10m.jp2"))
+    made.write_jp2(image, stripe, 10)
+    if footprint != "none":
+        seen = np.zeros((96, 96), np.uint8) if footprint == "empty" else (stripe == 0).astype(np.uint8)
+        made.write_jp2(image.parents[2] / "QI_DATA/MSK_DETFOO_B04.jp2", seen, 10)
+    for model in ("lanczos", "fast"):
+        fine = pixels(geosr.upscale(root, tmp_path / f"{model}.tif", model=model, scale=2)["path"])[0]
+        assert (fine == stripe.repeat(2, 0).repeat(2, 1)).all()
