@@ -20,6 +20,10 @@ SIDE = 16
 """Pixels of 60 m along a side."""
 EMPTY = 2
 """Pixels of 60 m along a side that hold no data, in a corner."""
+CLASSES = (
+    "NODATA", "SATURATED_DEFECTIVE", "DARK_FEATURE_SHADOW", "CLOUD_SHADOW", "VEGETATION", "NOT_VEGETATED", "WATER",
+    "UNCLASSIFIED", "CLOUD_MEDIUM_PROBA", "CLOUD_HIGH_PROBA", "THIN_CIRRUS", "SNOW_ICE",
+)  # fmt: skip
 WHEN, TILE = "20230625T104621", "T31TDJ"
 
 
@@ -178,6 +182,11 @@ def product_xml(
         f"<SPECIAL_VALUE_INDEX>{number}</SPECIAL_VALUE_INDEX></Special_Values>"
         for text, number in (("NODATA", 0), ("SATURATED", 65535))
     )
+    legend = "".join(
+        f"<Scene_Classification_ID><SCENE_CLASSIFICATION_TEXT>SC_{text}</SCENE_CLASSIFICATION_TEXT>"
+        f"<SCENE_CLASSIFICATION_INDEX>{number}</SCENE_CLASSIFICATION_INDEX></Scene_Classification_ID>"
+        for number, text in enumerate(CLASSES)
+    )
     space = f"https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-{level[1:]}.xsd"
     return f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 <n1:Level-{level[1:]}_User_Product xmlns:n1="{space}">
@@ -195,7 +204,7 @@ def product_xml(
         <Granule granuleIdentifier="S2A_OPER_MSI_{level}_TL_2APS_{TILE}" imageFormat="JPEG2000">{images}</Granule>
       </Granule_List></Product_Organisation>
     </Product_Info>
-    <Product_Image_Characteristics>{special}{quantified}
+    <Product_Image_Characteristics>{special}{quantified}{legend if level == "L2A" else ""}
       {f"<{lists}>{added}</{lists}>" if added else ""}
     </Product_Image_Characteristics>
   </n1:General_Info>

@@ -34,6 +34,8 @@ def test_each_band_is_on_its_own_grid_with_the_values_that_the_product_tells(saf
     assert (float(red.x[0]), float(red.y[0])) == (made.CORNER[0] + 5, made.CORNER[1] - 5)
     assert (classes.attrs["scale_factor"], classes.attrs["add_offset"]) == (1, 0)
     assert (classes.values == made.scene_classes(20)).all()
+    assert classes.attrs["flag_values"].tolist() == list(range(12))
+    assert classes.attrs["flag_meanings"].split()[8] == "cloud_medium_proba"
     assert (tree.attrs["product"], tree.attrs["PROCESSING_BASELINE"]) == ("Sentinel-2 L2A", "05.09")
 
 

@@ -15,6 +15,7 @@ import geosr
 import tests.safe as made
 from geosr.cli import main
 from geosr.errors import InputError
+from geosr.io.categories import Categories, categories_of
 from geosr.products import open_source
 from tests.safe import make_safe, zipped
 
@@ -84,6 +85,7 @@ def test_bands_are_chosen_by_common_names_where_they_share_a_grid(tmp_path: Path
     with rasterio.open(out) as file:
         assert (file.descriptions, file.scales, file.offsets) == (("B8A", "SCL"), (1e-4, 1), (-0.1, 0))
         assert set(np.unique(file.read(2))) == set(np.unique(made.scene_classes(20)))
+        assert (categories_of(file)[1] or Categories()).names[3] == "cloud_shadow"
     code, _, line = run("upscale", safe, "-o", tmp_path / "no.tif", "--bands", "red,nir08")
     assert (code, len(line.strip().splitlines())) == (2, 1)
     assert "B04 have 10 m; B8A have 20 m" in line

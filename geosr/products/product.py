@@ -25,6 +25,8 @@ class Part:
     """Of that file, counted from 1."""
     classes: str = ""
     """Why its numbers are names of things ("scene classification"); "" where it was measured."""
+    names: tuple[str, ...] = ()
+    """Those names, by number from 0, where the metadata tell them."""
     scale: float = 1.0
     """A value is the stored number times this, plus the offset."""
     offset: float = 0.0

@@ -12,6 +12,7 @@ from affine import Affine
 from geosr.errors import InputError
 from geosr.identify import known
 from geosr.io.categorical import ASKED
+from geosr.io.categories import Categories
 from geosr.io.grid import Bounds, crs_of, geobox_of, same_grid
 from geosr.io.marked import without_marked
 from geosr.io.metadata import Metadata
@@ -151,7 +152,8 @@ def scene_of(
 
 
 def _described(product: Product, part: Part, metadata: Metadata) -> Metadata:
-    bands = tuple(replace(band, description=part.key) for band in metadata.bands)
+    classes = Categories(part.names) if part.names else None
+    bands = tuple(replace(band, description=part.key, categories=classes or band.categories) for band in metadata.bands)
     return replace(metadata, bands=bands).tagged(product.tags)
 
 

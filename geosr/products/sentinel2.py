@@ -113,6 +113,8 @@ class _Told:
     listed: dict[str, set[int]]
     """Bands that the product should have, and their pixels, metres."""
     tags: dict[str, str]
+    classes: tuple[str, ...]
+    """Names of the numbers of SCL."""
 
     def values(self, key: str) -> tuple[float, float]:
         """Scale and offset of a band."""
@@ -174,7 +176,22 @@ def _told(root: Element, file: str, name: str) -> _Told:
         nodata=_number(special.get("NODATA"), name) or 0.0,
         listed=dict(_listed(root)),
         tags={tag: text for tag, text in texts.items() if text},
+        classes=_classes(root),
     )
+
+
+def _classes(root: Element) -> tuple[str, ...]:
+    """Names of the numbers of SCL, in small letters."""
+    texts = (
+        [each.text or "" for each in root.iter() if re.fullmatch(rf"(L2A_)?SCENE_CLASSIFICATION_{kind}", str(each.tag))]
+        for kind in ("INDEX", "TEXT")
+    )
+    found = {
+        int(number): name.removeprefix("SC_").lower()
+        for number, name in zip(*texts, strict=False)
+        if number.isdecimal()
+    }
+    return tuple(found.get(number, "") for number in range(1 + max(found, default=-1)))
 
 
 def _number(element: Element | None, name: str) -> float | None:
@@ -266,6 +283,7 @@ def _part(path: str, key: str, size: int, told: _Told, grids: _Grids) -> Part:
         pixel=size,
         common=MSI.get(key, ""),
         classes=SCL if key == "SCL" else "",
+        names=told.classes if key == "SCL" else (),
         scale=scale,
         offset=offset,
         nodata=told.nodata,
