@@ -35,7 +35,8 @@ _OLD_GRID = re.compile(
 """Names of tags that told of the old grid; GDAL puts the variable and "#" before those of netCDF."""
 
 _OLD_FILE = {
-    "ENVI": re.compile(r"(lines|samples|bands|map.info|pixel.size|[xy].start|geo.points|header.offset|byte.order)$")
+    "": re.compile(r"METADATATYPE$"),
+    "ENVI": re.compile(r"(lines|samples|bands|map.info|pixel.size|[xy].start|geo.points|header.offset|byte.order)$"),
 }
 """By namespace, names of tags that told how the old file was laid out."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from geosr.products.product import Marks, Part
 from geosr.sensor_table import LANDSAT_7, LANDSAT_8, SENTINEL_2, Sensor
@@ -45,6 +46,11 @@ def cloud_marks(parts: Iterable[Part]) -> tuple[Marks, ...]:
     """Pixels that masks among the parts of a product mark as clouds and their shadows."""
     found = ((part, _MASKS[part.key]) for part in parts if part.key in _MASKS)
     return tuple(Marks(part, mask.words, mask.values, mask.bits) for part, mask in found)
+
+
+def tags_of(told: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """What properties of STAC tell under these names, by names that a GeoTIFF can hold: sat_relative_orbit."""
+    return {name.replace(":", "_"): str(told[name]) for name in names if told.get(name) not in (None, "", "null")}
 
 
 def common_of(sensor: Sensor | None, key: str) -> str:

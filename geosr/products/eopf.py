@@ -10,7 +10,7 @@ from typing import Any
 from geosr.errors import InputError
 from geosr.io.environment import is_remote
 from geosr.io.zarr_source import array_path, open_group
-from geosr.products.bands import MSI, SCL, cloud_marks, native
+from geosr.products.bands import MSI, SCL, cloud_marks, native, tags_of
 from geosr.products.members import members_of
 from geosr.products.product import Marks, Part, Product
 from geosr.sensor_table import SENTINEL_2
@@ -52,7 +52,7 @@ def read(src: str) -> Product:
         parts=parts,
         sensor=SENTINEL_2.name,
         notes=(_note(bands),),
-        tags={key: str(about[key]) for key in _TAGS if about.get(key) not in (None, "", "null")},
+        tags=tags_of(about, _TAGS),
         files=() if is_remote(src) else (str(Path(src).absolute()),),
         crs=_crs(attributes, about, [array for _, _, array in arrays.values()]),
         clouds=_clouds(src, inner, top, parts),

@@ -9,7 +9,7 @@ from geosr.errors import InputError
 from geosr.products.product import Marks, Part, Product
 
 _DATES = ("datetime", "start_datetime", "PRODUCT_START_TIME", "DATE_ACQUIRED", "SENSING_TIME")
-_ORBITS = ("sat:relative_orbit", "SENSING_ORBIT_NUMBER", "landsat:wrs_path", "WRS_PATH")
+_ORBITS = ("sat_relative_orbit", "SENSING_ORBIT_NUMBER", "landsat_wrs_path", "WRS_PATH")
 
 
 def together(products: Sequence[Product]) -> Product:

@@ -18,7 +18,7 @@ from geosr.errors import InputError, PlaceError, one_line
 from geosr.io.categorical import names_classes
 from geosr.io.environment import gdal_path, is_remote
 from geosr.io.grid import crs_of
-from geosr.products.bands import MSI, NATIVE, cloud_marks, common_of, in_order, lists_offsets
+from geosr.products.bands import MSI, NATIVE, cloud_marks, common_of, in_order, lists_offsets, tags_of
 from geosr.products.landsat import band_key
 from geosr.products.mosaic import together
 from geosr.products.product import Part, Product
@@ -130,8 +130,7 @@ def _product(src: str, item: Item) -> Product:
         parts=there,
         sensor=sensor.name if sensor else "",
         notes=(_note(bands),),
-        tags={"id": item.id}
-        | {key: str(item.properties[key]) for key in _TAGS if item.properties.get(key) is not None},
+        tags={"id": item.id} | tags_of(item.properties, _TAGS),
         files=() if is_remote(src) else (str(Path(src).absolute()),),
         crs=next(iter(crs), ""),
         clouds=cloud_marks(there),
