@@ -32,6 +32,8 @@ class Ground:
     fine: Mapping[str, Doubles]
     coarsest: Mapping[str, Doubles] = field(default_factory=dict)
     """Bands with pixels six times as large as those of `fine`."""
+    pan: Mapping[str, Doubles] = field(default_factory=dict)
+    """Landsat's panchromatic band, if it is there."""
     natural: bool = True
     """Whether the bands are known to be in place, so that they may be judged natively."""
 
@@ -108,26 +110,40 @@ def _spline(fine: int, phase: int) -> Doubles:
     return np.asarray(np.where(d < 1, near, far))
 
 
-LANDSAT = {"fit": ("227074", "017051", "218074", "232056", "231062"), "judge": ("204023",)}
-"""Paths and rows."""
-SIDE = 384
+LANDSAT = {
+    "fit": {
+        "landsat/xlandsat/*_227074_*_MS.tif": "",
+        "landsat/xlandsat/*_017051_*_MS.tif": "",
+        "landsat/xlandsat/*_218074_*_MS.tif": "",
+        "landsat/xlandsat/*_231062_*_MS.tif": "",
+        "natural/landsat8-020039/*_MS.tif": "natural/landsat8-020039/*_PAN.tif",
+    },
+    "judge": {
+        "landsat/xlandsat/LC08_L2SP_204023_*_MS.tif": "landsat/xlandsat/LC08_L1TP_204023_*_PAN.tif",
+        "landsat/rasterframes/L8_Elkton_MS_30m.tif": "",
+    },
+}
+"""Scenes of Landsat 8 and 9, and their panchromatic band, whose grid begins half a pixel of its own before theirs."""
+SIDE = 160
 """Of the windows of a scene, pixels."""
+BANDS = tuple(f"B{i}" for i in range(2, 8))
 
 
 def landsat(root: Path, kept: str) -> Iterator[Ground]:
-    """Windows without gaps of Landsat's six bands of 30 m, as `fine`."""
-    for pattern in LANDSAT[kept]:
-        for path in sorted(root.glob(f"landsat/xlandsat/*_{pattern}_*_MS.tif")):
-            bands = {name.upper(): image for name, image in bands_of(path)}
-            named = {f"B{i}": bands[f"B{i}"] for i in range(2, 8) if f"B{i}" in bands}
-            if len(named) < 6:
-                continue
-            height, width = named["B2"].shape
+    """Windows without gaps of Landsat's six bands of 30 m, as `fine`; with the panchromatic band if it is there."""
+    for pattern, panchromatic in LANDSAT[kept].items():
+        for path in sorted(root.glob(pattern)):
+            bands = {name: image for name, image in bands_of(path) if name in BANDS}
+            sharp = [bands_of(found)[0][1] for found in root.glob(panchromatic)] if panchromatic else []
+            height, width = bands["B2"].shape
             for row in range(0, height - SIDE + 1, SIDE):
                 for col in range(0, width - SIDE + 1, SIDE):
-                    part = {k: image[row : row + SIDE, col : col + SIDE] for k, image in named.items()}
-                    if min(float(image.min()) for image in part.values()) > 0:
-                        yield Ground(f"Landsat {path.stem} {row} {col}", {}, part)
+                    part = {k: image[row : row + SIDE, col : col + SIDE] for k, image in bands.items()}
+                    if min(float(image.min()) for image in part.values()) <= 0:
+                        continue
+                    there = slice(2 * row, 2 * (row + SIDE) + 1), slice(2 * col, 2 * (col + SIDE) + 1)
+                    pan = {"B8": sharp[0][there]} if sharp else {}
+                    yield Ground(f"Landsat {path.stem} {row} {col}", {}, part, pan=pan)
 
 
 VALIDATED = ("patch_15", "patch_16", "patch_17", "patch_34", "patch_35", "patch_36")

@@ -239,9 +239,14 @@ def _in_place(
 
 
 def pan(root: Path, kept: str, draws: int, random: np.random.Generator) -> Iterator[tuple[str, str, Case]]:
-    """Cases of Landsat's bands, guided by a mixture of those that its panchromatic band sees."""
+    """Cases of Landsat's bands, guided by its panchromatic band, or a mixture of those that this sees."""
+    half = (Fraction(1, 2),) * 2
     for ground in landsat(root, kept):
         bands = {band: whole(image, 2) for band, image in ground.fine.items()}
+        for band, sharp in ground.pan.items():
+            guide = {band: seen(sharp[:-1, :-1], table(band), placed(2, half))}
+            for _ in range(draws):
+                yield "native", ground.name, degraded_case(bands, guide, placed(2), random, ground.pan)
         for _ in range(draws):
             shares = random.dirichlet([2.0, 4.0, 4.0])
             mixed = sum(share * bands[band] for share, band in zip(shares, ("B2", "B3", "B4"), strict=True))

@@ -2,18 +2,18 @@
 
     python scripts/train_guided.py SAMPLES.npz JUDGED.npz FOLDER [--minutes 60] [--channels 64] [--blocks 8]
 
-Writes `weights.safetensors`, the running average of the weights, and `state.safetensors` into the folder. A sample's
-bands count alike, by the logarithm of their squared error; bands are left out at random, so that a product may lack
-them.
+Writes `weights.safetensors`, the running average of the weights, `state.safetensors` and `figures.json` into the
+folder. A sample's bands count alike, by the logarithm of their squared error; bands are left out at random, so that a
+product may lack them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.places import over_places
 from geosr.models.networks.guided import Guided
 from geosr.training.soap import Soap
 from geosr.training.state import learner_state, load_learner, part
@@ -128,24 +129,35 @@ def loss_of(made: Tensor, truth: Tensor) -> Tensor:
     return torch.log(each[each.isfinite()] + FLAT).mean()
 
 
-def judged(network: Guided, samples: dict[str, list[Sample]]) -> Iterator[str]:
-    """Lines on how much of bicubic's error is left, the mean over places, beside the other estimates."""
+CASES = {"down": "a scale down, with truth", "native": "natively", "elsewhere": "other bands in their place"}
+
+
+def judged(network: Guided, samples: dict[str, list[Sample]]) -> dict[str, dict[str, Any]]:
+    """By case: what is left of bicubic's RMSE, the mean over samples and bands, and gains in dB over other ways."""
+    found = {}
     for kind, some in samples.items():
-        ratios: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        left: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
         for sample in some:
-            x, g, y, told = (
-                torch.from_numpy(each.astype(np.float32))[None] for each in (sample.x, sample.g, sample.y, sample.told)
-            )
+            x, g, y, told = (torch.from_numpy(each.astype(np.float32))[None] for each in sample.arrays)
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 made = network(x, g, told).float()
-            bicubic = errors(torch.zeros_like(y), y)
-            ways = dict(zip(("alone", "glp"), x.split(network.bands, 1)[1:], strict=True)) | {"network": made}
+            bicubic, others = errors(torch.zeros_like(y), y), x.split(network.bands, 1)[1:]
+            ways = dict(zip(("alone", "glp")[-len(others) :], others, strict=True)) | {"network": made}
             for name, way in ways.items():
-                ratios[name].append((errors(way, y) / bicubic).sqrt()[0].double().numpy())
-        for name, every in ratios.items():
-            bands = np.nanmean(np.stack(every), 0)
-            shown = " ".join(f"{each:.3f}" for each in bands)
-            yield f"{kind:9} {name:8} {np.nanmean(bands):.4f}  {shown}"
+                left[name].append((errors(way, y) / bicubic).sqrt()[0].double().numpy())
+        ratios = {name: np.stack(each) for name, each in left.items()}
+        own = ratios.pop("network")
+        bands = [round(float(each), 3) if np.isfinite(each) else None for each in np.nanmean(own, 0)]
+        figures: dict[str, Any] = {"rmse": float(np.nanmean(own)), "bands": bands}
+        for name, theirs in ({"bicubic": np.ones_like(own)} | ratios).items():
+            gains = 20.0 * np.log10(theirs / own)
+            means = [(sample.place, float(np.nanmean(gain))) for sample, gain in zip(some, gains, strict=True)]
+            interval = over_places(means)
+            figures[f"over_{name}"] = [round(each, 2) for each in (interval.mean, interval.low, interval.high)]
+            figures[f"rmse_{name}"] = float(np.nanmean(theirs))
+        figures |= {"places": len({sample.place for sample in some})}
+        found[CASES[kind]] = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+    return found
 
 
 def main() -> None:
@@ -191,8 +203,10 @@ def main() -> None:
     def look() -> None:
         best = Guided(*sizes)
         best.load_state_dict(average)
-        for line in judged(best.eval(), kept):
-            print("  ", line, flush=True)
+        found = judged(best.eval(), kept)
+        (given.folder / "figures.json").write_text(json.dumps(found, indent=1))
+        for case, figures in found.items():
+            print("  ", case, {k: v for k, v in figures.items() if k.startswith("rmse") or k == "bands"}, flush=True)
 
     began, shown = time.perf_counter(), 0.0
     before = spent

@@ -32,15 +32,17 @@ def main() -> None:
 def text() -> str:
     """MODELS.md as the packaged weights, the template and the notes make it."""
     models = by_model(list(map(read_card, WEIGHTS.glob("*.safetensors"))))
-    cards = [card for each in models.values() for card in each]
+    cards = [card for each in models.values() for card in each if not card.guides]
+    guides = [card for each in models.values() for card in each if card.guides]
     hardware = "; ".join(dict.fromkeys(speed["hardware"] for card in cards for speed in card.speed))
     parts = {
         "{comparison}": table(COMPARED, map(compared, cards)),
+        "{guided}": table(GUIDED, map(guided, guides)),
         "{hardware}": hardware or ABSENT,
         "{models}": "\n\n".join("\n".join(about(name, each)).strip() for name, each in models.items()),
         "{data}": "\n\n".join(data(models)),
     }
-    parts |= {f"{{{name}}}": " | ".join(in_short(each)) for name, each in models.items()}
+    parts |= {f"{{{name}}}": " | ".join(in_short(each)) for name, each in models.items() if not each[0].guides}
     result = (RECIPES / "MODELS.md.in").read_text(encoding="utf-8")
     for mark, part in parts.items():
         result = result.replace(mark, part)
@@ -111,6 +113,32 @@ def compared(card: Card) -> list[str]:
     return [name, f"x{card.scales[0]}", *natively(card.native), *gains, worst, *sizes]
 
 
+GUIDED = (
+    "model",
+    "brings",
+    "guided by",
+    "a scale down: RMSE over bicubic's",
+    "dB over `glp` [95 %]",
+    "dB over one band alone",
+    "**natively**: dB over `glp`, over one band alone",
+    "parameters",
+    "speed (bicubic's N)",
+)
+
+
+def guided(card: Card) -> list[str]:
+    """A row of the table of models that take a guide."""
+    figures, native = (card.metrics.get(case, {}) for case in ("a scale down, with truth", "natively"))
+    over = [
+        interval(each[against]) if against in each else ABSENT
+        for each in (figures, native)
+        for against in ("over_glp", "over_alone")
+    ]
+    left = f"{figures['rmse']:.3f} (`glp` {figures['rmse_glp']:.3f})"
+    name, sizes = f"[{card.name}](#{anchor(card.title)})", (f"{card.parameters / 1e6:.2f} M", _speeds(card))
+    return [name, " ".join(card.slots), " ".join(card.guides), left, *over[:2], " / ".join(over[2:]), *sizes]
+
+
 def natively(figures: Mapping[str, Any]) -> Iterator[str]:
     """The cells of what was measured on natural pairs."""
     if "B8A" not in figures:
@@ -172,6 +200,10 @@ def measured(card: Card) -> Iterator[str]:
     if not card.metrics:
         yield f"\nx{card.scales[0]}: {ABSENT}."
         return
+    if card.guides:
+        yield f"\n{card.measured[:1].upper()}{card.measured[1:]}:\n"
+        yield table(CASES, (guided_row(*item) for item in card.metrics.items()))
+        return
     told = {case: figures for case, figures in card.metrics.items() if "told" not in case}
     misled = {case: figures for case, figures in card.metrics.items() if "told" in case}
     columns = (
@@ -201,6 +233,16 @@ def measured(card: Card) -> Iterator[str]:
         heads = [f"{case}: over {'IBP' if against == 'ibp' else against}" for case, against in shown]
         rows = ([f"{kind} ({each['scenes']})", *_of_kind(card, kind, shown)] for kind, each in kinds.items())
         yield table(("scenes", *heads), rows)
+
+
+CASES = "case", "places", "RMSE over bicubic's, by band", "dB over bicubic", "dB over `glp`", "dB over one band alone"
+
+
+def guided_row(case: str, figures: dict[str, Any]) -> list[str]:
+    """A case of a model that takes a guide."""
+    bands = ", ".join("" if each is None else f"{each:.2f}" for each in figures["bands"]).strip(", ")
+    gains = [interval(figures[key]) if key in figures else "" for key in ("over_bicubic", "over_glp", "over_alone")]
+    return [case, str(figures["places"]), bands, *gains]
 
 
 def case_row(case: str, figures: dict[str, Any]) -> list[str]:

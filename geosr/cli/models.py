@@ -107,7 +107,13 @@ def _said(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-_OVER = {"over_bicubic": "over bicubic", "over_ibp": "over back-projection", "over_base": "over its base"}
+_OVER = {
+    "over_bicubic": "over bicubic",
+    "over_ibp": "over back-projection",
+    "over_base": "over its base",
+    "over_alone": "over one band alone",
+    "over_glp": "over glp",
+}
 """What a card's gains may be over."""
 
 
