@@ -6,13 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from typing import cast
 
+from geosr.response import Interpolation, Response
 from geosr.sensor_table import (
     AERIAL,
     LANDSAT_7,
     LANDSAT_8,
     NATIVE,
     PLANETSCOPE,
+    SENSORS,
     SENTINEL_2,
     Origin,
     Sensor,
@@ -30,6 +33,7 @@ def identify(
     metadata: str = "",
     repeated: Sequence[str] = (),
     values: Sequence[tuple[float, float]] = (),
+    seen: Sequence[str] = (),
 ) -> SensorGuess:
     """The sensor that tags, file name or band names tell of.
 
@@ -49,7 +53,52 @@ def identify(
         Per band why its numbers are names of things, "" where they are none: what such bands are called tells nothing.
     values
         Per band scale and offset, as far as they are told.
+    seen
+        Per band what the tag `SEEN` says of it, "" where it has none.
     """
+    found = _identified(tags, descriptions, name, pixel_size, metadata, repeated, values)
+    own = [band_seen(text, found.sensor, pixel_size) for text in seen] or [None] * len(found.bands)
+    return replace(found, bands=tuple(told or band for band, told in zip(found.bands, own, strict=True)))
+
+
+SENSOR, SEEN = "GEOSR_SENSOR", "GEOSR_SEEN"
+"""Tags of a result whose bands were brought to one grid: the sensor, and, of each band, which it is and how it was seen."""
+
+
+def seen_as(band: Band, pixel_size: float) -> str:
+    """The text of a band's tag `SEEN`: its name in the table, metres of a pixel, number for no light, response, origin."""
+    response, name = band.response, band.table.name if band.table else "-"
+    numbers = " ".join(repr(float(each)) for each in (pixel_size, band.zero, *response.variance, response.finer))
+    return f"{name} {numbers} {response.interpolation} {'box' if response.box else 'point'} {band.response_from}"
+
+
+def band_seen(text: str, sensor: str | None, pixel_size: float | None) -> Band | None:
+    """The band of which a tag `SEEN` speaks; None where it is none, or pixels were resampled since."""
+    try:
+        name, told, zero, down, across, finer, interpolation, box, origin = text.split()
+        variance = float(down), float(across)
+        response = Response(variance, box == "box", cast("Interpolation", interpolation), float(finer))
+        origin, native = Origin(origin), SensorBand(name, "", 0.0, float(told)).is_native(pixel_size)
+    except ValueError:
+        return None
+    if not native:
+        return None
+    table = next((each.band(name) for each in SENSORS if each.name == sensor), None)
+    why = f"as it would be with {float(told):g} m pixels"
+    if table and table.is_native(pixel_size):
+        why = f"{sensor} {table.name}"
+    return Band(response, response_from=origin, response_why=why, table=table, zero=float(zero))
+
+
+def _identified(
+    tags: Mapping[str, str],
+    descriptions: Sequence[str],
+    name: str,
+    pixel_size: float | None,
+    metadata: str,
+    repeated: Sequence[str],
+    values: Sequence[tuple[float, float]],
+) -> SensorGuess:
     measured = [text for text, why in zip_longest(descriptions, repeated, fillvalue="") if not why]
     found = _from_tags(tags) or _from_path(name) or _from_bands(measured, pixel_size)
     if found is None:

@@ -14,17 +14,17 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from geosr.errors import InputError, PlaceError
-from geosr.identify import identify
-from geosr.io import categorical, safety
+from geosr.io import safety
 from geosr.io.aoi import Area, read_area
-from geosr.io.bands import asked_bands, chosen_bands, mask_kind, told_of_bands
+from geosr.io.bands import asked_bands, chosen_bands, mask_kind
 from geosr.io.environment import GdalError, current_options, is_remote, open_dataset, reading, reason
 from geosr.io.formats import stranger
-from geosr.io.grid import Bounds, bounds_window, geobox_of, pixel_size
-from geosr.io.identity import identity, product_text, short_name
+from geosr.io.grid import Bounds, bounds_window, geobox_of
+from geosr.io.identity import identity, short_name
 from geosr.io.metadata import Metadata
 from geosr.io.nodata import numbers_of, possible_nodata, with_one_nodata
 from geosr.io.remarks import remarks_on_bands, remarks_on_place
+from geosr.io.sensor import sensor_of
 from geosr.io.source import FileSource, MaskKind, SceneSource
 from geosr.radiometry import Radiometry, widened
 from geosr.sensors import SensorGuess
@@ -137,6 +137,10 @@ class Scene:
         """The times that its pixels are finer than those that were measured, in words; "" where they are the same."""
         return ""
 
+    def called(self, scale: int) -> str:
+        """The end of a result's name, after the source's own."""
+        return f"x{self.finer or scale}"
+
     @property
     def observed(self) -> Scene:
         """The scene whose pixels tell how its bands were observed: itself."""
@@ -227,7 +231,7 @@ def _scene(
     known = identity(dataset, real, files)
     window = Window(0, 0, dataset.height, dataset.width)
     metadata = Metadata.of(dataset, bands, window)
-    sensor = _sensor(dataset, window, real, asked_bands(dataset.descriptions, name, classes))
+    sensor = sensor_of(dataset, window, real, asked_bands(dataset.descriptions, name, classes))
     mask, alpha = mask_kind(dataset, bands)
     scene = Scene(
         path=real,
@@ -249,27 +253,6 @@ def _scene(
     )
     remarks = *remarks_on_place(scene), *remarks_on_bands(dataset, scene)
     return replace(scene, warnings=(*metadata.warnings, *scene.sensor.notes, *remarks))
-
-
-def _sensor(dataset: DatasetReader, window: Window, real: str, asked: Sequence[int] | None) -> SensorGuess:
-    """Of all bands of a file, so that each is known alike whichever are wanted; classes beside them tell nothing."""
-    metadata = Metadata.of(dataset, dataset.indexes, window)
-    classes = categorical.reasons(told_of_bands(dataset, metadata, dataset.indexes))
-    repeated = categorical.settled_by_hand(classes, None if asked is None else [band - 1 for band in asked])
-    told = metadata.tags or {}, *(band.tags for band in metadata.bands)
-    tags = {key: value for spaces in told for space in spaces.values() for key, value in space.items()}
-    texts = [band.description or "" for band in metadata.bands]
-    found = identify(
-        tags=tags,
-        descriptions=texts,
-        name=real,
-        pixel_size=pixel_size(metadata),
-        metadata=product_text(Path(real)),
-        repeated=categorical.either(classes, repeated),
-        values=[(band.scale, band.offset) for band in metadata.bands],
-    )
-    names = [text or f"band {band}" for band, text in enumerate(texts, start=1)]
-    return found.described(names, repeated, [str(band.color.name) for band in metadata.bands])
 
 
 def _with_told_nodata(scene: Scene, dataset: DatasetReader) -> Scene:
