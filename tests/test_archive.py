@@ -21,7 +21,8 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import geosr
 from geosr import provenance
-from geosr.archive import plan_many, read_list, upscale_many
+from geosr.archive import plan_many, upscale_many
+from geosr.cli.archive import read_list
 from geosr.errors import InputError, PlaceError
 from tests import scenes
 from tests.test_cli import geosr as command

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from geosr.cli.progress import bar
 from geosr.cli.streams import announce, out
 from geosr.cli.talk import Talk, needs_of, print_report, say, tell
+from geosr.errors import InputError
 
 if TYPE_CHECKING:
     from geosr.archive import Archive, Record
@@ -59,9 +60,16 @@ def _print_plan(records: Sequence[Record], talk: Talk) -> None:
 
 def _scenes(paths: Sequence[str]) -> list[str]:
     """The scenes that arguments name, with those of list files in their place."""
-    from geosr.archive import read_list
-
     return [name for path in paths for name in (read_list(path[1:]) if path.startswith("@") else [path])]
+
+
+def read_list(path: str | Path) -> list[str]:
+    """The scenes that a text file names, one a line; empty lines and those that begin with # are left out."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as a list of scenes: {error}") from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _say(archive: Archive, verbose: bool) -> None:
