@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from geosr.errors import InputError
-from geosr.guiding import network_of, path_of
+from geosr.guiding import brought, network_of, path_of, sharpeners
 from geosr.io.categorical import ALPHA
 from geosr.io.companions import check_companions
 from geosr.io.destination import check_name, check_result, default_name, format_of
@@ -21,12 +22,13 @@ from geosr.io.scene import Scene
 from geosr.io.sinks import check_format
 from geosr.keywords import handed_on, keywords
 from geosr.models import registry
-from geosr.models.model import Precision
+from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
-from geosr.observing import check_guided, settle
+from geosr.models.sharpening import ANY, Brought
+from geosr.observing import check_guided, scale_of, settle
 from geosr.pipeline import cores
-from geosr.products import open_source
+from geosr.products import open_on, open_source
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
@@ -41,8 +43,9 @@ def upscale(
     dst: str | Path | None = None,
     *,
     guide: str | Path | Sequence[str | Path] | None = None,
+    to: float | str | None = None,
     model: str | TorchNetwork = "fast",
-    scale: int = 4,
+    scale: int | None = None,
     bands: Sequence[int | str] | None = None,
     mask: Literal["clouds"] | None = None,
     categorical: Sequence[int | str] | Literal["none"] | None = None,
@@ -75,7 +78,8 @@ def upscale(
     ----------
     src
         A raster file, URL (https://, s3://) or anything else that GDAL opens; a product as it was delivered, in its
-        folder or archive; with a guide also several files on one grid, whose bands go into one result.
+        folder or archive; with a guide also several files on one grid, with `to` of several grids, whose bands go into
+        one result.
     dst
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
@@ -84,9 +88,13 @@ def upscale(
         `geosr.TorchNetwork`.
     guide
         A finer raster of the same place, or several files on one grid: Sentinel-2's 10 m bands, Landsat's pan. The
-        result lies on its grid, whatever `scale` says. For models that take one: "glp".
+        result lies on its grid, and there is no `scale` beside it. For models that take one: "glp".
+    to
+        Metres of a pixel, 10 or "10m": the bands of all files go into one result whose pixels have that size, in
+        order; those of such pixels stay and guide the coarser ones, each grid with the guided model that fits it. With
+        `scale` the model makes all of them finer from there.
     scale
-        Output pixels per source pixel each way.
+        Output pixels per source pixel each way; 4 by default, 1 with `to`.
     bands
         Numbers counted from 1, or names; all by default. Of a product names, its own or common ones (B8A, nir08), that
         share a grid; by default the measured ones of the finest.
@@ -152,8 +160,9 @@ def prepare(
     dst: str | Path | None = None,
     *,
     guide: str | Path | Sequence[str | Path] | None = None,
+    to: float | str | None = None,
     model: str | TorchNetwork = "fast",
-    scale: int = 4,
+    scale: int | None = None,
     bands: Sequence[int | str] | None = None,
     mask: Literal["clouds"] | None = None,
     categorical: Sequence[int | str] | Literal["none"] | None = None,
@@ -175,15 +184,22 @@ def prepare(
 ) -> Run:
     """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written."""
     _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
-    found = registry.find(model, scale)
-    check_guided(found, guide is not None, project)
-    scene = _scene(src, guide, **handed_on(open_source, locals())).stored_as(dtype)
+    metres = metres_of(to)
+    times = scale_of(scale, guided=guide is not None, to=metres)
+    found, own = model_of(model, times, metres)
+    check_guided(found, guide is not None or times == 1, project)
+    _check_observed(metres, times, mtf=mtf, snr=snr)
+    scene = _scene(src, guide, metres, **handed_on(open_source, locals()))
+    _check_type(scene, dtype)
+    scene = scene.stored_as(dtype)
+    models = sharpeners(scene, found if found.guided and not own else None)
+    found = Brought(models) if metres is not None and times == 1 else found
     kind = format_of(dst, format)
-    wish = dst if dst is not None else default_name(scene.path, scene.finer or scale, kind)
+    wish = dst if dst is not None else default_name(scene.path, scene.called(times), kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
     check_companions(target, [head.name for head in found.heads[1:]], scene.files, kind, overwrite)
-    radiometry = _radiometry(scene, dtype)
+    radiometry = replace(scene.radiometry, out_dtype=dtype or scene.dtype)
     settled = settle(
         found,
         radiometry=radiometry,
@@ -194,6 +210,7 @@ def prepare(
         device=device,
         precision=precision,
     )
+    scene, about = brought(scene, models, settled, mtf=mtf, snr=snr)
     network, notes = network_of(settled, scene)
     layout, plan = _plan(scene, radiometry, network, kind, co or {}, tile)
     check_format(layout)
@@ -209,17 +226,60 @@ def prepare(
         upscaler=upscaler,
         workers=workers or cores(),
         overwrite=overwrite,
-        notes=notes,
+        notes=(*about, *notes),
         tags=provenance(network, scene, radiometry, layout),
     )
 
 
-def _scene(src: Paths, guide: Paths | None, **options: Any) -> Scene:
-    """The scene of one file, or of coarse bands on the grid of their guide."""
+def metres_of(to: Any) -> float | None:
+    """The number of "10m" or 10; None stays. Raises `InputError` for anything else."""
+    if to is None:
+        return None
+    try:
+        metres = float(str(to).strip().lower().removesuffix("m"))
+    except ValueError:
+        metres = math.nan
+    if not (math.isfinite(metres) and metres > 0):
+        raise InputError(f"--to {to}: expected the metres of a pixel, such as 10m")
+    return metres
+
+
+def model_of(model: str | TorchNetwork, times: int, to: float | None) -> tuple[Model, bool]:
+    """The model that is asked for, and whether each grid has its own.
+
+    Raises `ModelError`, and `InputError` where one that makes pixels finer has nothing to do.
+    """
+    if to is None or times != 1:
+        return registry.find(model, times), True
+    own = model == _DEFAULT
+    found = registry.find(ANY if own else model, 2)
+    if not found.guided:
+        raise InputError(f"--to {to:g}m makes no pixel finer than that, as {found.card.title} does; add --scale")
+    return found, own
+
+
+_DEFAULT = "fast"
+"""The model where none is named."""
+
+
+def _check_observed(to: float | None, times: int, **options: Any) -> None:
+    """Raise `InputError` for options on how bands were seen where that is asked twice: as measured, and on one grid."""
+    given = [name for name, value in options.items() if value is not None]
+    if to is not None and times > 1 and given:
+        raise InputError(
+            f"--{given[0]} speaks of bands as they were measured, and --scale of them at {to:g} m; run --to {to:g}m "
+            "with it first, then --scale on that result"
+        )
+
+
+def _scene(src: Paths, guide: Paths | None, to: float | None, **options: Any) -> Scene:
+    """The scene of one file, of coarse bands on the grid of their guide, or of bands of several grids on one."""
     if guide is not None:
         if options.pop("mask") is not None:
             raise InputError("--mask goes with a product, not with --guide; mask the bands or the result yourself")
         return open_guided(src, guide, **options)
+    if to is not None:
+        return open_on(src, to, **options)
     if not isinstance(src, str | Path):
         raise InputError("several files go into one result only with a guide; upscale_many makes a result of each")
     return open_source(src, **options)
@@ -244,13 +304,12 @@ def _are_numbers(values: Any, count: int) -> bool:
         return False
 
 
-def _radiometry(scene: Scene, dtype: str | None) -> Radiometry:
+def _check_type(scene: Scene, dtype: str | None) -> None:
     if dtype not in (None, scene.dtype) and any(band.repeated == ALPHA for band in scene.sensor.bands):
         raise InputError(
             f"--dtype {dtype}: {scene.name} has an alpha band in {scene.dtype}, which would mean another opacity; keep "
             "the type, or choose the other bands with --bands"
         )
-    return replace(scene.radiometry, out_dtype=dtype or scene.dtype)
 
 
 def _plan(

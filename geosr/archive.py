@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from geosr.api import prepare, upscale
+from geosr.api import metres_of, model_of, prepare, upscale
 from geosr.cluster import Pool, kind_for, pool_for, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
 from geosr.io.environment import current_options, under
+from geosr.io.fused import called
 from geosr.io.layout import Format
 from geosr.io.sinks import is_there, tags_of
 from geosr.io.source import close as close_files
 from geosr.keywords import handed_on, keywords
-from geosr.models import registry
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.threads import prepare_process
+from geosr.observing import scale_of
 from geosr.pipeline import finishing
 from geosr.provenance import is_of
 from geosr.run import Progress, Run
@@ -42,8 +43,9 @@ def upscale_many(
     sources: str | Path | Iterable[str | Path],
     outdir: str | Path,
     *,
+    to: float | str | None = None,
     model: str | TorchNetwork = "fast",
-    scale: int = 4,
+    scale: int | None = None,
     bands: Sequence[int | str] | None = None,
     mask: Literal["clouds"] | None = None,
     categorical: Sequence[int | str] | Literal["none"] | None = None,
@@ -111,16 +113,17 @@ class Planned:
     @property
     def record(self) -> Record:
         """The record as far as it is known before it is done."""
-        record: Record = {"src": self.src, "path": self.dst, "status": self.status}
-        return record | ({"error": str(self.error)} if self.error else {})
+        error = {"error": str(self.error)} if self.error else {}
+        return {"src": self.src, "path": self.dst, "status": self.status} | error
 
 
 def plan_many(
     sources: str | Path | Iterable[str | Path],
     outdir: str | Path,
     *,
+    to: float | str | None = None,
     model: str | TorchNetwork = "fast",
-    scale: int = 4,
+    scale: int | None = None,
     format: Format | None = None,
     overwrite: bool = False,
     **options: Any,
@@ -132,11 +135,12 @@ def plan_many(
     names = list(dict.fromkeys(map(str, [sources] if isinstance(sources, str | Path) else sources)))
     if not names:
         raise InputError("there is no scene in the list")
-    heads = registry.find(model, scale).heads
-    kind = format_of(None, format)
-    results = names_in(str(outdir), names, scale, kind, [head.name for head in heads[1:]])
+    metres, kind = metres_of(to), format_of(None, format)
+    times = scale_of(scale, to=metres)
+    heads = model_of(model, times, metres)[0].heads
+    results = names_in(str(outdir), names, called(times, metres), kind, [head.name for head in heads[1:]])
     make_folder(str(outdir))
-    options |= {"model": model, "scale": scale, "format": kind}
+    options |= {"to": to, "model": model, "scale": scale, "format": kind}
     gdal = current_options()
 
     def plan(pair: tuple[str, str]) -> Planned:
@@ -147,9 +151,9 @@ def plan_many(
     first = plan(pairs[0])  # it loads the network, once
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
         scenes = (first, *pool.map(plan, pairs[1:]))
-    errors = [scene.error for scene in scenes]
-    if len(scenes) > 1 and errors[0] is not None and len(set(map(str, errors))) == 1:
-        raise errors[0]  # it speaks of an option, and not of a scene
+    error = first.error
+    if len(scenes) > 1 and error is not None and {str(scene.error) for scene in scenes} == {str(error)}:
+        raise error  # it speaks of an option, and not of a scene
     return Archive(scenes)
 
 
@@ -324,15 +328,6 @@ class _Flow:
             scene, tile = self._flying[future]
             with suppress(GeosrError):
                 scene.sink.append(tile, future.result())
-
-
-def read_list(path: str | Path) -> list[str]:
-    """The scenes that a text file names, one a line; empty lines and those that begin with # are left out."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read as a list of scenes: {error}") from error
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _plan(src: str, dst: str, overwrite: bool, options: dict[str, Any]) -> Planned:

@@ -258,7 +258,8 @@ def look(job: Work) -> str | None:
     if not isinstance(job, Job):
         return None
     try:
-        halo = job.upscaler.network.halo  # loads it
+        network = job.upscaler.network
+        halo = network.halo if network else 0  # loads it
     except GeosrError as error:
         return f"it can't load the model: {error}"
     if halo > job.plan.halo:

@@ -69,7 +69,8 @@ class GuidedPixels:
 class GuidedUpscaler:
     """`GuidedPixels` of a tile in, pixels of its write window out."""
 
-    network: Sharpener
+    network: Sharpener | None
+    """None where all bands are repeated."""
     placement: Placement
     """Of the coarse bands on the guide's grid, as their files say it: classes and gaps follow it."""
     radiometry: Radiometry
@@ -120,7 +121,7 @@ class GuidedUpscaler:
         tile: Tile,
     ) -> None:
         bands = [band for band, same in enumerate(self.categorical) if not same]
-        if not bands:
+        if not bands or self.network is None:
             return
         need = self.network.coarse(tile.core)
         working = np.result_type(self.radiometry.working, self.guide.working)

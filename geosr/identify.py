@@ -62,11 +62,12 @@ def identify(
 
 
 SENSOR, SEEN = "GEOSR_SENSOR", "GEOSR_SEEN"
-"""Tags of a result whose bands were brought to one grid: the sensor, and, of each band, which it is and how it was seen."""
+"""Tags of a result whose bands were brought to one grid: its sensor, and of each band what it is and how it was
+seen."""
 
 
 def seen_as(band: Band, pixel_size: float) -> str:
-    """The text of a band's tag `SEEN`: its name in the table, metres of a pixel, number for no light, response, origin."""
+    """The text of a band's tag `SEEN`: its name in the table, metres of a pixel, number for no light, response."""
     response, name = band.response, band.table.name if band.table else "-"
     numbers = " ".join(repr(float(each)) for each in (pixel_size, band.zero, *response.variance, response.finer))
     return f"{name} {numbers} {response.interpolation} {'box' if response.box else 'point'} {band.response_from}"

@@ -162,6 +162,19 @@ def settle(
     return Settled(model, radiometry, known, of_scene, is_projected(project, model.card), device, precision)
 
 
+def scale_of(scale: int | None, *, guided: bool = False, to: float | None = None) -> int:
+    """The scale that is meant where none is given: 4, or 1 for bands that are brought to pixels of `to` metres.
+
+    Raises `InputError` beside a guide, whose grid the result has.
+    """
+    if guided and (scale is not None or to is not None):
+        option = "--scale" if to is None else "--to"
+        raise InputError(f"with a guide its grid is the result's; leave {option} out")
+    if scale is None:
+        return 4 if to is None else 1
+    return scale
+
+
 def check_guided(model: Model, guided: bool, project: bool | None) -> None:
     """Raise `InputError` where a guide is given to a model that takes none, or a model that takes one has none."""
     if model.guided and not guided:

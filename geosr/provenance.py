@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from geosr import __version__
+from geosr.guiding import Group, groups_of
 from geosr.io import categorical
+from geosr.io.fused import FusedScene
 from geosr.io.guided import GuidedScene
 from geosr.io.identity import content
 from geosr.io.layout import Layout, Options
@@ -42,6 +44,8 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
         tags |= {"GEOSR_WEIGHTS_SHA256": network.model.sha256, "GEOSR_PRECISION": network.precision}
     if scene.marked:
         tags["GEOSR_MASK"] = scene.marked
+    if isinstance(scene, FusedScene):
+        tags |= {"GEOSR_TO": "; ".join(map(_brought, groups_of(scene))), "GEOSR_GUIDE": ", ".join(scene.guide.names)}
     if isinstance(scene, GuidedScene):
         tags["GEOSR_GUIDE"] = ", ".join(scene.guide.names)
     if isinstance(network, GuidedNetwork) and network.injection.corrected:
@@ -60,11 +64,19 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
     return tags
 
 
+def _brought(group: Group) -> str:
+    """Which bands a guided model has brought from which pixels."""
+    moved = f", moved {group.moved}" if group.moved else ""
+    return f"{', '.join(group.bands)} from {group.pixel:g} m by {group.model}{moved}"
+
+
 def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout: Layout) -> dict[str, str]:
     """All that decides a result beside the input, to the last digit; not where and how it ran, nor geosr's version."""
     bands, model, usual = network.observation, network.model, asdict(Options())
     chosen = {key: value for key, value in asdict(layout.options).items() if value != usual[key]}
     guide = {"guide": str((scene.placement, scene.guide.names))} if isinstance(scene, GuidedScene) else {}
+    if isinstance(scene, FusedScene):
+        guide = {"groups": str((scene.guide.names, *(group.settings for group in groups_of(scene))))}
     marked = {"mask": scene.marked} if scene.marked else {}
     return (
         guide

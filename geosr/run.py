@@ -17,6 +17,7 @@ import numpy as np
 
 from geosr.cluster import kind_for, pool_for, stop_where_imported
 from geosr.guided import GuidedUpscaler
+from geosr.guiding import groups_of
 from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
 from geosr.io.output import Output, outputs_of
@@ -53,6 +54,15 @@ class Grid(TypedDict):
     pixel_height: float
 
 
+class Brought(TypedDict):
+    """Coarser bands, and what brings them to the grid of the finer ones."""
+
+    bands: list[str]
+    pixel: float
+    """Metres, as they were measured."""
+    model: str
+
+
 class Report(TypedDict):
     """The facts of a run; of a dry run, with the same keys and types, of what it would do."""
 
@@ -63,6 +73,8 @@ class Report(TypedDict):
     dry_run: bool
     """Whether nothing was written: `seconds`, `megapixels_per_second` and `bytes` are estimates then."""
     model: str
+    groups: list[Brought]
+    """Bands that are brought to the finer grid of others first; none where all are of one."""
     grid_in: Grid
     grid_out: Grid
     bands: list[str]
@@ -236,6 +248,9 @@ class Run:
             others={output.head.name: output.place for output in self.outputs()[1:]},
             dry_run=dry_run,
             model=self.network.card.title,
+            groups=[
+                Brought(bands=list(each.bands), pixel=each.pixel, model=each.model) for each in groups_of(self.scene)
+            ],
             grid_in=_grid(*self.scene.observed.shape, self.scene.observed.transform),
             grid_out=_grid(self.layout.height, self.layout.width, fine.transform),
             bands=list(self.scene.names),

@@ -111,7 +111,10 @@ class TilePlan(Sequence[Tile]):
 
     def _tile(self, index: int) -> Tile:
         row, col = divmod(index, self.shape[1])
-        core = Window(row * self.core, col * self.core, self.core, self.core).clip(self.scene)
+        return self.of(Window(row * self.core, col * self.core, self.core, self.core).clip(self.scene), index)
+
+    def of(self, core: Window, index: int = 0) -> Tile:
+        """The tile that has this core, any window of what can be read."""
         block = self.block(core)
         return Tile(
             index=index,

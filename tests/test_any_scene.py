@@ -232,4 +232,4 @@ def test_three_hundred_bands_work(tmp_path: Path) -> None:
 )
 def test_each_raster_in_a_file_has_a_result_of_its_own(tmp_path: Path, inside: str, name: str) -> None:
     (tmp_path / "cube.nc").touch()
-    assert default_name(inside.format(tmp_path / "cube.nc"), 2) == tmp_path / name
+    assert default_name(inside.format(tmp_path / "cube.nc"), "x2") == tmp_path / name

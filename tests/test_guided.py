@@ -224,6 +224,12 @@ def test_an_array_of_classes_alone_is_refused_before_anything_is_read(tmp_path: 
         low.geosr.upscale("glp", guide=geosr.open_raster(fine(tmp_path), chunks=32), categorical=[1, 2])
 
 
+def test_a_scale_beside_a_guide_is_refused_for_arrays_too(tmp_path: Path) -> None:
+    low, high = (geosr.open_raster(path, chunks=None) for path in (coarse(tmp_path), fine(tmp_path)))
+    with pytest.raises(InputError, match="leave --scale out"):
+        low.geosr.upscale("glp", 2, guide=high)
+
+
 def test_an_array_takes_the_guides_place_and_keeps_its_own_words(tmp_path: Path) -> None:
     low = geosr.open_raster(coarse(tmp_path, names=("B05", "B11")), chunks=16).rename("reflectance")
     high = geosr.open_raster(fine(tmp_path), chunks=32)
@@ -315,6 +321,7 @@ def test_another_guide_is_another_run(tmp_path: Path) -> None:
         ({"bands": [9]}, "band 9"),
         ({"categorical": [1, 2]}, "classes, to which a guide gives no detail"),
         ({"project": False}, "leave --project out"),
+        ({"scale": 4}, "leave --scale out"),
     ],
     ids=str,
 )
@@ -365,9 +372,8 @@ def test_the_shell_takes_several_bands_and_guides(tmp_path: Path) -> None:
     assert np.array_equal(run(bands, guides, tmp_path / "api.tif"), run(bands, guides, out, overwrite=True))
     before = Path(bands[1]).read_bytes()
     for wrong in (["--outdir", str(tmp_path)], [], ["--overwrite"], ["-o", str(out), "--scale", "3"]):
-        assert (
-            CliRunner().invoke(cli, ["upscale", *bands, "--guide", guides[0], "--model", "glp", *wrong]).exit_code == 2
-        )
+        told = CliRunner().invoke(cli, ["upscale", *bands, "--guide", guides[0], "--model", "glp", *wrong])
+        assert told.exit_code == 2 or isinstance(told.exception, InputError)
     assert Path(bands[1]).read_bytes() == before
 
 

@@ -47,6 +47,7 @@ def print_plan(report: Report, as_json: bool) -> None:
         "path": report["path"],
         "others": report["others"],
         "model": report["model"],
+        "groups": [f"{shown(each['bands'])} from {each['pixel']:g} m by {each['model']}" for each in report["groups"]],
         "grid in": _grid(report["grid_in"]),
         "grid out": _grid(report["grid_out"]),
         "bands": report["bands"],

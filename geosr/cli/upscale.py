@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from geosr.cli.archive import upscale_all
@@ -110,7 +109,7 @@ model_option = click.option(
 )
 
 HEADINGS = {
-    "Options": ("out", "output", "outdir", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
+    "Options": ("out", "output", "outdir", "to", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
     "What is read": ("mask", "guide", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
     "How sharp": ("mtf", "snr", "project"),
@@ -135,7 +134,12 @@ HEADINGS = {
     type=click.Path(),
     help="A finer raster, repeatable; SRCs are brought onto its grid together, with --model glp.",
 )
-@click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
+@click.option(
+    "--to",
+    metavar="METRES",
+    help="The pixels that bands of all SRCs are brought to, 10m; those that have them guide the others.",
+)
+@click.option("--scale", type=click.IntRange(2, 8), help="Output pixels per pixel. [default: 4; 1 with --to]")
 @click.option(
     "--bands",
     callback=band_numbers,
@@ -208,6 +212,9 @@ def command(
     With --guide several SRCs on one grid are one result, on the grid of the finer raster: Sentinel-2's 20 m bands on
     that of the 10 m bands, Landsat's on that of pan.
 
+    With --to bands of several grids are one result: --to 10m brings those of 20 and 60 m onto the grid of the 10 m
+    bands, which guide them; with --scale all of them go on from there.
+
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
@@ -219,10 +226,9 @@ def command(
         return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
 
-    if guide and click.get_current_context().get_parameter_source("scale") is not ParameterSource.DEFAULT:
-        raise click.UsageError("--scale: with --guide the guide's grid is the result's; leave --scale out")
     overwrite = options.pop("overwrite")
-    named = _sources_and_result(paths, out) if guide else _source_and_result(paths, out)
+    several = guide or options["to"] is not None
+    named = _sources_and_result(paths, out) if several else _source_and_result(paths, out)
     run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
     if not quiet:
         say(run, verbose)
@@ -253,10 +259,10 @@ def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[str, ..
 
 
 def _sources_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:
-    """The files whose bands are brought onto a guide's grid, and where to, if that is said."""
+    """The files whose bands are brought onto one grid, and where to, if that is said."""
     if out is None and len(paths) > 1:
-        raise click.UsageError("with --guide all arguments are bands to be brought together: name the result with -o")
-    return paths, out
+        raise click.UsageError("--guide and --to bring all arguments together: name the result with -o")
+    return paths[0] if len(paths) == 1 else paths, out
 
 
 def _say_what_stands_there(run: Run, overwrite: bool) -> None:

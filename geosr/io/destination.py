@@ -33,7 +33,7 @@ def format_of(path: str | Path | None, wish: str | None) -> Format:
     return formats[str(wish).lower()]
 
 
-def default_name(src: str, scale: int | str, format: Format = "COG") -> Path:
+def default_name(src: str, called: str, format: Format = "COG") -> Path:
     """`scene_x4.tif` beside `scene.tif`, or beside the folder `scene.SAFE`; in the current one where neither is here.
 
     `cube_red_x4.tif` for `NETCDF:"cube.nc":red`, one of the rasters in a file.
@@ -44,15 +44,15 @@ def default_name(src: str, scale: int | str, format: Format = "COG") -> Path:
     suffix = _ZARR if format == "Zarr" else ".tif"
     path = path.absolute() if path.is_dir() else path
     stem = path.stem.removesuffix(".SAFE")
-    return (path.parent if path.exists() else Path()) / f"{stem}{part}_x{scale}{suffix}"
+    return (path.parent if path.exists() else Path()) / f"{stem}{part}_{called}{suffix}"
 
 
-def names_in(outdir: str, sources: Sequence[str], scale: int, format: Format, others: Sequence[str] = ()) -> list[str]:
+def names_in(outdir: str, sources: Sequence[str], called: str, format: Format, others: Sequence[str] = ()) -> list[str]:
     """The results of sources in a folder or bucket, and `others` beside them, which are not told.
 
     Raises `InputError` where two meet, or one is an input's place.
     """
-    results = [_under(outdir, default_name(source, scale, format).name) for source in sources]
+    results = [_under(outdir, default_name(source, called, format).name) for source in sources]
     first: dict[str, str] = {}
     inputs = {str(Path(source).resolve()) for source in sources}
     for source, result in zip(sources, results, strict=True):

@@ -69,7 +69,7 @@ def open_guided(
     `open_scene`; `bounds` and `aoi` cut the guide's grid. Raises as `open_scene` does, and `InputError` where one grid
     can't be placed on the other.
     """
-    sources = _listed(paths)
+    sources = listed_paths(paths)
     if len(sources) > 1 and (bands is not None or categorical not in (None, "none")):
         option = "--bands" if bands is not None else "--categorical"
         raise InputError(
@@ -81,11 +81,12 @@ def open_guided(
             for each in sources
         ]
     )
-    guide = stacked([_guide(each, bounds, aoi) for each in _listed(guides)])
-    return _placed(coarse, guide)
+    guide = stacked([_guide(each, bounds, aoi) for each in listed_paths(guides)])
+    return on_guide(coarse, guide)
 
 
-def _listed(paths: Paths) -> list[str | Path]:
+def listed_paths(paths: Paths) -> list[str | Path]:
+    """One or several files as a list. Raises `InputError` where there is none, or one without a name."""
     found = [paths] if isinstance(paths, str | Path) else list(paths)
     if not found or not all(str(each).strip() for each in found):
         raise InputError("expected at least one file, and there is none in the list, or one without a name")
@@ -101,7 +102,8 @@ def _guide(path: str | Path, bounds: Bounds | None, aoi: str | Path | None) -> S
     return scene if len(measured) == len(scene.bands) else open_scene(path, bands=measured, bounds=bounds, aoi=aoi)
 
 
-def _placed(coarse: Scene, guide: Scene) -> GuidedScene:
+def on_guide(coarse: Scene, guide: Scene) -> GuidedScene:
+    """A coarse scene on the grid of a finer one. Raises `InputError` where it can't be placed there."""
     footprint, whole = Window(0, 0, *coarse.full), Window(0, 0, *guide.shape)
     _check_grids(coarse, guide)
     placement = placed(coarse.transform, guide.transform, footprint, whole, (coarse.name, guide.name))

@@ -17,14 +17,15 @@ from geosr.io.scene import Scene
 from geosr.io.source import StackSource
 
 
-def stacked(scenes: Sequence[Scene]) -> Scene:
+def stacked(scenes: Sequence[Scene], order: Sequence[int] = ()) -> Scene:
     """Scenes on one grid as one that has the bands of all of them, in order; a single scene stays as it is.
 
+    `order` says which bands it has, counted from 0 through all of them, where it isn't all of them as they come.
     Pixels are of the narrowest type that holds those of all. Tags of the files stay where all have the same.
     Raises `InputError` where grids differ, or no type holds all pixels.
     """
     first = scenes[0]
-    if len(scenes) == 1:
+    if len(scenes) == 1 and not order:
         return first
     for other in scenes[1:]:
         _check_alike(first, other)
@@ -33,31 +34,45 @@ def stacked(scenes: Sequence[Scene]) -> Scene:
     bands = [
         replace(band, name=name)
         for scene in scenes
-        for band, name in zip(scene.sensor.bands, _names(scene), strict=True)
+        for band, name in zip(scene.sensor.bands, names_of(scene), strict=True)
     ]
+    places = tuple(order) or tuple(range(len(bands)))
+    sensor = next((each.sensor for each in scenes if each.sensor.sensor), first.sensor)
     whole = replace(
         first,
         name=f"{first.name} and {len(scenes) - 1} more",
         dtype=dtype,
-        bands=tuple(range(1, 1 + len(bands))),
+        bands=tuple(range(1, 1 + len(places))),
         mask="dataset" if masked else "none",
-        metadata=replace(_metadata(scenes), nodata=None),
-        source=StackSource(tuple(scene.source for scene in scenes), dtype),
+        metadata=replace(_metadata(scenes, places), nodata=None),
+        source=StackSource(tuple(scene.source for scene in scenes), dtype, places),
         identity=_identity(scenes),
-        sensor=replace(next((each.sensor for each in scenes if each.sensor.sensor), first.sensor), bands=tuple(bands)),
+        sensor=replace(sensor, bands=tuple(bands)).part(places),
         files=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.files))),
         warnings=tuple(dict.fromkeys(_joined(scenes, lambda scene: scene.warnings))),
     )
     told = [possible_nodata(scene.nodata, dtype) for scene in scenes for _ in scene.bands]
-    return with_one_nodata(whole, [() if number is None else (number,) for number in told])
+    return with_one_nodata(whole, [() if (number := told[place]) is None else (number,) for place in places])
+
+
+def by_grid(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes on one grid together, the finest grid first."""
+    groups: list[list[Scene]] = []
+    for scene in scenes:
+        found = next((group for group in groups if _alike(scene, group[0])), None)
+        if found is None:
+            groups.append([scene])
+        else:
+            found.append(scene)
+    return sorted(groups, key=lambda group: abs(group[0].transform.determinant))
+
+
+def _alike(one: Scene, other: Scene) -> bool:
+    return one.crs == other.crs and one.full == other.full and same_grid(one.transform, other.transform, one.full)
 
 
 def _check_alike(first: Scene, other: Scene) -> None:
-    if (
-        first.crs != other.crs
-        or first.full != other.full
-        or not same_grid(first.transform, other.transform, first.full)
-    ):
+    if not _alike(first, other):
         raise InputError(
             f"{first.name} and {other.name} are not on one grid: {_grid(first)}, and {_grid(other)}; files that are "
             "upscaled together share theirs"
@@ -74,21 +89,22 @@ def _joined(scenes: Iterable[Scene], of: Callable[[Scene], tuple[Any, ...]]) -> 
     return tuple(each for scene in scenes for each in of(scene))
 
 
-def _names(scene: Scene) -> Iterable[str]:
-    """What to call its bands: the file's name tells bands of files with one band apart."""
+def names_of(scene: Scene) -> Iterable[str]:
+    """The names of its bands: that of the file tells bands of files with one band apart."""
     stem = Path(scene.name).stem
     single = len(scene.bands) == 1
     for name, band in zip(scene.names, scene.metadata.bands, strict=True):
         yield name if band.description else stem if single else f"{stem} {name}"
 
 
-def _metadata(scenes: Sequence[Scene]) -> Metadata:
-    bands = tuple(
+def _metadata(scenes: Sequence[Scene], places: Sequence[int]) -> Metadata:
+    bands = [
         replace(band, description=name)
         for scene in scenes
-        for band, name in zip(scene.metadata.bands, _names(scene), strict=True)
-    )
-    return replace(scenes[0].metadata, tags=shared([scene.metadata.tags or {} for scene in scenes]), bands=bands)
+        for band, name in zip(scene.metadata.bands, names_of(scene), strict=True)
+    ]
+    tags = shared([scene.metadata.tags or {} for scene in scenes])
+    return replace(scenes[0].metadata, tags=tags, bands=tuple(bands[place] for place in places))
 
 
 def shared(tags: Sequence[Tags]) -> Tags:

@@ -2,6 +2,6 @@
 
 from geosr.products.product import Marks, Part, Product
 from geosr.products.read import Reader, read_product
-from geosr.products.scenes import open_source, scenes_of
+from geosr.products.scenes import open_on, open_source, scenes_of
 
-__all__ = ["Marks", "Part", "Product", "Reader", "open_source", "read_product", "scenes_of"]
+__all__ = ["Marks", "Part", "Product", "Reader", "open_on", "open_source", "read_product", "scenes_of"]

@@ -102,10 +102,16 @@ class Product:
             raise InputError(f"{self.name}: a band is chosen twice, or none; it has {self.listed()}")
         return found
 
-    def _finest(self) -> tuple[Part, ...]:
-        shown = [part for part in self.parts if not (part.classes or part.aside)]
+    @property
+    def measured(self) -> tuple[Part, ...]:
+        """The parts that show the ground. Raises `InputError` where there is none."""
+        shown = tuple(part for part in self.parts if not (part.classes or part.aside))
         if not shown:
             raise InputError(f"{self.name}: no band of it shows the ground; name one with --bands: {self.listed()}")
+        return shown
+
+    def _finest(self) -> tuple[Part, ...]:
+        shown = self.measured
         self.check_whole()
         finest = min(part.pixel for part in shown)
         return tuple(part for part in shown if part.pixel == finest)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from geosr.errors import InputError
 from geosr.identify import known
 from geosr.io.categorical import ASKED
 from geosr.io.categories import Categories
+from geosr.io.fused import FusedScene, fused, is_size, open_fused
 from geosr.io.grid import Bounds, crs_of, geobox_of, same_grid
 from geosr.io.marked import without_marked
 from geosr.io.metadata import Metadata
 from geosr.io.mosaic import mosaic
 from geosr.io.remarks import remarks_on_place
 from geosr.io.scene import Scene, cropped, open_scene
-from geosr.io.stack import stacked
+from geosr.io.stack import by_grid, stacked
 from geosr.io.zarr_source import is_array, open_array
 from geosr.products.product import Part, Product
 from geosr.products.read import read_product
@@ -57,6 +59,43 @@ def open_source(
     return scenes[0]
 
 
+def open_on(
+    src: str | Path | Sequence[str | Path], to: float, *, mask: str | None = None, **options: Any
+) -> FusedScene:
+    """The bands of a product, or of files, as one scene with pixels of `to` metres; options as `open_source` has them.
+
+    Of a product all that were measured, where none are named. Raises as `open_source` and `fused`.
+    """
+    alone = src if isinstance(src, str | Path) else src[0] if len(src) == 1 else None
+    product = None if alone is None else read_product(alone)
+    if product is not None:
+        return _product_on(product, to, mask=mask, **options)
+    if mask is not None:
+        raise InputError(f"--mask {mask}: these are plain rasters; a product with a mask of its own is needed")
+    return open_fused(src, to, **options)
+
+
+def _product_on(
+    product: Product,
+    to: float,
+    *,
+    bands: Sequence[int | str] | None,
+    mask: str | None,
+    categorical: Sequence[int | str] | str | None,
+    bounds: Bounds | None,
+    aoi: str | Path | None,
+    **values: Any,
+) -> FusedScene:
+    shown = [part.key for part in product.measured]
+    wanted = bands_of(product, shown if bands is None else bands, categorical, **values)
+    finest = [part.key for part in product.measured if is_size(part.pixel, to)]
+    guides = bands_of(product, finest, "none", **values) if finest else []
+    marked = partial(masked_scene, product, mask=mask)
+    made = fused(wanted, guides, to, bounds=bounds, aoi=aoi, marked=marked)
+    lines = dict.fromkeys((*product.notes, *made.warnings))
+    return replace(made, path=product.path, name=product.name, warnings=tuple(lines))
+
+
 def scenes_of(
     product: Product,
     bands: Sequence[int | str] | None = None,
@@ -75,15 +114,26 @@ def scenes_of(
     With `mask` "clouds" these hold no data where the product's own mask tells of clouds and their shadows.
     Raises `InputError` as both do, and where the product doesn't tell scale and offset, or files are not as it says.
     """
+    given: Any = {"bounds": bounds, "aoi": aoi, "nodata": nodata, "scale_offset": scale_offset}
+    scenes = bands_of(product, bands, categorical, **given)
+    return tuple(masked_scene(product, _joined(product, group), mask) for group in by_grid(scenes))
+
+
+def bands_of(
+    product: Product,
+    bands: Sequence[int | str] | None,
+    categorical: Sequence[int | str] | str | None,
+    *,
+    scale_offset: tuple[float, float] | None,
+    **options: Any,
+) -> list[Scene]:
+    """Bands of a product as a scene each; arguments as those of `scenes_of`, which raises alike."""
     parts = product.chosen(bands)
     if scale_offset is None:
         check_settled(product, parts)
     repeated = _repeated(product, parts, categorical)
-    scenes = [
-        scene_of(product, part, why, bounds=bounds, aoi=aoi, nodata=nodata, scale_offset=scale_offset)
-        for part, why in zip(parts, repeated, strict=True)
-    ]
-    return tuple(masked_scene(product, _joined(product, group), mask) for group in _by_grid(scenes))
+    rows = zip(parts, repeated, strict=True)
+    return [scene_of(product, part, why, scale_offset=scale_offset, **options) for part, why in rows]
 
 
 def check_settled(product: Product, parts: Iterable[Part]) -> None:
@@ -176,23 +226,6 @@ def _placed(product: Product, part: Part, scene: Scene, metadata: Metadata) -> M
 
 def _corner(transform: Affine) -> str:
     return f"{transform.c:.10g}, {transform.f:.10g} with pixels of {abs(transform.a):g}"
-
-
-def _by_grid(scenes: Iterable[Scene]) -> list[list[Scene]]:
-    """Scenes on one grid together, the finest grid first."""
-    groups: list[list[Scene]] = []
-    for scene in scenes:
-        for group in groups:
-            if scene.full == group[0].full and same_grid(scene.transform, group[0].transform, scene.full):
-                group.append(scene)
-                break
-        else:
-            groups.append([scene])
-    return sorted(groups, key=lambda group: _fineness(group[0]))
-
-
-def _fineness(scene: Scene) -> float:
-    return abs(scene.transform.determinant)
 
 
 def _joined(product: Product, scenes: Sequence[Scene]) -> Scene:

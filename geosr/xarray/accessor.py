@@ -51,7 +51,7 @@ class DataArrayGeosr:
     def upscale(
         self,
         model: str | TorchNetwork = "fast",
-        scale: int = 4,
+        scale: int | None = None,
         *,
         guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
         categorical: Sequence[int | str] | Literal["none"] | None = None,
@@ -79,10 +79,10 @@ class DataArrayGeosr:
         model
             A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`.
         scale
-            Output pixels per source pixel each way.
+            Output pixels per source pixel each way; 4 by default.
         guide
             A finer array of the same place, or several on one grid: Sentinel-2's 10 m bands, Landsat's pan. The result
-            lies on its grid, whatever `scale` says. For models that take one: "glp".
+            lies on its grid, and there is no `scale` beside it. For models that take one: "glp".
         categorical
             Bands that hold classes or flags, and are repeated instead of mixed: their names or numbers, or the name of
             the array; "none" for none of them. By default those of which the array says so, by CF's flags or a name.
@@ -113,7 +113,7 @@ class DataArrayGeosr:
             if guide is not None:
                 result, finer = upscale_guided(array, guide, recipe.settled, tile)
             else:
-                result, finer = _upscaled(array, recipe), str(scale)
+                result, finer = _upscaled(array, recipe), str(recipe.scale)
         if dtype is not None:
             result.encoding.pop("dtype", None)
         if nodata is not None:
@@ -132,7 +132,7 @@ class DataArrayGeosr:
     def plan(
         self,
         model: str | TorchNetwork = "fast",
-        scale: int = 4,
+        scale: int | None = None,
         *,
         categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,
@@ -225,7 +225,7 @@ class DatasetGeosr:
     def upscale(
         self,
         model: str | TorchNetwork = "fast",
-        scale: int = 4,
+        scale: int | None = None,
         *,
         categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,

@@ -21,7 +21,7 @@ from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
-from geosr.observing import check_guided, settle
+from geosr.observing import check_guided, scale_of, settle
 from geosr.radiometry import Radiometry
 from geosr.sensors import Observation, SensorGuess
 from geosr.xarray.cf import (
@@ -50,7 +50,7 @@ def recipe_of(
     array: xr.DataArray,
     *,
     model: str | TorchNetwork | Model,
-    scale: int,
+    scale: int | None,
     mtf: float | Sequence[float] | None,
     snr: float | Sequence[float] | None,
     nodata: float | None,
@@ -66,7 +66,7 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
-    found = find(model, scale)
+    found = find(model, scale_of(scale, guided=guide is not None))
     check_guided(found, guide is not None, project)
     grid = grid_of(array)
     if 0 in array.shape:
@@ -88,7 +88,7 @@ def recipe_of(
         device=device,
         precision=precision,
     )
-    core = choose_core(scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0]
+    core = choose_core(found.scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0]
     return Recipe(settled, grid.shape, min(core, 4096))
 
 
