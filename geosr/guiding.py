@@ -14,9 +14,10 @@ from geosr.errors import InputError
 from geosr.guided import GuidedUpscaler
 from geosr.io.fused import FusedScene, with_words
 from geosr.io.guided import GuidedScene
+from geosr.io.guided_source import GuidedRaster, GuidedSource
 from geosr.io.samples import spread_windows
 from geosr.io.scene import Scene
-from geosr.io.source import GuidedRaster, GuidedSource, Raster
+from geosr.io.source import Raster
 from geosr.models.glp import Injection
 from geosr.models.glp_fit import learn
 from geosr.models.glp_samples import Piece

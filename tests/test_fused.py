@@ -20,6 +20,7 @@ import geosr
 from geosr.cli import cli
 from geosr.errors import InputError, ModelError
 from geosr.sensor_table import SENTINEL_2
+from tests.safe import BANDS, SIDE, make_safe, scene_classes
 from tests.test_guided import write
 
 SHAPE = 48, 54
@@ -266,3 +267,49 @@ def test_many_scenes_are_brought_to_one_grid_each(tmp_path: Path) -> None:
     records = geosr.upscale_many([stack], tmp_path / "out", to=10)
     assert "all bands have such pixels already" in records[0]["error"]
     assert records[0]["path"].endswith("a_10m.tif")
+
+
+@pytest.fixture(scope="module")
+def safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_safe(tmp_path_factory.mktemp("safe"))
+
+
+def test_a_product_becomes_one_stack_of_all_that_it_measured_in_its_own_order(safe: Path, tmp_path: Path) -> None:
+    report = geosr.upscale(safe, tmp_path / "ten.tif", to=10)
+    assert report["bands"] == [name for name in BANDS if name != "B10"]
+    with rasterio.open(tmp_path / "ten.tif") as result:
+        assert result.shape == (SIDE * 6, SIDE * 6)
+        assert result.nodata == 0
+        assert set(result.scales) == {1e-4}
+        assert set(result.offsets) == {-0.1}
+        whole = result.read()
+    fine = run(safe, tmp_path / "fine.tif", bands=["B02"], model="nearest", scale=2)
+    assert np.array_equal(whole[1], fine[0, ::2, ::2])
+    once = run(safe, tmp_path / "once.tif", to=10, scale=2, model="ibp", tile=32)
+    assert np.array_equal(run(tmp_path / "ten.tif", tmp_path / "two.tif", scale=2, model="ibp"), once)
+
+
+def test_bands_of_a_product_are_chosen_by_name_and_guided_by_all_of_the_finest(safe: Path, tmp_path: Path) -> None:
+    alone = run(safe, tmp_path / "alone.tif", to=10, bands=["B11"])
+    some = geosr.prepare(safe, tmp_path / "some.tif", to=10, bands=["swir16", "SCL", "B02"])
+    assert some.scene.names == ("B11", "SCL", "B02")
+    assert some.tags["GEOSR_GUIDE"] == "B02, B03, B04, B08"
+    some.execute()
+    pixels = read(tmp_path / "some.tif")
+    assert np.array_equal(pixels[0], alone[0])
+    assert np.array_equal(pixels[1], scene_classes(10))
+
+
+def test_clouds_of_a_product_are_masked_in_the_bands_of_each_grid(safe: Path, tmp_path: Path) -> None:
+    clear = run(safe, tmp_path / "clear.tif", to=10, bands=["B02", "B05", "B01"])
+    made = run(safe, tmp_path / "masked.tif", to=10, bands=["B02", "B05", "B01"], mask="clouds")
+    clouds = np.isin(scene_classes(10), (3, 8, 9, 10))
+    assert (made[:, clouds] == 0).all()
+    assert np.array_equal(made != 0, (clear != 0) & ~clouds)
+
+
+def test_a_band_that_a_product_lacks_is_told_and_not_invented(tmp_path: Path) -> None:
+    part = make_safe(tmp_path, only=("B02", "B03", "B04", "B08", "B05"))
+    with pytest.raises(InputError, match="there is no band B11"):
+        geosr.upscale(part, tmp_path / "out.tif", to=10, bands=["B02", "B11"])
+    assert not (tmp_path / "out.tif").exists()

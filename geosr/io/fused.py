@@ -120,8 +120,8 @@ def fused(
 ) -> FusedScene:
     """The bands of scenes, in order, as one with the pixels of `guides`, of `to` metres; `bounds` and `aoi` cut it.
 
-    `marked` takes away data of bands on one grid, each on its own. Bands that are finer are left out, which a warning tells. Raises `InputError` where there is no guide, or a grid
-    can't be placed on its grid.
+    `marked` takes away data of bands on one grid. Bands that are finer are left out, which a warning tells. Raises
+    `InputError` where there is no guide, or a grid can't be placed on its grid.
     """
     _check_guides(scenes, guides, to)
     cut = [cropped(scene, bounds, aoi) if _has(scene, to) else scene for scene in (*guides, *scenes)]

@@ -11,9 +11,9 @@ from typing import Any
 from geosr.errors import InputError
 from geosr.guided import in_words, placed
 from geosr.io.grid import Bounds
+from geosr.io.guided_source import GuidedSource
 from geosr.io.metadata import Metadata
 from geosr.io.scene import Scene, open_scene
-from geosr.io.source import GuidedSource
 from geosr.io.stack import stacked
 from geosr.placement import Placement
 from geosr.window import Window

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from geosr.io.categorical import ASKED
 from geosr.io.categories import Categories
 from geosr.io.fused import FusedScene, fused, is_size, open_fused
 from geosr.io.grid import Bounds, crs_of, geobox_of, same_grid
+from geosr.io.guided import Paths
 from geosr.io.marked import without_marked
 from geosr.io.metadata import Metadata
 from geosr.io.mosaic import mosaic
@@ -59,9 +60,7 @@ def open_source(
     return scenes[0]
 
 
-def open_on(
-    src: str | Path | Sequence[str | Path], to: float, *, mask: str | None = None, **options: Any
-) -> FusedScene:
+def open_on(src: Paths, to: float, *, mask: str | None = None, **options: Any) -> FusedScene:
     """The bands of a product, or of files, as one scene with pixels of `to` metres; options as `open_source` has them.
 
     Of a product all that were measured, where none are named. Raises as `open_source` and `fused`.
@@ -86,8 +85,10 @@ def _product_on(
     aoi: str | Path | None,
     **values: Any,
 ) -> FusedScene:
-    shown = [part.key for part in product.measured]
-    wanted = bands_of(product, shown if bands is None else bands, categorical, **values)
+    if bands is None:
+        product.check_whole()
+        bands = [part.key for part in product.measured]
+    wanted = bands_of(product, bands, categorical, **values)
     finest = [part.key for part in product.measured if is_size(part.pixel, to)]
     guides = bands_of(product, finest, "none", **values) if finest else []
     marked = partial(masked_scene, product, mask=mask)
