@@ -66,6 +66,7 @@ def test_a_product_is_upscaled_as_a_file_of_its_bands_and_keeps_what_its_numbers
     code, _, said = run("upscale", safe, "-o", tmp_path / "out.tif", "--scale", 2)
     assert code == 0
     assert "quantification 10000, offset -1000, no data 0" in said
+    assert "B02, B03, B04, B08 are taken, its measured bands of the finest grid" in said
     with rasterio.open(tmp_path / "out.tif") as file:
         assert file.descriptions == ("B02", "B03", "B04", "B08")
         assert (set(file.scales), set(file.offsets), file.nodata) == ({1e-4}, {-0.1}, 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io.scene import Scene
-from geosr.io.source import Raster
+from geosr.io.source import Raster, read_together
 from geosr.placement import Placement
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
@@ -96,7 +96,9 @@ class MarkedSource:
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene. Raises as the rasters do."""
         there = window.shift(self.window.row, self.window.col)
-        return self._without(self.raster.pixels(window), [mask.marked(there) for mask in self.masks])
+        pixels = self._without(self.raster.pixels(window), [mask.marked(there) for mask in self.masks])
+        read_together((self.raster, *(mask.raster for mask in self.masks)))
+        return pixels
 
     def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
         """See `FileSource`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -214,7 +214,7 @@ class StackSource:
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as the rasters do."""
         parts = [raster.pixels(window) for raster in self.rasters]
-        hold_together(_opened(raster) for raster in self.rasters if isinstance(raster, FileSource))
+        read_together(self.rasters)
         return self._joined(parts)
 
     def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
@@ -238,6 +238,12 @@ def _is_gone(path: str) -> bool:
     """Whether a local file can't be read at all, as where a disk was taken away: what it holds is not at fault."""
     file = local_file(path)
     return bool(file) and not os.access(file, os.R_OK)
+
+
+def read_together(rasters: Iterable[Raster]) -> None:
+    """Let GDAL's cache hold a row of blocks of each file of these, which a tile reads side by side."""
+    files = [each for raster in rasters for each in getattr(raster, "rasters", (raster,))]
+    hold_together(_opened(each) for each in files if isinstance(each, FileSource))
 
 
 def close(path: str | None = None) -> None:

@@ -57,6 +57,9 @@ def open_source(
             f"{product.name}: bands of several grids make no raster ({apart}); choose those of one with --bands, or "
             "bring all onto the finest with --to"
         )
+    if bands is None and len(product.parts) > len(scenes[0].bands):
+        line = f"{', '.join(scenes[0].names)} are taken, its measured bands of the finest grid; --bands names others"
+        return replace(scenes[0], warnings=(*scenes[0].warnings, line))
     return scenes[0]
 
 
