@@ -83,6 +83,22 @@ def test_windows_are_those_of_the_array_and_sources_travel(store: Path) -> None:
     assert (scene.transform.c, scene.transform.f, scene.crs.to_epsg()) == (600100, 4899700, 32631)
 
 
+def test_a_chunk_is_decoded_once_for_all_tiles_that_lie_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scene,) = scenes_of(read(make_eopf(tmp_path)), ["blue"])
+    met: list[object] = []
+    decode = zarr.Array.get_block_selection
+    monkeypatch.setattr(zarr.Array, "get_block_selection", lambda array, at: met.append(at) or decode(array, at))
+    for row in range(0, 96, 16):
+        scene.source.pixels(Window(row, 0, 16, 96))
+    assert met == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_a_coarser_look_takes_pixels_that_are_spread_evenly(store: Path) -> None:
+    (scene,) = scenes_of(read(store), ["blue"])
+    coarse = scene.source.reduced(scene.window, (32, 32), nearest=True)
+    assert np.array_equal(coarse.stored[0], stored(10, -1000)[1::3, 1::3])
+
+
 def test_a_place_that_arrays_do_not_tell_is_that_of_the_store(tmp_path: Path) -> None:
     place = make_eopf(tmp_path)
     _change(place, lambda told: told.pop("proj:epsg"))

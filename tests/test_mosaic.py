@@ -133,6 +133,16 @@ def test_windows_and_areas_are_those_of_the_whole_and_sources_travel(tmp_path: P
     assert 0.4 < pixels.wanted.mean() < 0.6
 
 
+def test_a_coarser_look_at_a_mosaic_shows_the_ground_of_all(tmp_path: Path) -> None:
+    scene = red(read(item(tmp_path, 0, 0, hole=2), item(tmp_path, 4, 10)))
+    whole = scene.source.pixels(scene.window).stored
+    assert np.array_equal(scene.source.reduced(scene.window, scene.shape, nearest=True).stored, whole)
+    coarse = scene.source.reduced(scene.window, (18, 24), nearest=False).stored[0]
+    means = whole[0].reshape(18, 6, 24, 6).mean((1, 3))
+    assert np.array_equal(coarse == 0, means == 0)
+    assert abs(coarse[:12, :12] - means[:12, :12]).max() <= 1
+
+
 def test_a_collection_of_items_is_read_as_their_list_is(tmp_path: Path) -> None:
     paths = [item(tmp_path, 0, 0), item(tmp_path, 4, 10)]
     documents = [json.loads(path.read_text()) for path in paths]

@@ -39,9 +39,8 @@ class Piece:
     added: int = 0
     """To its numbers, so that scale and offset are those of the others."""
 
-    def pixels(self, window: Window, nodata: float | None) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-        """Numbers of a window of the mosaic that lies on it, and where they are data."""
-        found = self.raster.pixels(window.within(self.place))
+    def read(self, found: Pixels, nodata: float | None) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Numbers of some of its pixels in the mosaic, and where they are data."""
         valid = self.radiometry.valid(found)
         (stored,) = found.stored
         if self.added:
@@ -75,20 +74,49 @@ class MosaicSource:
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as the pieces do."""
         there = window.shift(self.window.row, self.window.col)
-        result = np.full((there.height, there.width), self.nodata or 0, self.dtype)
-        filled = np.zeros(result.shape, bool)
+        result = _Canvas((there.height, there.width), self.dtype, self.nodata)
         for piece in self.pieces:
             meets = there.clip(piece.place)
-            if not meets.size or filled[meets.within(there).slices].all():
-                continue
-            stored, valid = piece.pixels(meets, self.nodata)
             at = meets.within(there).slices
-            take = valid & ~filled[at]
-            result[at][take] = stored[take]
-            filled[at] |= take
-        return Pixels(
-            result[None], filled if self.nodata is None else None, self.area.inside(window) if self.area else None
-        )
+            if meets.size and not result.filled[at].all():
+                result.add(at, *piece.read(piece.raster.pixels(meets.within(piece.place)), self.nodata))
+        return result.pixels(self.area.inside(window) if self.area else None)
+
+    def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
+        """See `FileSource`; pieces meet to the nearest pixel of the coarser grid."""
+        there = window.shift(self.window.row, self.window.col)
+        result = _Canvas(shape, self.dtype, self.nodata)
+        for piece in self.pieces:
+            meets = there.clip(piece.place).within(there)
+            ends = zip((meets.row, meets.col), meets.stop, (there.height, there.width), shape, strict=True)
+            down, across = (
+                slice(*(round(each * count / side) for each in (start, stop))) for start, stop, side, count in ends
+            )
+            size = down.stop - down.start, across.stop - across.start
+            if min(size) > 0:
+                inside = meets.shift(there.row, there.col).within(piece.place)
+                found = piece.raster.reduced(inside, size, nearest=nearest or bool(piece.added))
+                result.add((down, across), *piece.read(found, self.nodata))
+        return result.pixels(None)
+
+
+class _Canvas:
+    """Pixels that pieces fill, each where none before it has data."""
+
+    def __init__(self, shape: tuple[int, int], dtype: str, nodata: float | None) -> None:
+        self.stored = np.full(shape, nodata or 0, dtype)
+        self.filled = np.zeros(shape, bool)
+        self.masked = nodata is None
+
+    def add(self, at: tuple[slice, slice], stored: NDArray[np.generic], valid: NDArray[np.bool_]) -> None:
+        """Fill what is empty, where a piece has data."""
+        take = valid & ~self.filled[at]
+        self.stored[at][take] = stored[take]
+        self.filled[at] |= take
+
+    def pixels(self, wanted: NDArray[np.bool_] | None) -> Pixels:
+        """All of them; a mask says where there are none, unless a number does."""
+        return Pixels(self.stored[None], self.filled if self.masked else None, wanted)
 
 
 def mosaic(scenes: Sequence[Scene]) -> Scene:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError, one_line
 from geosr.io.aoi import Area
 from geosr.io.arrays import metadata_of
-from geosr.io.environment import is_remote
+from geosr.io.environment import CACHE_BYTES_TOGETHER, is_remote
 from geosr.io.grid import geobox_of
 from geosr.io.identity import short_name
 from geosr.io.nodata import possible_nodata
@@ -88,23 +90,47 @@ class ArraySource:
 
     def _stored(self, window: Window, shape: tuple[int, int] | None = None) -> NDArray[np.generic]:
         """(1, height, width) of a window, or of pixels of it that are spread evenly."""
-        rows, cols = there = window.shift(self.window.row, self.window.col).slices
-        where = f"{self.path}: rows {rows.start}-{rows.stop - 1}, columns {cols.start}-{cols.stop - 1}"
-        with _told(where, damage=True):
+        there = window.shift(self.window.row, self.window.col).slices
+        rows, cols = map(_spread, there, shape or (window.height, window.width))
+        stored = np.empty((1, len(rows), len(cols)), self.dtype)
+        (top, bottom), (left, right) = ((each.start, each.stop - 1) for each in there)
+        with _told(f"{self.path}: rows {top}-{bottom}, columns {left}-{right}", damage=True):
             array = _opened(self.path, self.stamp, os.getpid())
-            stored = array[there] if shape is None else array.oindex[tuple(map(_spread, there, shape))]
-        return np.asarray(stored).astype(self.dtype, copy=False)[None]
+            height, width = array.chunks
+            for row in np.unique(rows // height):
+                for col in np.unique(cols // width):
+                    chunk = _chunk(array, (self.path, self.stamp, int(row), int(col)))
+                    down, across = rows // height == row, cols // width == col
+                    inside = chunk[np.ix_(rows[down] - row * height, cols[across] - col * width)]
+                    stored[0][np.ix_(down, across)] = inside
+        return stored
 
 
-def _spread(piece: slice, count: int) -> list[int]:
+def _spread(piece: slice, count: int) -> NDArray[np.int64]:
     """So many places of a piece, each in the middle of its share."""
-    return [piece.start + (2 * place + 1) * (piece.stop - piece.start) // (2 * count) for place in range(count)]
+    return np.asarray(piece.start + (2 * np.arange(count) + 1) * (piece.stop - piece.start) // (2 * count))
 
 
 @lru_cache(maxsize=64)
 def _opened(path: str, stamp: str, process: int) -> Any:
     store, _, key = path.rpartition(_BETWEEN)
     return _array(store, key)
+
+
+_LOCK = threading.Lock()
+_decoded: OrderedDict[tuple[str, str, int, int], NDArray[np.generic]] = OrderedDict()
+"""Chunks that tiles have met, the latest last: products have some that hold hundreds of tiles."""
+
+
+def _chunk(array: Any, key: tuple[str, str, int, int]) -> NDArray[np.generic]:
+    """A chunk of an array, decoded once for as long as the cache holds it."""
+    with _LOCK:
+        if key not in _decoded:
+            _decoded[key] = np.asarray(array.get_block_selection(key[2:]))
+            while len(_decoded) > 1 and sum(chunk.nbytes for chunk in _decoded.values()) > CACHE_BYTES_TOGETHER:
+                _decoded.popitem(last=False)
+        _decoded.move_to_end(key)
+        return _decoded[key]
 
 
 def _array(store: str, key: str) -> Any:
