@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 import geosr
 from geosr.cli import cli
 from geosr.errors import InputError, ModelError
+from geosr.models.sharpening import sharpener_for
 from geosr.sensor_table import SENTINEL_2
 from tests.safe import BANDS, SIDE, make_safe, scene_classes
 from tests.test_guided import write
@@ -215,6 +217,22 @@ def test_processes_and_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
     run(src, tmp_path / "threads.tif", to=10, scale=2, tile=16)
     run(src, tmp_path / "cluster.tif", to=10, scale=2, tile=16, scheduler="local:2")
     assert (tmp_path / "cluster.tif").read_bytes() == (tmp_path / "threads.tif").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("sensor", "bands", "guides", "step", "model"),
+    [
+        (SENTINEL_2.name, ("B05", "B11"), ("B02", "B03", "B04", "B08"), 2, "s2-20to10"),
+        (SENTINEL_2.name, ("B05", "B11"), ("B02", "B03", "B04"), 2, "glp"),
+        (SENTINEL_2.name, ("B05", "B10"), ("B02", "B03", "B04", "B08"), 2, "glp"),
+        (SENTINEL_2.name, ("B05",), ("B02", "B03", "B04", "B08"), 3, "glp"),
+        (None, ("B05", "B11"), ("B02", "B03", "B04", "B08"), 2, "glp"),
+    ],
+)
+def test_a_trained_model_is_taken_for_the_bands_guides_and_pixels_that_it_was_trained_for(
+    sensor: str | None, bands: Sequence[str], guides: Sequence[str], step: int, model: str
+) -> None:
+    assert sharpener_for(sensor, bands, guides, (Fraction(step), Fraction(step))).card.title == model
 
 
 @pytest.mark.parametrize(

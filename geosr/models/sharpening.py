@@ -22,7 +22,10 @@ ANY = "glp"
 def sharpener_for(
     sensor: str | None, bands: Sequence[str], guides: Sequence[str], step: tuple[Fraction, Fraction]
 ) -> Model:
-    """The guided model for bands of a sensor, by name, beside those of a guide whose pixels are finer by `step`."""
+    """The guided model for bands of a sensor, by name, beside those of a guide whose pixels are finer by `step`.
+
+    A trained one where it has a place for each band, and the guide has all that it takes.
+    """
     there = registry.names()
     own = (registry.find(name, round(step[0])) for name, table in TRAINED if name in there and table.name == sensor)
     fitting = (
@@ -35,10 +38,10 @@ def _has_places(card: Card, bands: Sequence[str], guides: Sequence[str]) -> bool
     from geosr.models.refine import Slots  # torch
 
     try:
-        Slots(card.slots, card.guides).found(bands, guides, card.title)
+        given = Slots(card.slots, card.guides).found(bands, guides, card.title)[1]
     except InputError:
         return False
-    return True
+    return set(given) == set(card.guides)
 
 
 @dataclass(frozen=True, slots=True)
