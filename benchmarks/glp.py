@@ -23,8 +23,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
-from benchmarks.places import over_places
-from geosr.evaluation.metrics import shift
+from geosr.evaluation.metrics import over_places, shift
 from geosr.evaluation.natural import Judge, Pair, Product
 from geosr.models.classical import upsample_into
 from geosr.models.filters import mirrored

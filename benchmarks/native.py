@@ -14,22 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-from affine import Affine
-from numpy.typing import NDArray
 
-import geosr
-from benchmarks.places import noise_gain, over_places
+from benchmarks.places import noise_gain
 from geosr.errors import GeosrError, InputError
-from geosr.evaluation.metrics import Interval
-from geosr.evaluation.natural import Judge, Pair, Product, Score
+from geosr.evaluation.metrics import Interval, over_places
+from geosr.evaluation.natural import Pair, Product
 from geosr.evaluation.natural_pairs import (
     Flat,
     Same,
@@ -41,6 +36,7 @@ from geosr.evaluation.natural_pairs import (
     product_of,
 )
 from geosr.sensor_table import bare
+from geosr.trials import Judged, Upscale, judge, upscaler
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "natural.toml"
 OPPONENTS = ("bicubic", "lanczos", "ibp")
@@ -52,17 +48,6 @@ KINDS = {
     "pan": ("B2 + B3 + B4 to B8",),
 }
 """Rows of the table, by the bands of a pair."""
-
-Upscale = Callable[[Product], NDArray[Any]]
-"""Makes (bands, h * scale, w * scale) of a product."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A pair and how all models did on it."""
-
-    pair: Pair
-    scores: Mapping[str, Score]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -176,53 +161,6 @@ def own_pairs(coarse: Path, fine: Path, bands: Sequence[str] | None = None) -> l
             raise InputError(f"{path.name} has no band {name!r}; there are {known}")
     product = product_of([named[0][bare(bands[0])]], coarse.name, coarse)
     return [paired(product, *named, Same((bands[0],), (bands[1],), product.gsd), coarse.stem)]
-
-
-def upscaler(model: str, scale: int, **options: Any) -> Upscale:
-    """A model as a user runs it: `geosr.upscale` on the product's file, which is written first where there is none."""
-
-    def run(product: Product) -> NDArray[Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            source = product.source or written_as_file(product, Path(folder))
-            bands = product.numbers if product.source else None
-            result = Path(folder) / "result.tif"
-            geosr.upscale(source, result, model=model, scale=scale, bands=bands, workers=1, **options)
-            with rasterio.open(result) as dataset:
-                return np.asarray(dataset.read())
-
-    return run
-
-
-def written_as_file(product: Product, folder: Path) -> Path:
-    """A GeoTIFF with the product's numbers, band names, file name and pixel size, somewhere on the ground."""
-    path = folder / product.file
-    count, height, width = product.pixels.shape
-    grid = Affine(product.gsd, 0.0, 500_000.0, 0.0, -product.gsd, 5_000_000.0)
-    kind = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": product.pixels.dtype}
-    with rasterio.open(path, "w", crs="EPSG:32632", transform=grid, **kind) as dataset:
-        dataset.write(product.pixels)
-        dataset.descriptions = product.bands
-    return path
-
-
-def judge(pairs: Iterable[Pair], upscalers: Mapping[str, Upscale], scale: int) -> tuple[list[Judged], dict[str, str]]:
-    """How each model did on each pair, and why others were left out; a product is upscaled once for all its pairs."""
-    judged: list[Judged] = []
-    left_out: dict[str, str] = {}
-    last: tuple[Product, dict[str, NDArray[Any]]] | None = None
-    for pair in pairs:
-        try:
-            one = Judge(pair, scale)
-        except InputError as error:
-            left_out[pair.name] = str(error).removeprefix(f"{pair.name}: ")
-            continue
-        if one.unfit:
-            left_out[pair.name] = one.unfit
-            continue
-        if last is None or last[0] is not pair.product:
-            last = pair.product, {model: run(pair.product) for model, run in upscalers.items()}
-        judged.append(Judged(pair, {model: one.score(result) for model, result in last[1].items()}))
-    return judged, left_out
 
 
 def gains(flat: Flat, run: Upscale) -> list[float]:

@@ -1,14 +1,12 @@
-"""Figures over places, and of flat ground."""
+"""Figures of flat ground."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geosr.evaluation.metrics import Interval, bootstrap
 from geosr.evaluation.natural import BORDER, Doubles
 
 
@@ -22,20 +20,6 @@ def noise_gain(result: ArrayLike, source: ArrayLike) -> float:
     rim = BORDER * (fine.shape[0] // coarse.shape[0])
     before = _rough(coarse[BORDER:-BORDER, BORDER:-BORDER])
     return _rough(fine[rim:-rim, rim:-rim]) / before if before > 0 else math.nan
-
-
-def over_places(figures: Iterable[tuple[str, float]]) -> Interval:
-    """The mean over places of the mean figure of each, with its 95 % interval over places drawn with replacement.
-
-    Figures are named by their place. With fewer than three places the ends of the interval are NaN: they can't tell.
-    """
-    places: dict[str, list[float]] = {}
-    for place, figure in figures:
-        places.setdefault(place, []).append(figure)
-    each = [float(np.mean(own)) for own in places.values()]
-    if len(each) < 3:
-        return Interval(float(np.mean(each)), math.nan, math.nan)
-    return bootstrap(each)
 
 
 def _rough(image: Doubles) -> float:

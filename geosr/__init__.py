@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geosr.api import prepare, upscale
     from geosr.archive import upscale_many
+    from geosr.comparing import Comparison, compare
     from geosr.judging import Evaluation, Validation, evaluate, validate
     from geosr.models.own import TorchNetwork
     from geosr.run import Report
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Comparison",
     "Evaluation",
     "Report",
     "TorchNetwork",
     "Validation",
     "__version__",
+    "compare",
     "evaluate",
     "open_product",
     "open_raster",
@@ -35,10 +38,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "geosr.comparing",
     "Evaluation": "geosr.judging",
     "Report": "geosr.run",
     "TorchNetwork": "geosr.models.own",
     "Validation": "geosr.judging",
+    "compare": "geosr.comparing",
     "evaluate": "geosr.judging",
     "open_product": "geosr.xarray",
     "open_raster": "geosr.xarray",

@@ -23,6 +23,7 @@ from geosr.io.source import close as close_files
 from geosr.keywords import keywords
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
+from geosr.products import open_source, read_product
 from geosr.run import Progress
 from geosr.tiling import Tile, TilePlan
 
@@ -54,8 +55,6 @@ class Evaluation(TypedDict):
     """By frequency, beside a reference; empty without one."""
     classes: dict[str, list[float]]
     """Of the ground's classes by k-means: share and RMSE; empty without a reference."""
-    squares: list[tuple[int, int, int, tuple[float, ...]]]
-    """Of each square of 128 input pixels: row, column, pixels, and the squared errors a band."""
     warnings: list[str]
 
 
@@ -111,21 +110,50 @@ def evaluate(
     geosr.errors.InputError
         The rasters don't fit each other, or an option is at fault.
     """
-    stop_where_imported(scheduler if client is None else client)
     result = open_scene(sr, bands=bands)
-    measured = [number for number, band in enumerate(result.sensor.bands) if not band.categorical]
-    if not measured:
+    others = {"lr": source_of(lr, result.names), "hr": hr and open_scene(hr), "guide": guide and open_scene(guide)}
+    report, _ = measured(
+        result,
+        {name: scene for name, scene in others.items() if scene},
+        mtf=mtf,
+        tile=tile,
+        workers=workers,
+        scheduler=scheduler if client is None else client,
+        progress=progress,
+    )
+    return Evaluation({**report, "path": str(sr), "lr": str(lr), "hr": None if hr is None else str(hr)})
+
+
+def measured(
+    result: Scene,
+    others: Mapping[str, Scene],
+    *,
+    mtf: float | Sequence[float] | None = None,
+    tile: int | None = None,
+    workers: int | None = None,
+    scheduler: Any = None,
+    progress: Progress | None = None,
+) -> tuple[Evaluation, Sums]:
+    """The figures of a result and the sums they are of; `others` are "lr", and perhaps "hr" and "guide".
+
+    Parameters and errors as of `evaluate`.
+    """
+    stop_where_imported(scheduler)
+    some = [number for number, band in enumerate(result.sensor.bands) if not band.categorical]
+    if not some:
         raise InputError(f"{result.name} has no band that is measured; there is nothing to evaluate")
-    others = {"lr": open_scene(lr), "hr": hr and open_scene(hr), "guide": guide and open_scene(guide)}
-    job = _job(result, measured, {name: scene for name, scene in others.items() if scene}, mtf, tile or _TILE)
+    job = _job(result, some, others, mtf, tile or _TILE)
     with prepare_process():
         try:
-            sums = _summed(job, workers or cores(), scheduler if client is None else client, progress)
+            sums = _summed(job, workers or cores(), scheduler, progress)
         finally:
             close_files()
-    names = [result.names[number] for number in measured]
-    report = _report(job, sums, names)
-    return Evaluation({**report, "path": str(sr), "lr": str(lr), "hr": None if hr is None else str(hr)})
+    return _report(job, sums, [result.names[number] for number in some]), sums
+
+
+def source_of(path: str | Path, names: Sequence[str]) -> Scene:
+    """The scene of a raster, or of those bands of a product that have these names."""
+    return open_scene(path) if read_product(path) is None else open_source(path, bands=list(names))
 
 
 def validate(out: str | Path, *, against: str | Path) -> Validation:
@@ -133,24 +161,24 @@ def validate(out: str | Path, *, against: str | Path) -> Validation:
 
     Values are compared in fixed windows. Raises `InputError` for rasters that can't be opened.
     """
-    result, source = open_scene(out), open_scene(against)
+    result = open_scene(out)
+    source = source_of(against, result.names)
     found = list(dict.fromkeys(faults(result, source, same_bands(result, source))))
     close_files()
     return Validation(path=str(out), source=str(against), valid=not found, findings=found)
 
 
-def gates(report: Evaluation, least: Mapping[str, float], most: Mapping[str, float]) -> list[str]:
+def gates(figures: Mapping[str, float], least: Mapping[str, float], most: Mapping[str, float]) -> list[str]:
     """A line for each figure that is below its least, or whose size is above its most; one that is NaN is both.
 
-    Raises `InputError` for a name that is none of the figures of the report.
+    Raises `InputError` for a name that is none of the figures.
     """
     lines = []
     for bounds, words in ((most, "more than"), (least, "less than")):
         for name, bound in bounds.items():
-            if name not in report["figures"]:
-                known = ", ".join(report["figures"])
-                raise InputError(f"there is no figure {name!r} here; there are {known}")
-            value = report["figures"][name]["all"]
+            if name not in figures:
+                raise InputError(f"there is no figure {name!r} here; there are {', '.join(figures)}")
+            value = figures[name]
             if not (abs(value) <= bound if bounds is most else value >= bound):
                 lines.append(f"{name} is {value:.6g}, {words} {bound:g}")
     return lines
@@ -253,7 +281,6 @@ def _report(job: Measuring, sums: Sums, names: list[str]) -> Evaluation:
         figures=figures,
         spectrum=against.spectrum(sums),
         classes=against.by_class(sums) if "class_counts" in sums else {},
-        squares=list(sums.get("squares", ())),
         warnings=_warnings(sums, figures, names),
     )
 

@@ -78,9 +78,6 @@ def test_errors_that_were_put_in_come_out(tmp_path: Path) -> None:
     x, y = hr + off[:, None, None], hr
     ndvi = [(each[3] - each[2]) / (each[3] + each[2]) for each in (x, y)]
     assert found["ndvi_error"]["all"] == pytest.approx(np.sqrt(np.mean((ndvi[0] - ndvi[1]) ** 2)), rel=1e-4)
-    squares = report["squares"]
-    assert sum(pixels for _, _, pixels, _ in squares) == 256 * 256
-    assert sum(errors[0] for *_, errors in squares) / 256**2 == pytest.approx(0.0001, rel=1e-3)
     assert sum(report["classes"]["share"]) == pytest.approx(1.0)
 
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.places import noise_gain, over_places
+from benchmarks.places import noise_gain
 from geosr.errors import InputError
+from geosr.evaluation.metrics import over_places
 from geosr.evaluation.natural import Judge, Pair, Product, Score, matched, means
 from geosr.models.classical import upsample_into
 from geosr.models.degradation import degrade

@@ -16,7 +16,7 @@ ROOMS = [
     "errors", "schema", "keywords", "window", "placement", "tiling", "radiometry", "picture", "response",
     "sensor_table", "noise", "sensors", "identify", "mtf", "upscaler", "guided", "pipeline", "io", "models",
     "evaluation", "products", "observing", "guiding", "training", "dispatch", "xarray", "cluster", "provenance", "run",
-    "api", "archive", "judging", "viewer", "cli",
+    "api", "archive", "judging", "trials", "comparing", "viewer", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""
 

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.streams import out
 from geosr.cli.talk import tell, to_json
-from geosr.cli.upscale import band_numbers, numbers, tile_side
+from geosr.cli.upscale import band_numbers, model_names, numbers, tile_side
 
 if TYPE_CHECKING:
+    from geosr.comparing import Comparison
     from geosr.judging import Evaluation
 
 
-@click.command("evaluate", short_help="Measure a result, with or without a reference.")
-@click.argument("sr", type=click.Path())
-@click.argument("hr", type=click.Path(), required=False)
-@click.option("--lr", type=click.Path(), required=True, help="The input that SR was made of.")
+HEADINGS = {
+    "A result": ("lr", "guide", "bands"),
+    "Models, on rasters of your own": ("protocol", "model", "against", "scale", "snr"),
+    "Both": ("mtf", "most", "least", "tile", "workers", "scheduler"),
+    "What is said": ("as_json", "markdown", "quiet"),
+}
+
+
+@click.command("evaluate", cls=Grouped, headings=HEADINGS, short_help="Measure a result, or compare models.")
+@click.argument("rasters", nargs=-1, required=True, metavar="SR [HR] | RASTER...", type=click.Path())
+@click.option("--lr", type=click.Path(), help="The input that SR was made of.")
 @click.option("--guide", type=click.Path(), help="A raster on SR's grid that detail was taken from.")
 @click.option("--bands", callback=band_numbers, help="Of SR: numbers from 1, ranges or names. [default: all]")
+@click.option(
+    "--protocol",
+    type=click.Choice(["wald", "native", "paired"]),
+    help="Compare models: on RASTERs degraded by their sensor's response; on bands of a product that show the same "
+    "with coarser and finer pixels; on pairs of an input and a reference.",
+)
+@click.option("--model", default="fast", show_default=True, shell_complete=model_names, help="The one that is judged.")
+@click.option(
+    "--against", multiple=True, shell_complete=model_names, help="An opponent, repeatable. [default: bicubic]"
+)
+@click.option("--scale", type=click.IntRange(2, 8), default=2, show_default=True, help="Output pixels per pixel.")
 @click.option("--mtf", callback=numbers, help="The input's MTF at Nyquist, one or per band. [default: sensor table]")
+@click.option("--snr", callback=numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
 @click.option("--max", "most", multiple=True, metavar="NAME=VALUE", help="Exit 1 where a figure's size is above.")
 @click.option("--min", "least", multiple=True, metavar="NAME=VALUE", help="Exit 1 where a figure is below.")
 @click.option("--tile", default="auto", callback=tile_side, show_default=True, help="Side of a tile in input pixels.")
@@ -35,33 +55,70 @@ if TYPE_CHECKING:
 @click.option("--markdown", is_flag=True, help="Print as a table in Markdown.")
 @click.option("--quiet", is_flag=True, help="No bar and no warnings.")
 def command(
-    sr: str,
-    hr: str | None,
-    most: Sequence[str],
-    least: Sequence[str],
-    as_json: bool,
-    markdown: bool,
-    quiet: bool,
-    **options: Any,
+    rasters: tuple[str, ...], protocol: str | None, as_json: bool, markdown: bool, quiet: bool, **options: Any
 ) -> int:
-    """Figures of SR, a result, beside its input LR, and beside HR, a reference on its grid, where there is one.
+    """Figures of SR, a result, beside its input (--lr), and beside HR, a reference on its grid, where there is one.
 
-    What each means, and what is good, stands in docs/trust.md.
+    With --protocol, figures of a model and its opponents on RASTERs. What each figure means, and what is good, stands
+    in docs/trust.md.
     """
-    from geosr.judging import bound_of, evaluate, gates
+    from geosr.judging import bound_of, gates
 
     if as_json and markdown:
         raise click.UsageError("--json and --markdown: choose one")
-    bounds = dict(map(bound_of, least)), dict(map(bound_of, most))
+    bounds = [dict(map(bound_of, options.pop(name))) for name in ("least", "most")]
     with bar(quiet) as advance:
-        report = evaluate(sr, hr, progress=advance, **options)
-    broken = gates(report, *bounds)
-    out(to_json(report) if as_json else in_markdown(report) if markdown else in_a_table(report))
-    for line in [] if quiet else report["warnings"]:
-        tell(line)
-    for line in broken:
+        report, figures, lines = (_compared if protocol else _evaluated)(rasters, protocol, options, advance)
+    broken = gates(figures, *bounds)
+    table = rows_of_models(report) if protocol else rows_of(report)
+    out(to_json(report) if as_json else in_markdown(*table) if markdown else in_a_table(*table))
+    for line in ([] if quiet else lines) + broken:
         tell(line)
     return 1 if broken else 0
+
+
+_Told = tuple[Any, dict[str, float], list[str]]
+"""A report, the figures that gates look at, and lines for people."""
+
+
+def _evaluated(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], advance: Any) -> _Told:
+    from geosr.judging import evaluate
+
+    if options["lr"] is None:
+        raise click.UsageError("--lr: name the input that the result was made of, or a --protocol to compare models")
+    if len(rasters) > 2:
+        raise click.UsageError(f"{len(rasters)} rasters: expected a result, and perhaps a reference")
+    names = ("lr", "guide", "bands", "mtf", "tile", "workers", "scheduler")
+    report = evaluate(*rasters, progress=advance, **{name: options[name] for name in names})
+    return report, {name: figure["all"] for name, figure in report["figures"].items()}, report["warnings"]
+
+
+def _compared(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], advance: Any) -> _Told:
+    from geosr.comparing import compare
+
+    if options["lr"] is not None or options["guide"] is not None:
+        raise click.UsageError("--lr and --guide belong to a result; with --protocol all rasters are arguments")
+    names = ("model", "scale", "mtf", "snr", "workers")
+    opponents = options["against"] or ("bicubic",)
+    report = compare(
+        *rasters, protocol=protocol, against=opponents, progress=advance, **{name: options[name] for name in names}
+    )
+    lines = [f"left out, {name}: {why}" for name, why in report["left_out"].items()]
+    for other, gain in report["gains"].items():
+        told = f"{gain['mean']:+.2f} dB [{gain['low']:+.2f}, {gain['high']:+.2f}] over {other}, {gain['units']} pieces"
+        lines.append(f"{report['model']}: {told}; worst {gain['worst']:+.2f} ({gain['where']})")
+    return report, report["figures"][report["model"]], lines
+
+
+def rows_of_models(report: Comparison) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table: a figure each, of each model."""
+    figures = report["figures"]
+    names = dict.fromkeys(name for each in figures.values() for name in each)
+    rows = [[name, *(f"{each.get(name, float('nan')):.4g}" for each in figures.values())] for name in names]
+    gains = report["gains"]
+    for part in ("mean", "low", "high", "worst"):
+        rows.append([f"gain_{part}", "", *(f"{gains[other][part]:+.2f}" for other in gains)])
+    return ["figure", *figures], rows
 
 
 def rows_of(report: Evaluation) -> tuple[list[str], list[list[str]]]:
@@ -76,18 +133,16 @@ def rows_of(report: Evaluation) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def in_markdown(report: Evaluation) -> str:
-    """The figures as a table in Markdown."""
-    head, rows = rows_of(report)
+def in_markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
-def in_a_table(report: Evaluation) -> str:
-    """The figures as a table for a terminal."""
+def in_a_table(head: list[str], rows: list[list[str]]) -> str:
+    """A table for a terminal."""
     from rich.console import Console
     from rich.table import Table
 
-    head, rows = rows_of(report)
     table = Table(box=None, pad_edge=False)
     for title in head:
         table.add_column(title, justify="left" if title in ("figure", "good") else "right", no_wrap=True)

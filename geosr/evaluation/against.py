@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,25 @@ from geosr.evaluation.patches import Patch
 from geosr.evaluation.sums import Doubles, Sums
 from geosr.window import Window
 
+CELL = 32
+"""Side of the parts of a square that errors are told apart of, input pixels."""
 RINGS = 16
 """Of a radial spectrum, up to the result's Nyquist frequency."""
 CLASSES = 6
 """That a scene's reference is divided in."""
 RATIOS = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir"), "nbr": ("nir", "swir22")}
 """Normalised differences, by common names of bands: (a - b) / (a + b)."""
+
+
+class Cell(NamedTuple):
+    """A part of a square."""
+
+    at: tuple[int, int]
+    """Row and column where it starts, input pixels."""
+    pixels: int
+    """Of the result, that are data."""
+    squares: Doubles
+    """Sums of squared errors, one a band."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +87,7 @@ def against(patch: Patch, ground: Ground, *, spectra: bool) -> Sums:
         known=int(known.sum()),
         moments=np.stack([part.sum(1) for part in (error, error**2, x, y, x * x, y * y, x * y)]),
     )
-    sums["squares"] = ((patch.at.row, patch.at.col, int(known.sum()), tuple((error**2).sum(1).tolist())),)
+    sums["cells"] = _cells(patch)
     sums["angle"], sums["angles"] = angles(sr, hr)
     sums |= _structure(patch, ground)
     sums["q2n"] = q2n_sums(patch.inner(patch.hr), patch.inner(patch.sr), known)
@@ -83,6 +97,20 @@ def against(patch: Patch, ground: Ground, *, spectra: bool) -> Sums:
     sums["class_errors"] = np.stack([(error[:, theirs == one] ** 2).sum(1) for one in range(CLASSES)])
     sums["class_counts"] = np.bincount(theirs, minlength=CLASSES)
     return Sums(sums | (_spectra(patch) if spectra and patch.whole else {}))
+
+
+def _cells(patch: Patch) -> tuple[Cell, ...]:
+    """Squared errors of the parts of a square, for intervals."""
+    assert patch.hr is not None
+    found, side = [], CELL * patch.scale
+    known = patch.inner(patch.known)
+    error = np.where(known, patch.inner(patch.sr) - patch.inner(patch.hr), 0.0) ** 2
+    for row in range(0, known.shape[0], side):
+        for col in range(0, known.shape[1], side):
+            part = slice(row, row + side), slice(col, col + side)
+            place = patch.at.row + row // patch.scale, patch.at.col + col // patch.scale
+            found.append(Cell(place, int(known[part].sum()), error[:, *part].sum((1, 2))))
+    return tuple(found)
 
 
 def beside_guide(patch: Patch) -> Sums:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from geosr.errors import InputError
-from geosr.models.degradation import degrade
+from geosr.models.degradation import seen
 from geosr.models.projection import seen_from
 from geosr.response import Response
 
@@ -50,8 +49,8 @@ def consistency(
     valid
         (h, w), True where `source` is data. Only pixels that see nothing else are judged.
     """
-    difference, seen = residual(result, source, response, valid)
-    error = difference[seen]
+    difference, judged = residual(result, source, response, valid)
+    error = difference[judged]
     if not error.size:
         return Consistency(float("nan"), float("nan"), float("nan"), 0)
     size = np.abs(error)
@@ -66,9 +65,9 @@ def residual(
     scale = fine.shape[0] // coarse.shape[0]
     if fine.shape != tuple(side * scale for side in coarse.shape):
         raise InputError(f"a result of {fine.shape} pixels is no whole multiple of a source of {coarse.shape}")
-    seen = _all_around(np.ones(coarse.shape, bool) if valid is None else valid, seen_from(response, scale))
-    finite = torch.from_numpy(np.where(np.isfinite(fine), fine, 0.0))
-    return degrade(finite[None, None], response, scale)[0, 0].numpy() - coarse, seen
+    judged = _all_around(np.ones(coarse.shape, bool) if valid is None else valid, seen_from(response, scale))
+    finite = np.where(np.isfinite(fine), fine, 0.0)
+    return seen(finite[None], [response], scale)[0] - coarse, judged
 
 
 def _all_around(valid: NDArray[np.bool_], rim: int) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Doubles = NDArray[np.float64]
 
+_DRAWS, _AT_A_TIME = 10_000, 10_000_000
+"""Of a bootstrap: how often scenes are drawn anew, of very many a tenth as often, and numbers held at a time."""
 _PIECE = 64
 """Pixels of a piece that a spectrum is taken of."""
 
@@ -119,9 +122,26 @@ def bootstrap(differences: ArrayLike) -> Interval:
     """Mean of one figure, or paired difference, a scene, with its 95 % interval over scenes drawn anew (Efron 1979)."""
     values = np.asarray(differences, np.float64)
     random = np.random.default_rng(0)
-    means = values[random.integers(0, len(values), (10_000, len(values)))].mean(axis=1)
+    count = max(_DRAWS // 10, min(_DRAWS, _AT_A_TIME // len(values)))
+    few = max(1, _AT_A_TIME // len(values))
+    parts = (min(few, count - start) for start in range(0, count, few))
+    means = np.concatenate([values[random.integers(0, len(values), (n, len(values)))].mean(axis=1) for n in parts])
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def over_places(figures: Iterable[tuple[str, float]]) -> Interval:
+    """The mean over places of the mean figure of each, with its 95 % interval over places drawn with replacement.
+
+    Figures are named by their place. With fewer than three places the ends of the interval are NaN: they can't tell.
+    """
+    places: dict[str, list[float]] = {}
+    for place, figure in figures:
+        places.setdefault(place, []).append(figure)
+    each = [float(np.mean(own)) for own in places.values()]
+    if len(each) < 3:
+        return Interval(float(np.mean(each)), math.nan, math.nan)
+    return bootstrap(each)
 
 
 def faded(image: Doubles) -> Doubles:

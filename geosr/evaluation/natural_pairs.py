@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.evaluation.natural import Doubles, Pair, Product, means, mixed
-from geosr.io.scene import open_scene
+from geosr.io.scene import Scene, open_scene
 from geosr.sensor_table import bare
 from geosr.window import Window
 
@@ -166,14 +166,17 @@ def paired(
 def layers_of(path: Path, window: Box | None = None) -> list[Layer]:
     """The bands of a file, or of a window of it. Raises `InputError` where pixels of it are no data."""
     scene = open_scene(path)
-    height, width = scene.shape
-    box = Window(*window) if window else Window(0, 0, height, width)
+    names = [band_name(path, text, len(scene.names)) for text in scene.names]
+    return layers_in(scene, names, Window(*window) if window else Window(0, 0, *scene.shape))
+
+
+def layers_in(scene: Scene, names: Sequence[str], box: Window) -> list[Layer]:
+    """The bands of a window of a scene, under these names. Raises as `layers_of`."""
     pixels = scene.source.pixels(box)
     valid = scene.radiometry.valid(pixels)
     if valid is not None and not valid.all():
         raise InputError(f"{scene.name}: pixels without data can't be judged; cut out a part that has none")
     grid, at = scene.transform, (box.row, box.col)
-    names = [_band_name(path, text, len(scene.names)) for text in scene.names]
     bands = zip(names, pixels.stored, scene.bands, strict=True)
     return [Layer(name, own, grid.a, (grid.f, grid.c), number, at) for name, own, number in bands]
 
@@ -230,7 +233,7 @@ def _file_name(table: Mapping[str, Any], name: str, gsd: float | None = None) ->
     return f"{whole}_{'{gsd}' if gsd is None else f'{gsd:.0f}'}m.tif"
 
 
-def _band_name(path: Path, text: str, count: int) -> str:
+def band_name(path: Path, text: str, count: int) -> str:
     """A band's own name, or what the name of a file of one band says."""
     found = re.findall(r"(?<![A-Za-z0-9])(B\d{1,2}A?)(?![A-Za-z0-9])", path.stem.replace("_", " "))
     if count > 1 or re.fullmatch(r"B\d{1,2}A?", text):

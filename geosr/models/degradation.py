@@ -82,6 +82,12 @@ def observe(bands: NDArray[np.float32], response: Response | None, scale: int) -
     return lr[0].numpy()
 
 
+def seen(bands: NDArray[np.float64], responses: Sequence[Response], scale: int) -> NDArray[np.float64]:
+    """`degrade` of (bands, H, W), a response a band: (bands, H / scale, W / scale) float64."""
+    images = torch.from_numpy(np.ascontiguousarray(bands, np.float64))[:, None]
+    return np.asarray(degrade(images, responses, scale)[:, 0].numpy())
+
+
 def _widened(taps: tuple[float, ...], length: int) -> tuple[float, ...]:
     rim = (0.0,) * ((length - len(taps)) // 2)
     return rim + taps + rim
