@@ -19,6 +19,7 @@ from geosr.evaluation.natural import Judge
 from geosr.evaluation.natural_pairs import flat_ground, natural_pairs
 from geosr.io.scene import open_scene
 from geosr.sensor_table import Origin
+from geosr.trials import written_as_file
 from tests.test_natural import ground, seen
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,7 +161,7 @@ def test_a_product_is_upscaled_as_what_it_is(product: Path) -> None:
     """The file that a model is given names the sensor and the band, with the pixel of the band."""
     pair = natural_pairs(product, listed(product, TWO))[0]
     (product / "folder").mkdir()
-    scene = open_scene(native()["written_as_file"](pair.product, product / "folder"))
+    scene = open_scene(written_as_file(pair.product, product / "folder"))
     assert scene.sensor.sensor == "Sentinel-2 MSI"
     assert [band.table.name for band in scene.sensor.bands if band.table] == ["B8A", "B05"]
     assert [band.response_from for band in scene.sensor.bands] == [Origin.TABLE, Origin.TABLE]
@@ -212,7 +213,7 @@ def test_no_judged_ground_is_trained_on_and_none_that_is_fitted_to_is_validated_
 
 @pytest.mark.slow
 def test_listed_products_tell_their_sensor(shared_data: Path, tmp_path: Path) -> None:
-    write_product = native()["written_as_file"]
+    write_product = written_as_file
     sets = [table["name"] for table in tomllib.loads(RECIPE.read_text())["pairs"] if table["name"] != "WorldCereal"]
     products = {id(pair.product): pair.product for pair in natural_pairs(shared_data, RECIPE, sets[1:])}
     products |= {id(flat.product): flat.product for flat in flat_ground(shared_data, RECIPE)}
