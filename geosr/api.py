@@ -78,8 +78,8 @@ def upscale(
     ----------
     src
         A raster file, URL (https://, s3://) or anything else that GDAL opens; a product as it was delivered, in its
-        folder or archive; with a guide also several files on one grid, with `to` of several grids, whose bands go into
-        one result.
+        folder or archive, or several of one date and orbit, which make one result over the ground of all; with a guide
+        also several files on one grid, with `to` of several grids, whose bands go into one result.
     dst
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
@@ -273,15 +273,13 @@ def _check_observed(to: float | None, times: int, **options: Any) -> None:
 
 
 def _scene(src: Paths, guide: Paths | None, to: float | None, **options: Any) -> Scene:
-    """The scene of one file, of coarse bands on the grid of their guide, or of bands of several grids on one."""
+    """The scene of a file or products, of coarse bands on the grid of their guide, or of several grids' on one."""
     if guide is not None:
         if options.pop("mask") is not None:
             raise InputError("--mask goes with a product, not with --guide; mask the bands or the result yourself")
         return open_guided(src, guide, **options)
     if to is not None:
         return open_on(src, to, **options)
-    if not isinstance(src, str | Path):
-        raise InputError("several files go into one result only with a guide; upscale_many makes a result of each")
     return open_source(src, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -215,6 +216,9 @@ def command(
     With --to bands of several grids are one result: --to 10m brings those of 20 and 60 m onto the grid of the 10 m
     bands, which guide them; with --scale all of them go on from there.
 
+    With -o alone several SRCs are products of one date and orbit, such as tiles that --aoi lies in: one result over the
+    ground of all. Where they overlap the first that has data is taken.
+
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
@@ -247,8 +251,10 @@ def command(
     return 0
 
 
-def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[str, ...]:
-    """What is upscaled, and where to, if that is said."""
+def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:
+    """What is upscaled, and where to, if that is said: products of one pass are one."""
+    if out is not None and len(paths) > 1 and all("://" in path or Path(path).exists() for path in paths):
+        return paths, out
     if len(paths) > 2 or any(path.startswith("@") for path in paths):
         raise click.UsageError("several scenes need --outdir, the folder that their results go to")
     if out is None:

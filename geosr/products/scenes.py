@@ -29,7 +29,7 @@ from geosr.products.read import read_product
 
 
 def open_source(
-    src: str | Path,
+    src: Paths,
     *,
     bands: Sequence[int | str] | None = None,
     mask: str | None = None,
@@ -39,7 +39,7 @@ def open_source(
     nodata: float | str | None = None,
     scale_offset: tuple[float, float] | None = None,
 ) -> Scene:
-    """The scene of a raster file, or of bands of a product that share a grid; no pixel is read.
+    """The scene of a raster file, or of bands on one grid of a product or of several of one pass; no pixel is read.
 
     Options are those of `open_scene` and `scenes_of`. Raises as both do, and `InputError` for a mask of a raster that
     has none, and for bands on several grids.
@@ -47,6 +47,11 @@ def open_source(
     options: Any = {"bounds": bounds, "aoi": aoi, "nodata": nodata, "scale_offset": scale_offset}
     product = read_product(src)
     if product is None:
+        if not isinstance(src, str | Path):
+            raise InputError(
+                "several files go into one result with a guide, with --to, or as products of one pass; upscale_many "
+                "makes a result of each"
+            )
         if mask is not None:
             raise InputError(f"--mask {mask}: {src} is a plain raster; a product with a mask of its own is needed")
         return open_scene(src, bands=bands, categorical=categorical, **options)
@@ -68,8 +73,7 @@ def open_on(src: Paths, to: float, *, mask: str | None = None, **options: Any) -
 
     Of a product all that were measured, where none are named. Raises as `open_source` and `fused`.
     """
-    alone = src if isinstance(src, str | Path) else src[0] if len(src) == 1 else None
-    product = None if alone is None else read_product(alone)
+    product = read_product(src)
     if product is not None:
         return _product_on(product, to, mask=mask, **options)
     if mask is not None:

@@ -15,7 +15,7 @@ from geosr.xarray.reader import Chunks, open_one
 
 
 def open_product(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     chunks: Chunks = "auto",
     bands: Sequence[int | str] | None = None,
     mask: Literal["clouds"] | None = None,
@@ -31,7 +31,7 @@ def open_product(
     Parameters
     ----------
     path
-        A folder, an archive or a metadata file of a product, as `geosr.upscale` takes it.
+        A folder, an archive or a metadata file of a product, as `geosr.upscale` takes it, or several of one pass.
     chunks, masked
         See `open_raster`.
     bands
