@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,31 @@ def test_numbers_that_are_none_in_metadata_are_told(tmp_path: Path) -> None:
     main.write_text(main.read_text().replace(">10000<", ">ten thousand<"))
     with pytest.raises(InputError, match="BOA_QUANTIFICATION_VALUE 'ten thousand', which is no number"):
         read(root)
+
+
+JUNK = ("", "x", "0", "nan")
+
+
+def test_metadata_that_hold_anything_else_are_one_line_or_do_no_harm(tmp_path: Path) -> None:
+    root = make_safe(tmp_path, only=["B04"])
+    files = [root / "MTD_MSIL2A.xml", next(root.glob("GRANULE/*/MTD_TL.xml")), root / "manifest.safe"]
+    lines = []
+    for file in files:
+        text = file.read_text("utf-8")
+        spots = list(re.finditer(r"(?<=>)[^<>\s][^<>]*(?=<)|(?<==\")[^\"]*(?=\")", text))
+        for spot in spots[:: max(1, len(spots) // 12)]:
+            for junk in JUNK:
+                file.write_text(text[: spot.start()] + junk + text[spot.end() :], "utf-8")
+                try:
+                    scenes_of(read(root))
+                except InputError as error:
+                    lines.append(str(error))
+        file.write_text(text, "utf-8")
+    assert len(lines) > 5
+    assert all(len(line.splitlines()) == 1 for line in lines)
+
+
+@pytest.mark.parametrize("src", ["<VRTDataset>" + "x" * 5000, "a\0b", "s3://bucket/S2A.SAFE", "", "."])
+def test_what_can_not_be_looked_at_is_no_product(src: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_product(src) is None

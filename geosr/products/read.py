@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from geosr.errors import InputError
+from geosr.errors import InputError, one_line
 from geosr.products import eopf, folder, hls, landsat, sentinel2, stac, theia
 from geosr.products.mosaic import together
 from geosr.products.product import Product
@@ -38,5 +38,16 @@ def read_product(src: str | Path | Sequence[str | Path]) -> Product | None:
         if products and len(products) < len(found):
             raise InputError(f"{src[found.index(None)]} is a plain raster, and others are products; name them apart")
         return together(products) if products else None
-    reader = next((reader for reader in READERS if reader.claims(str(src))), None)
-    return None if reader is None else reader.read(str(src))
+    reader = next((reader for reader in READERS if _claims(reader, str(src))), None)
+    try:
+        return None if reader is None else reader.read(str(src))
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, OSError) as error:
+        raise InputError(f"{src}: its metadata are damaged, or of an unknown layout: {one_line(error)}") from error
+
+
+def _claims(reader: Reader, src: str) -> bool:
+    """Whether a product is of a reader's kind; what can't even be looked at is left to who reads rasters."""
+    try:
+        return reader.claims(src)
+    except (OSError, ValueError):
+        return False
