@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,17 +15,19 @@ from geosr.guiding import brought, network_of, path_of, sharpeners
 from geosr.io.categorical import ALPHA
 from geosr.io.companions import check_companions
 from geosr.io.destination import check_name, check_result, default_name, format_of
+from geosr.io.frames import open_frames
 from geosr.io.guided import Paths, open_guided
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.scene import Scene
 from geosr.io.sinks import check_format
-from geosr.keywords import handed_on, keywords
+from geosr.keywords import check_kinds, handed_on, keywords
 from geosr.models import registry
+from geosr.models.frames import HEADS
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.models.sharpening import ANY, Brought
-from geosr.observing import check_guided, scale_of, settle
+from geosr.observing import check_fused, check_guided, scale_of, settle
 from geosr.pipeline import cores
 from geosr.products import open_on, open_source
 from geosr.provenance import provenance
@@ -44,6 +45,9 @@ def upscale(
     *,
     guide: str | Path | Sequence[str | Path] | None = None,
     to: float | str | None = None,
+    fuse: bool = False,
+    reference: int | str | Path | None = None,
+    strict: bool = False,
     model: str | TorchNetwork = "fast",
     scale: int | None = None,
     bands: Sequence[int | str] | None = None,
@@ -79,7 +83,8 @@ def upscale(
     src
         A raster file, URL (https://, s3://) or anything else that GDAL opens; a product as it was delivered, in its
         folder or archive, or several of one date and orbit, which make one result over the ground of all; with a guide
-        also several files on one grid, with `to` of several grids, whose bands go into one result.
+        also several files on one grid, with `to` of several grids, whose bands go into one result; with
+        `fuse` several dates of a place.
     dst
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
@@ -93,6 +98,14 @@ def upscale(
         Metres of a pixel, 10 or "10m": the bands of all files go into one result whose pixels have that size, in
         order; those of such pixels stay and guide the coarser ones, each grid with the guided model that fits it. With
         `scale` the model makes all of them finer from there.
+    fuse
+        Bring several dates of a place, a list or a folder of them, into one result on the grid of the reference: what
+        the others know is added to the model's result of that. Where each lies is found from the pixels; dates that
+        don't fit are left out, which the report says. A second result counts the dates that each pixel drew on.
+    reference
+        The date that the result shows: a file of `src`, its number from 1, or a date in its name; the first if None.
+    strict
+        Refuse dates that can't be read instead of leaving them out.
     scale
         Output pixels per source pixel each way; 4 by default, 1 with `to`.
     bands
@@ -161,6 +174,9 @@ def prepare(
     *,
     guide: str | Path | Sequence[str | Path] | None = None,
     to: float | str | None = None,
+    fuse: bool = False,
+    reference: int | str | Path | None = None,
+    strict: bool = False,
     model: str | TorchNetwork = "fast",
     scale: int | None = None,
     bands: Sequence[int | str] | None = None,
@@ -183,13 +199,15 @@ def prepare(
     overwrite: bool = False,
 ) -> Run:
     """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written."""
-    _check(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
+    check_kinds(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     metres = metres_of(to)
     times = scale_of(scale, guided=guide is not None, to=metres)
     found, own = model_of(model, times, metres)
     check_guided(found, guide is not None or times == 1, project)
     _check_observed(metres, times, mtf=mtf, snr=snr)
-    scene = _scene(src, guide, metres, **handed_on(open_source, locals()))
+    check_fused(found, fuse, guide is not None or metres is not None, project)
+    dates = {"reference": reference, "strict": strict} if fuse else None
+    scene = _scene(src, guide, metres, dates, **handed_on(open_source, locals()))
     _check_type(scene, dtype)
     scene = scene.stored_as(dtype)
     models = sharpeners(scene, found if found.guided and not own else None)
@@ -198,7 +216,7 @@ def prepare(
     wish = dst if dst is not None else default_name(scene.path, scene.called(times), kind)
     check_name(wish, scene.files, kind)
     target = check_result(wish, kind, overwrite)
-    check_companions(target, [head.name for head in found.heads[1:]], scene.files, kind, overwrite)
+    check_companions(target, [head.name for head in (HEADS if fuse else found.heads)[1:]], scene.files, kind, overwrite)
     radiometry = replace(scene.radiometry, out_dtype=dtype or scene.dtype)
     settled = settle(
         found,
@@ -209,6 +227,7 @@ def prepare(
         project=project,
         device=device,
         precision=precision,
+        fused=fuse,
     )
     scene, about = brought(scene, models, settled, mtf=mtf, snr=snr)
     network, notes = network_of(settled, scene)
@@ -272,8 +291,10 @@ def _check_observed(to: float | None, times: int, **options: Any) -> None:
         )
 
 
-def _scene(src: Paths, guide: Paths | None, to: float | None, **options: Any) -> Scene:
-    """The scene of a file or products, of coarse bands on the grid of their guide, or of several grids' on one."""
+def _scene(src: Paths, guide: Paths | None, to: float | None, dates: dict[str, Any] | None, **options: Any) -> Scene:
+    """The scene of a file, products or dates, of bands on their guide's grid, or of several grids on one."""
+    if dates is not None:
+        return open_frames(src, open_source, **dates, **options)
     if guide is not None:
         if options.pop("mask") is not None:
             raise InputError("--mask goes with a product, not with --guide; mask the bands or the result yourself")
@@ -281,25 +302,6 @@ def _scene(src: Paths, guide: Paths | None, to: float | None, **options: Any) ->
     if to is not None:
         return open_on(src, to, **options)
     return open_source(src, **options)
-
-
-def _check(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:
-    """Raise `InputError` for options of another kind than `prepare` says, before they are met in the middle of it."""
-    for name, value in (("workers", workers), ("tile", tile)):
-        if value is not None and not (isinstance(value, Integral) and int(value) > 0):
-            raise InputError(f"{name} {value!r}: expected a whole number above 0")
-    for name, numbers, count in (("bounds", bounds, 4), ("scale_offset", scale_offset, 2)):
-        if numbers is not None and not _are_numbers(numbers, count):
-            raise InputError(f"{name} {numbers!r}: expected {count} numbers")
-    if co is not None and not isinstance(co, Mapping):
-        raise InputError(f"co {co!r}: expected a mapping such as {{'COMPRESS': 'ZSTD'}}")
-
-
-def _are_numbers(values: Any, count: int) -> bool:
-    try:
-        return len(values) == count and all(isinstance(value, Real) for value in values)
-    except TypeError:
-        return False
 
 
 def _check_type(scene: Scene, dtype: str | None) -> None:

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geosr.errors import InputError
+from geosr.frames import FramesUpscaler
+from geosr.fusing import frames_network
 from geosr.guided import GuidedUpscaler
+from geosr.io.frames import FramesScene
 from geosr.io.fused import FusedScene, with_words
 from geosr.io.guided import GuidedScene
 from geosr.io.guided_source import GuidedRaster, GuidedSource
 from geosr.io.samples import spread_windows
 from geosr.io.scene import Scene
 from geosr.io.source import Raster
+from geosr.models.frames import FramesNetwork
 from geosr.models.glp import Injection
 from geosr.models.glp_fit import learn
 from geosr.models.glp_samples import Piece
@@ -28,7 +29,7 @@ from geosr.models.sharpening import Brought, sharpener_for
 from geosr.observing import Blur, Settled, samples, settle
 from geosr.pipeline import Source
 from geosr.placement import Placement
-from geosr.radiometry import Pixels, Radiometry
+from geosr.radiometry import Pixels, Radiometry, values_of
 from geosr.sensors import Observation
 from geosr.tiling import TilePlan
 from geosr.upscaler import Upscaler, filling, plan_tiles
@@ -39,6 +40,8 @@ def network_of(settled: Settled, scene: Scene) -> tuple[ModelNetwork, tuple[str,
     """The network for a scene, and a line each on what was found and assumed. Raises as reading does."""
     if isinstance(scene, GuidedScene):
         network, lines = guided_network(settled, scene)
+    elif isinstance(scene, FramesScene):
+        network, lines = frames_network(settled, scene)
     else:
         observation, lines = settled.observe(samples(scene) if settled.sampled else None)
         network = settled.network(observation)
@@ -47,11 +50,14 @@ def network_of(settled: Settled, scene: Scene) -> tuple[ModelNetwork, tuple[str,
 
 def path_of(
     network: ModelNetwork, radiometry: Radiometry, scene: Scene, core: int
-) -> tuple[Source, Upscaler | GuidedUpscaler]:
+) -> tuple[Source, Upscaler | GuidedUpscaler | FramesUpscaler]:
     """The source that tiles of a scene read, whose cores have this side, and the path from there."""
     if isinstance(scene, GuidedScene) and isinstance(network, GuidedNetwork):
         upscaler = GuidedUpscaler(network, scene.placement, radiometry, scene.guide.radiometry, scene.categorical)
         return scene.feed(filling(network.margin(scene.placement, core))), upscaler
+    if isinstance(scene, FramesScene) and isinstance(network, FramesNetwork):
+        others = tuple(scene.others[frame.index].radiometry for frame in network.frames)
+        return scene.feed(network.frames), FramesUpscaler(network, radiometry, others, scene.categorical)
     made = isinstance(network.model, Brought)
     return scene.source, Upscaler(network, radiometry, (True,) * len(scene.bands) if made else scene.categorical)
 
@@ -248,11 +254,3 @@ def piece_windows(
     numbers = bands + math.ceil(guides * placement.step[0] * placement.step[1])
     windows = [window.shift(both.row, both.col) for window in spread_windows((both.height, both.width), numbers)]
     return [(window, placement.covered(window).clip(guide)) for window in windows]
-
-
-def values_of(pixels: Pixels, radiometry: Radiometry) -> NDArray[np.float64]:
-    """(bands, height, width) with NaN where there is no data."""
-    values, valid = pixels.stored.astype(np.float64), radiometry.valid(pixels)
-    if valid is not None:
-        values[~valid] = np.nan
-    return values

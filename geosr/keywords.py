@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, cleandoc, signature
+from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
+
+from geosr.errors import InputError
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
+OF_ONE = ("guide", "fuse", "reference", "strict")
+"""Keywords of one scene that is made of several files."""
 _HEADING = "Parameters\n----------\n"
 
 
@@ -42,10 +47,29 @@ def keywords(like: Callable[..., Any] | None = None) -> Callable[[Callable[_P, _
 def handed_on(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a caller's arguments, its `locals()`, that `function` takes as keywords.
 
-    A guide only where the caller takes one itself: the others work on many scenes.
+    A guide and other dates only where the caller takes them itself: the others work on many scenes.
     """
     takes = [one.name for one in signature(function).parameters.values() if one.kind is Parameter.KEYWORD_ONLY]
-    return {name: arguments[name] for name in takes if name != "guide" or name in arguments}
+    return {name: arguments[name] for name in takes if name not in OF_ONE or name in arguments}
+
+
+def check_kinds(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:
+    """Raise `InputError` for options of another kind than `geosr.upscale` says, before they are met in it."""
+    for name, value in (("workers", workers), ("tile", tile)):
+        if value is not None and not (isinstance(value, Integral) and int(value) > 0):
+            raise InputError(f"{name} {value!r}: expected a whole number above 0")
+    for name, numbers, count in (("bounds", bounds, 4), ("scale_offset", scale_offset, 2)):
+        if numbers is not None and not _are_numbers(numbers, count):
+            raise InputError(f"{name} {numbers!r}: expected {count} numbers")
+    if co is not None and not isinstance(co, Mapping):
+        raise InputError(f"co {co!r}: expected a mapping such as {{'COMPRESS': 'ZSTD'}}")
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    try:
+        return len(values) == count and all(isinstance(value, Real) for value in values)
+    except TypeError:
+        return False
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

@@ -44,6 +44,8 @@ class Settled:
     """Whether results are corrected so that, degraded, they give the input back."""
     device: str = "auto"
     precision: Precision = "float32"
+    fused: bool = False
+    """Whether other dates are fused with the scene, which takes its blur and noise whatever the model."""
 
     @property
     def bands(self) -> Observation:
@@ -58,7 +60,7 @@ class Settled:
     @property
     def conditioned(self) -> bool:
         """True where it matters how the scene was observed."""
-        return self.model.card.conditioned or self.projected
+        return self.model.card.conditioned or self.projected or self.fused
 
     @property
     def sampled(self) -> bool:
@@ -151,6 +153,7 @@ def settle(
     project: bool | None,
     device: str,
     precision: Precision,
+    fused: bool = False,
 ) -> Settled:
     """The decisions on a result, from what is known of the source and what was asked for; no pixel is read.
 
@@ -159,7 +162,7 @@ def settle(
     model.assign(sensor.bands)
     of_scene = isinstance(mtf, str) and mtf == "scene"
     known = sensor.given(None if of_scene else mtf, snr)
-    return Settled(model, radiometry, known, of_scene, is_projected(project, model.card), device, precision)
+    return Settled(model, radiometry, known, of_scene, is_projected(project, model.card), device, precision, fused)
 
 
 def scale_of(scale: int | None, *, guided: bool = False, to: float | None = None) -> int:
@@ -183,6 +186,19 @@ def check_guided(model: Model, guided: bool, project: bool | None) -> None:
         raise InputError(f"{model.card.title} takes no guide; choose --model glp, or leave --guide out")
     if guided and project is not None:
         raise InputError(f"results of {model.card.title} are brought near the bands by itself; leave --project out")
+
+
+def check_fused(model: Model, fused: bool, guided: bool, project: bool | None) -> None:
+    """Raise `InputError` where a model needs other dates and has none, or dates can't be fused as is asked."""
+    if model.adds and not fused:
+        raise InputError(f"{model.card.title} adds other dates of the place: name them with --fuse, or fuse=True")
+    if fused and guided:
+        raise InputError("dates are fused without a guide; fuse first, or leave one of --fuse and --guide out")
+    if fused and (project is not None or model.card.generative):
+        raise InputError(
+            f"{model.card.title} with --fuse is brought near all dates by itself; leave --project out, and generative "
+            "models"
+        )
 
 
 def blur_of(scene: Scene) -> list[MtfEstimate]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from geosr.errors import DamageError, GeosrError, TileError
+from geosr.frames import FramesUpscaler
 from geosr.guided import GuidedUpscaler
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan, split
@@ -57,7 +58,7 @@ class Job:
 
     plan: TilePlan
     source: Source
-    upscaler: Upscaler | GuidedUpscaler
+    upscaler: Upscaler | GuidedUpscaler | FramesUpscaler
     encoder: Callable[..., Any]
     """See `Sink.encoder`."""
 

@@ -16,6 +16,7 @@ from geosr.io.identity import content
 from geosr.io.layout import Layout, Options
 from geosr.io.output import RUN
 from geosr.io.scene import Scene
+from geosr.models.frames import FramesNetwork
 from geosr.models.guided import GuidedNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
@@ -46,6 +47,8 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
         tags["GEOSR_MASK"] = scene.marked
     if isinstance(scene, FusedScene):
         tags |= {"GEOSR_TO": "; ".join(map(_brought, groups_of(scene))), "GEOSR_GUIDE": ", ".join(scene.guide.names)}
+    if isinstance(network, FramesNetwork):
+        tags |= {"GEOSR_REFERENCE": scene.name, "GEOSR_FRAMES": "; ".join(map(str, network.frames))}
     if isinstance(scene, GuidedScene):
         tags["GEOSR_GUIDE"] = ", ".join(scene.guide.names)
     if isinstance(network, GuidedNetwork) and network.injection.corrected:
@@ -55,7 +58,7 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
     relative = network.relative
     if network.project:
         tags["GEOSR_PROJECTED"] = projection(relative)
-    if card.conditioned or network.project:
+    if card.conditioned or network.project or isinstance(network, FramesNetwork):
         tags |= {
             "GEOSR_MTF": listed([band.response.mtf for band in network.observation]),
             "GEOSR_MTF_RELATIVE": listed([band.response.mtf for band in relative]),
@@ -77,6 +80,8 @@ def settings(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layout
     guide = {"guide": str((scene.placement, scene.guide.names))} if isinstance(scene, GuidedScene) else {}
     if isinstance(scene, FusedScene):
         guide = {"groups": str((scene.guide.names, *(group.settings for group in groups_of(scene))))}
+    if isinstance(network, FramesNetwork):
+        guide = {"frames": str(network.frames)}
     marked = {"mask": scene.marked} if scene.marked else {}
     return (
         guide

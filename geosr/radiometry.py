@@ -31,6 +31,8 @@ class Passes(Enum):
     """An image: `f(a x + b) = a f(x) + b`."""
     SPREAD = "gain"
     """A standard deviation: `f(a x + b) = |a| f(x)`, never negative."""
+    COUNT = "nothing"
+    """A number that is no stored one, never negative, such as of frames: `f(a x + b) = f(x)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,14 @@ class Radiometry:
                 # uint32's and int32's largest numbers are exact here: their working type is float64.
                 np.clip(values, least, most, out=values)
         np.copyto(out, values, casting="unsafe")
+
+
+def values_of(pixels: Pixels, radiometry: Radiometry) -> NDArray[np.float64]:
+    """(bands, height, width) with NaN where there is no data."""
+    values, valid = pixels.stored.astype(np.float64), radiometry.valid(pixels)
+    if valid is not None:
+        values[~valid] = np.nan
+    return values
 
 
 def encode_spread(values: NDArray[np.floating], out: NDArray[np.float32]) -> None:

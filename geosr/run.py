@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import numpy as np
 
 from geosr.cluster import kind_for, pool_for, stop_where_imported
+from geosr.frames import FramesUpscaler
 from geosr.guided import GuidedUpscaler
 from geosr.guiding import groups_of
 from geosr.io.fingerprint import SOURCE
@@ -116,7 +117,7 @@ class Run:
     """Those of the plan that have something to show."""
     layout: Layout
     network: ModelNetwork
-    upscaler: Upscaler | GuidedUpscaler
+    upscaler: Upscaler | GuidedUpscaler | FramesUpscaler
     workers: int
     overwrite: bool
     notes: tuple[str, ...]

@@ -100,12 +100,12 @@ class Upscaler:
     def _start(self, head: Head, stored: NDArray[np.generic], gaps: NDArray[np.bool_] | None) -> NDArray[Any]:
         """The repeated stored numbers, of which `_enhance` leaves what isn't valid; any numbers where all are new.
 
-        Of a spread 0, and NaN for what isn't valid.
+        Of a spread or a count 0, and NaN for what isn't valid.
         """
         bands, height, width = stored.shape
         scale = self.network.scale
         shape = bands, height * scale, width * scale
-        if head.passes is Passes.SPREAD:
+        if head.passes is not Passes.VALUE:
             out = np.zeros(shape, SPREAD_DTYPE)
             if gaps is not None:
                 out[gaps] = np.nan
@@ -130,7 +130,7 @@ class Upscaler:
             heads = zip(self.network.heads, outs, strict=True)
             rows = [(head, band, out[band]) for head, out in heads for band in bands]
             for (head, band, target), estimate in zip(rows, sharp, strict=True):
-                encode = encode_spread if head.passes is Passes.SPREAD else partial(self.radiometry.encode, band=band)
+                encode = partial(self.radiometry.encode, band=band) if head.passes is Passes.VALUE else encode_spread
                 encode_valid(encode, estimate, target, None if gaps is None else gaps[band])
 
 

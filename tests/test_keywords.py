@@ -16,7 +16,7 @@ import xarray as xr
 from mypy import api as mypy
 
 import geosr
-from geosr.keywords import handed_on, keywords
+from geosr.keywords import OF_ONE, handed_on, keywords
 from geosr.xarray.accessor import DataArrayGeosr, DatasetGeosr
 from geosr.xarray.scenes import recipe_of
 
@@ -33,9 +33,9 @@ def spelled(function: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def of_scenes(options: dict[str, Parameter], function: Callable[..., Any]) -> dict[str, Parameter]:
-    """Options without the guide where a function is not one of a single scene."""
+    """Options without those of several files where a function is not one of a single scene."""
     single = function in (geosr.upscale, geosr.prepare, DataArrayGeosr.upscale)
-    return {name: one for name, one in options.items() if single or name != "guide"}
+    return {name: one for name, one in options.items() if single or name not in OF_ONE}
 
 
 @pytest.mark.parametrize("function", FILES, ids=named)

@@ -27,7 +27,7 @@ def upscale_all(paths: Sequence[str], outdir: str, scheduler: str | None, talk: 
 
     made = "://" not in outdir and not Path(outdir).exists()
     start = time.perf_counter()
-    archive = plan_many(_scenes(paths), outdir, **options)
+    archive = plan_many(scenes_of(paths), outdir, **options)
     if not talk.quiet:
         _say(archive, talk.verbose)
     if talk.dry_run:
@@ -58,7 +58,7 @@ def _print_plan(records: Sequence[Record], talk: Talk) -> None:
     print_report(counts | {"failed": failed} | (needs_of(ready) if ready else {}), as_json=False)
 
 
-def _scenes(paths: Sequence[str]) -> list[str]:
+def scenes_of(paths: Sequence[str]) -> list[str]:
     """The scenes that arguments name, with those of list files in their place."""
     return [name for path in paths for name in (read_list(path[1:]) if path.startswith("@") else [path])]
 

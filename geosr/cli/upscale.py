@@ -111,7 +111,7 @@ model_option = click.option(
 
 HEADINGS = {
     "Options": ("out", "output", "outdir", "to", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
-    "What is read": ("mask", "guide", "bounds", "nodata", "scale_offset", "categorical"),
+    "What is read": ("mask", "guide", "fuse", "reference", "strict", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
     "How sharp": ("mtf", "snr", "project"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
@@ -140,6 +140,13 @@ HEADINGS = {
     metavar="METRES",
     help="The pixels that bands of all SRCs are brought to, 10m; those that have them guide the others.",
 )
+@click.option(
+    "--fuse",
+    is_flag=True,
+    help="SRCs are dates of one place, or SRC a folder of them, and become one result: name it, -o.",
+)
+@click.option("--reference", help="Of --fuse: the date to show, a file, its number or a date. [default: the first]")
+@click.option("--strict", is_flag=True, help="Of --fuse: refuse dates that can't be read, instead of leaving them out.")
 @click.option("--scale", type=click.IntRange(2, 8), help="Output pixels per pixel. [default: 4; 1 with --to]")
 @click.option(
     "--bands",
@@ -219,6 +226,9 @@ def command(
     With -o alone several SRCs are products of one date and orbit, such as tiles that --aoi lies in: one result over the
     ground of all. Where they overlap the first that has data is taken.
 
+    With --fuse SRCs are several dates of one place: what the others know is added to the result of the reference, on
+    its grid; what changed since is not. OUT.frames.tif beside OUT.tif counts the dates that each pixel drew on.
+
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
@@ -227,11 +237,16 @@ def command(
             raise click.UsageError(f"-o {out} names one result, --outdir {outdir} the folder of all; leave one out")
         if guide:
             raise click.UsageError("--guide makes one result of all SRCs; name it with -o, and leave --outdir out")
+        dates = [options.pop(name) for name in ("fuse", "reference", "strict")]
+        if any(dates):
+            raise click.UsageError("--fuse makes one result of all SRCs; name it with -o, and leave --outdir out")
         return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
 
     overwrite = options.pop("overwrite")
-    several = guide or options["to"] is not None
+    if (options["reference"] is not None or options["strict"]) and not options["fuse"]:
+        raise click.UsageError("--reference and --strict speak of the dates of --fuse; name those")
+    several = guide or options["to"] is not None or options["fuse"]
     named = _sources_and_result(paths, out) if several else _source_and_result(paths, out)
     run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
     if not quiet:
@@ -267,7 +282,7 @@ def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ..
 def _sources_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:
     """The files whose bands are brought onto one grid, and where to, if that is said."""
     if out is None and len(paths) > 1:
-        raise click.UsageError("--guide and --to bring all arguments together: name the result with -o")
+        raise click.UsageError("--guide, --to and --fuse bring all arguments together: name the result with -o")
     return paths[0] if len(paths) == 1 else paths, out
 
 

@@ -53,6 +53,9 @@ def _other(head: Head, path: Path | str, layout: Layout, metadata: Metadata) -> 
         path = beside(Path(path), head.name)
     if head.passes is Passes.SPREAD:
         return Output(head, path, _of_spread(layout), _told_of_spread(metadata))
+    if head.passes is Passes.COUNT:
+        plain = replace(layout, dtype=SPREAD_DTYPE, nodata=math.nan, masked=False)
+        return Output(head, path, plain, _told_of_count(metadata))
     return Output(head, path, layout, metadata)
 
 
@@ -62,6 +65,12 @@ def _of_spread(layout: Layout) -> Layout:
     if options.resampling == "average":
         options = replace(options, resampling="rms")
     return replace(layout, dtype=SPREAD_DTYPE, nodata=math.nan, masked=False, options=options)
+
+
+def _told_of_count(metadata: Metadata) -> Metadata:
+    """The metadata of a count beside an image: numbers without unit and scale."""
+    told = _told_of_spread(metadata)
+    return replace(told, bands=tuple(replace(band, scale=1.0, unit=None) for band in told.bands))
 
 
 def _told_of_spread(metadata: Metadata) -> Metadata:

@@ -61,6 +61,8 @@ class Model(ABC):
     """Whether its results have the same bits on every processor, whatever torch is there."""
     guided = False
     """Whether it brings bands onto the grid of a finer raster, which it takes beside them."""
+    adds = False
+    """Whether it needs other dates, whose samples it adds to the interpolated reference."""
     key = ""
     """What a stopped run knows it by, beside title and weights."""
 

@@ -57,6 +57,14 @@ CLASSICAL = {
         conditioned=True,
         limits=("As good as the MTF it is told: one that is too low over-sharpens.", "Amplifies noise."),
     ),
+    "shift-and-add": Card(
+        name="shift-and-add",
+        summary="bicubic, to which the samples of other dates are added where they lie (--fuse)",
+        scales=_ANY_SCALE,
+        paper="Fruchter and Hook 2002, Drizzle: a method for the linear reconstruction of undersampled images",
+        conditioned=True,
+        limits=("Leaves the sensor's blur where it is.",),
+    ),
     "glp": Card(
         name="glp",
         summary="coarse bands onto the grid of a finer raster, their guide; its detail by regression",
@@ -116,17 +124,23 @@ class Classical(Model):
         return self.name in REACH
 
     @property
+    def adds(self) -> bool:  # type: ignore[override]
+        """True for shift-and-add."""
+        return self.name == "shift-and-add"
+
+    @property
     def guided(self) -> bool:  # type: ignore[override]
         """True for regression GLP."""
         return self.name == "glp"
 
     def engine(self, device: str, precision: Precision) -> Engine:
         """The model on a device; torch is needed for a GPU and for back-projection."""
-        if self.memory_bound and device == "cpu":
-            return Interpolation(self.name, self.scale)
+        kernel = "bicubic" if self.adds else self.name
+        if kernel in REACH and device == "cpu":
+            return Interpolation(kernel, self.scale)
         from geosr.models import engines
 
-        plain = Interpolation(self.name, self.scale) if self.memory_bound else engines.BackProjection(self.scale)
+        plain = Interpolation(kernel, self.scale) if kernel in REACH else engines.BackProjection(self.scale)
         return engines.OnDevice(plain, device)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geosr import __version__
 from geosr.errors import InputError
 from geosr.guided import GuidedPixels, GuidedUpscaler, coarse_window, in_words, placed
-from geosr.guiding import learnt, piece_windows, unlearnt, values_of
+from geosr.guiding import learnt, piece_windows, unlearnt
 from geosr.io.layout import choose_core
 from geosr.io.samples import spread_windows
 from geosr.models.glp_samples import Piece
@@ -25,7 +25,7 @@ from geosr.models.threads import prepare_process
 from geosr.observing import Settled
 from geosr.pipeline import Job
 from geosr.placement import Placement
-from geosr.radiometry import Pixels, Radiometry
+from geosr.radiometry import Pixels, Radiometry, values_of
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import filling, plan_tiles
 from geosr.window import Window

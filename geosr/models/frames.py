@@ -1,0 +1,105 @@
+"""Models of several dates at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geosr.frames import COUNT, Frame, Seen
+from geosr.models.fusion import Date, back_projected, reach, shifted_and_added
+from geosr.models.runtime import ModelNetwork
+from geosr.radiometry import IMAGE, Head
+from geosr.sensors import Observation
+from geosr.window import Window
+
+HEADS = (IMAGE, COUNT)
+"""The results of dates that are fused."""
+_WORKING = 12
+"""Numbers a source pixel and frame that stand in memory at once, about, and on the result's grid beside them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesNetwork(ModelNetwork):
+    """A single-frame network, to whose result the other dates add what they know."""
+
+    frames: tuple[Frame, ...]
+    """All but the reference."""
+    ground: Window
+    """All that can be read of the reference, counted from the scene's corner."""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The image, and how many frames it drew on."""
+        return HEADS
+
+    @property
+    def relative(self) -> Observation:
+        """The observation with responses relative to the result, whatever the single-frame model makes use of."""
+        return tuple(band.relative(self.scale, self.rounding) for band in self.observation)
+
+    @property
+    def single(self) -> ModelNetwork:
+        """The network of one frame that is started from."""
+        return ModelNetwork(**{each.name: getattr(self, each.name) for each in fields(ModelNetwork)})
+
+    @property
+    def halo(self) -> int:
+        """Source pixels that an output pixel may depend on, on each side."""
+        responses = {band.response for band in self.relative}
+        return self.single.halo + reach(tuple(responses), self.scale)
+
+    @property
+    def multiple(self) -> int:
+        """That of the single-frame network."""
+        return self.single.multiple
+
+    @property
+    def alive(self) -> int:
+        """Numbers a source pixel of a block that stand in memory at once, about."""
+        return max(self.single.alive, _WORKING * (len(self.frames) + self.scale**2))
+
+    def fuse(
+        self,
+        block: NDArray[np.floating],
+        bands: tuple[int, ...],
+        at: Window,
+        valid: NDArray[np.bool_] | None,
+        seen: Sequence[Seen],
+    ) -> NDArray[np.floating]:
+        """See `geosr.frames.Fuser`."""
+        start = self.single(block, bands)
+        out = np.empty((2 * len(bands), *start.shape[1:]), start.dtype)
+        add = shifted_and_added if self.model.adds else back_projected
+        for place, band in enumerate(bands):
+            known = None if valid is None else valid[band]
+            dates = [self._date(frame, band) for frame in self.frames]
+            parts = [
+                (one.values[band], one.there[band] & _shared(frame, one.at, at, known, self.ground), one.at)
+                for frame, one in zip(self.frames, seen, strict=True)
+            ]
+            noise = self.relative[band].noise
+            out[place], out[len(bands) + place] = add(start[place], at, self.scale, noise, dates, parts)
+        return out
+
+    def _date(self, frame: Frame, band: int) -> Date:
+        known = self.relative[band]
+        return Date(frame, known.response, frame.noise(known.noise, band))
+
+
+def _shared(
+    frame: Frame, own: Window, at: Window, valid: NDArray[np.bool_] | None, ground: Window
+) -> NDArray[np.bool_]:
+    """Where own pixels lie on ground of which the reference has data, as `valid` over `at` says it."""
+    out = np.zeros((own.height, own.width), bool)
+    for cell in frame.cells(own):
+        row, col = (round(float(each)) for each in (cell.down, cell.right))
+        seen = cell.own.shift(row, col)
+        there = seen.clip(ground).clip(at)
+        if not there.size:
+            continue
+        target = there.shift(-row, -col).within(own).slices
+        out[target] = True if valid is None else valid[there.within(at).slices]
+    return out

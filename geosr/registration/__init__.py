@@ -1,0 +1,1 @@
+"""Where dates of a place lie to each other."""
