@@ -97,8 +97,7 @@ class Metadata:
         nothing: tuple[list[GroundControlPoint], CRS | None] = ([], None)
         gcps, gcp_crs = pick("control points", lambda: dataset.gcps, nothing)
         rpcs = pick("RPCs", lambda: dataset.rpcs, None)
-        no_colors = (_FALLBACK,) * dataset.count
-        colors = pick("colour interpretation", lambda: dataset.colorinterp, no_colors)
+        colors = pick("colour interpretation", lambda: dataset.colorinterp, (_FALLBACK,) * dataset.count)
         crs = pick("CRS", lambda: dataset.crs, None) or None
         columns = dataset.descriptions, dataset.units, dataset.scales, dataset.offsets, colors, categories_of(dataset)
         told = list(zip(*columns, strict=True))

@@ -49,7 +49,7 @@ def cloud_marks(parts: Iterable[Part]) -> tuple[Marks, ...]:
 
 
 def tags_of(told: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """What properties of STAC tell under these names, by names that a GeoTIFF can hold: sat_relative_orbit."""
+    """Tags of what properties of STAC tell under these names, by names that a GeoTIFF can hold: sat_relative_orbit."""
     return {name.replace(":", "_"): str(told[name]) for name in names if told.get(name) not in (None, "", "null")}
 
 
