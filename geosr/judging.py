@@ -139,16 +139,23 @@ def measured(
     Parameters and errors as of `evaluate`.
     """
     stop_where_imported(scheduler)
-    some = [number for number, band in enumerate(result.sensor.bands) if not band.categorical]
-    if not some:
-        raise InputError(f"{result.name} has no band that is measured; there is nothing to evaluate")
-    job = _job(result, some, others, mtf, tile or _TILE)
+    job, names = measuring(result, others, mtf=mtf, tile=tile)
     with prepare_process():
         try:
             sums = _summed(job, workers or cores(), scheduler, progress)
         finally:
             close_files()
-    return _report(job, sums, [result.names[number] for number in some]), sums
+    return _report(job, sums, names), sums
+
+
+def measuring(
+    result: Scene, others: Mapping[str, Scene], *, mtf: float | Sequence[float] | None = None, tile: int | None = None
+) -> tuple[Measuring, list[str]]:
+    """The work that `measured` does of tiles, and the names of the bands that it is done of."""
+    some = [number for number, band in enumerate(result.sensor.bands) if not band.categorical]
+    if not some:
+        raise InputError(f"{result.name} has no band that is measured; there is nothing to evaluate")
+    return _job(result, some, others, mtf, tile or _TILE), [result.names[number] for number in some]
 
 
 def source_of(path: str | Path, names: Sequence[str]) -> Scene:

@@ -126,6 +126,19 @@ def _described(band: Band, name: str, repeated: str, paint: str) -> Band:
 _PRIMARY = ("red", "green", "blue")
 
 
+def first_bands(bands: Observation) -> tuple[int, ...]:
+    """The bands that a picture shows first, counted from 0.
+
+    Red, green and blue where they are known, or called as those of Sentinel-2 and Landsat; else the first three, or of
+    fewer the first.
+    """
+    colors, names = [band.color for band in bands], [band.name.upper() for band in bands]
+    for known, wanted in ((colors, _PRIMARY), (names, ("B04", "B03", "B02")), (names, ("B4", "B3", "B2"))):
+        if {*wanted} <= {*known}:
+            return tuple(known.index(each) for each in wanted)
+    return (0, 1, 2) if len(bands) > 2 else (0,)
+
+
 def projection(bands: Observation) -> str:
     """Which bands a projection corrects, in words as tags have them.
 

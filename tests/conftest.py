@@ -13,7 +13,7 @@ settings.load_profile("geosr")
 _SLOW = {
     "any_system", "cluster", "endurance", "environment", "examples", "export", "foreign", "optimised", "package",
     "publishing", "schedulers", "streams", "training", "training_adapt", "training_adversary", "training_data",
-    "viewer_page", "zarr", "zarr_anywhere",
+    "report", "viewer_page", "zarr", "zarr_anywhere",
 }  # fmt: skip
 """Modules that train, or start processes, or write many files."""
 

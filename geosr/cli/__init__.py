@@ -22,6 +22,7 @@ class _Lazy(click.Group):
         "upscale": "geosr.cli.upscale",
         "info": "geosr.cli.info",
         "serve": "geosr.cli.serve",
+        "report": "geosr.cli.report",
         "evaluate": "geosr.cli.evaluate",
         "validate": "geosr.cli.validate",
         "models": "geosr.cli.models",

@@ -29,7 +29,7 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
     """
     from geosr.errors import InputError, PlaceError
     from geosr.models.threads import prepare_process
-    from geosr.viewer.pages import first_bands
+    from geosr.sensors import first_bands
     from geosr.viewer.scene import Viewed
     from geosr.viewer.server import ViewServer
 
@@ -45,7 +45,7 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
             tell(line)
         if not server.local:
             tell(f"other machines can reach {host}: who has the address with its token sees the scene")
-        viewed.warm(first_bands(viewed.scene))
+        viewed.warm(first_bands(viewed.scene.sensor.bands))
         announce(server.url)
         if opens:
             webbrowser.open(server.url)

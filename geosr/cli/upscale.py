@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,7 @@ HEADINGS = {
     "Where and how it is written": ("format", "dtype", "co"),
     "How sharp": ("mtf", "snr", "project"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
-    "What is said": ("as_json", "quiet", "verbose"),
+    "What is said": ("page", "as_json", "quiet", "verbose"),
 }
 """What a newcomer needs, then what, where, how sharp, how fast."""
 
@@ -196,6 +197,7 @@ HEADINGS = {
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace DST, or what an earlier run left of it.")
+@click.option("--report", "page", type=click.Path(), help="Write a page on the result, too: out.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more about what was found and assumed.")
@@ -206,6 +208,7 @@ def command(
     guide: tuple[str, ...],
     scheduler: str | None,
     dry_run: bool,
+    page: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -232,6 +235,8 @@ def command(
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
+    if page is not None and (outdir is not None or guide or options["to"] is not None):
+        raise click.UsageError("--report is of one scene and its result, without --outdir, --guide and --to")
     if outdir is not None:
         if out is not None:
             raise click.UsageError(f"-o {out} names one result, --outdir {outdir} the folder of all; leave one out")
@@ -249,6 +254,7 @@ def command(
     several = guide or options["to"] is not None or options["fuse"]
     named = _sources_and_result(paths, out) if several else _source_and_result(paths, out)
     run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
+    _check_page(page, run)
     if not quiet:
         say(run, verbose)
     if dry_run:
@@ -263,7 +269,40 @@ def command(
     elif not quiet:
         for path in (report["path"], *report["others"].values()):
             announce(path)
+    if page is not None:
+        _write_page(page, run, options["mtf"], quiet or as_json)
     return 0
+
+
+def _check_page(page: str | None, run: Run) -> None:
+    """Raise `InputError` or `PlaceError` where a report can't be written, before anything is computed."""
+    if page is None:
+        return
+    from geosr.errors import InputError
+    from geosr.report.report import check_report
+
+    check_report(page)
+    if run.layout.format == "Zarr":
+        raise InputError("--report reads a GeoTIFF; leave it out for a Zarr store, or write a .tif")
+
+
+def _write_page(page: str, run: Run, mtf: Any, quiet: bool) -> None:
+    from geosr.report.report import command_of, report
+
+    with bar(quiet) as advance:
+        path = report(
+            run.dst,
+            page,
+            lr=run.scene,
+            mtf=None if mtf == "scene" else mtf,
+            notes=run.notes,
+            warnings=run.warnings,
+            made=command_of([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            workers=run.workers,
+            progress=advance,
+        )
+    if not quiet:
+        announce(path)
 
 
 def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:

@@ -98,7 +98,7 @@ def faults(result: Scene, source: Scene, bands: list[int]) -> Iterator[str]:
     wrong = list(grid_faults(result, source))
     yield from wrong
     if not wrong:
-        yield from _extent_faults(result, source)
+        yield from extent_faults(result, source)
     if not bands:
         yield f"it has {len(result.names)} bands; expected the {len(source.names)} of {source.name}, or some by name"
         return
@@ -107,7 +107,8 @@ def faults(result: Scene, source: Scene, bands: list[int]) -> Iterator[str]:
         yield from _value_faults(result, source, bands)
 
 
-def _extent_faults(result: Scene, source: Scene) -> Iterator[str]:
+def extent_faults(result: Scene, source: Scene) -> Iterator[str]:
+    """A line for each way in which a result, whose grid fits, shows more than its input, or no whole pixels of it."""
     fit = fit_of(result, source)
     if fit.scale < 2:
         yield f"its pixels are as large as those of {source.name}"

@@ -28,6 +28,20 @@ _COMMON = {"nir08": "nir"}
 """Common names that stand for others where a scene lacks those."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """The facts of a square, for whoever looks for a place worth looking at."""
+
+    at: Window
+    """Input pixels."""
+    valid: float
+    """Share of its pixels that are data."""
+    added: tuple[float, ...]
+    """Per band, how far the result lies from the input's own pixels, root mean square."""
+    residual: tuple[float, ...]
+    """Per band, how far the degraded result lies from the input, on the mean."""
+
+
 @dataclass(frozen=True, eq=False)
 class Measuring:
     """The work on a tile: sums of the squares in it. Pickles small."""
@@ -61,13 +75,15 @@ class Measuring:
         return total
 
     def _measured(self, at: Window) -> Sums:
-        patch, spectra = self._patch(at), (at.row // SIDE, at.col // SIDE) in self._transformed
+        patch, spectra = self.patch(at), (at.row // SIDE, at.col // SIDE) in self._transformed
         sums = alone(patch, self.responses, spectra=spectra)
+        sums["facts"] = (fact_of(patch, sums),)
         if self.ground is not None:
             sums += against(patch, self.ground, spectra=spectra)
         return sums + (beside_guide(patch) if self.guide else Sums())
 
-    def _patch(self, at: Window) -> Patch:
+    def patch(self, at: Window) -> Patch:
+        """A square, or another window of input pixels, with what is around it. Raises as reading does."""
         scale, read = self.plan.scale, at.grow(AROUND).clip(self.plan.scene)
         fine = read.scale(scale)
         (lr, known_lr), (sr, known_sr) = self.lr.read(read), self.sr.read(fine)
@@ -83,6 +99,17 @@ class Measuring:
         return frozenset(divmod(int(index), cols) for index in some)
 
 
+def fact_of(patch: Patch, sums: Sums) -> Fact:
+    """The facts of a square whose sums these are."""
+    known = patch.inner(patch.known)
+    added, trip = [0.0] * len(patch.sr), sums["trip_pixels"]
+    if known.any():
+        mean = patch.lr[:, *patch.core.slices].repeat(patch.scale, 1).repeat(patch.scale, 2)
+        added = [float(np.sqrt((difference[known] ** 2).mean())) for difference in patch.inner(patch.sr) - mean]
+    residual = [float(total) / trip if trip else 0.0 for total in sums["trip"]]
+    return Fact(patch.at, float(known.mean()), tuple(added), tuple(residual))
+
+
 def common_part(shape: tuple[int, int], input_fit: Fit, fits: Mapping[Fit, tuple[int, int]]) -> Window:
     """The part of a result of this shape that rasters of these shapes cover, the input's pixels whole."""
     part = Window(0, 0, *shape)
@@ -96,8 +123,9 @@ def common_part(shape: tuple[int, int], input_fit: Fit, fits: Mapping[Fit, tuple
 
 def same_bands(result: Scene, other: Scene) -> list[int]:
     """Which bands of another raster the result's are, counted from 0: by name, else one for one."""
-    names = {bare(name): number for number, name in enumerate(other.names)}
-    wanted = [bare(name) for name in result.names]
+    own, theirs = ([bare(band.description or "") for band in scene.metadata.bands] for scene in (result, other))
+    names = {name: number for number, name in enumerate(theirs) if name}
+    wanted = list(own)
     if all(name in names for name in wanted):
         return [names[name] for name in wanted]
     return list(range(len(wanted))) if len(wanted) == len(other.names) else []

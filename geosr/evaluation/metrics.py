@@ -118,6 +118,15 @@ def power_beyond(image: ArrayLike, scale: int) -> tuple[float, float]:
     return float(power[beyond].sum()), float(power.sum())
 
 
+def radial_power(image: ArrayLike, rings: int) -> Doubles:
+    """The power of an image (h, w) by frequency: means over rings up to its Nyquist frequency, under a Hann window."""
+    power = np.abs(np.fft.fft2(faded(np.asarray(image, np.float64)))) ** 2
+    rows, cols = (np.fft.fftfreq(n) for n in power.shape)
+    ring = np.minimum((np.hypot(rows[:, None], cols[None]) * 2 * rings).astype(int), rings).ravel()
+    counts = np.bincount(ring, minlength=rings + 1)
+    return np.asarray((np.bincount(ring, power.ravel(), rings + 1) / np.maximum(counts, 1))[:rings])
+
+
 def bootstrap(differences: ArrayLike) -> Interval:
     """Mean of one figure, or paired difference, a scene, with its 95 % interval over scenes drawn anew (Efron 1979)."""
     values = np.asarray(differences, np.float64)

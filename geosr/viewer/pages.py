@@ -8,9 +8,9 @@ from typing import Any
 
 from geosr.errors import InputError
 from geosr.io.metadata import placed
-from geosr.io.scene import Scene
 from geosr.models import registry
 from geosr.picture import Stretch, png, rgba
+from geosr.sensors import first_bands
 from geosr.viewer.export import Exports
 from geosr.viewer.scene import RESULT, Bands, Gone, Spot, Viewed
 from geosr.window import Window
@@ -43,7 +43,7 @@ class Pages:
 
     def _scene(self, asked: Asked, gone: Gone) -> dict[str, Any]:
         viewed, scene = self._viewed, self._viewed.scene
-        shown = first_bands(scene)
+        shown = first_bands(scene.sensor.bands)
         stretch = viewed.stretch(shown, gone)
         return {
             "name": scene.name,
@@ -122,22 +122,6 @@ class Pages:
 def _title(model: str) -> str:
     """The name of a model as results carry it: with a mark where it is generative."""
     return model if model == RESULT else registry.card(model).title
-
-
-def first_bands(scene: Scene) -> Bands:
-    """Red, green and blue where they are known or called as those of Sentinel-2 and Landsat, else the first three.
-
-    Of fewer bands the only one, or the first.
-    """
-    colors, names = [band.color for band in scene.sensor.bands], [name.upper() for name in scene.names]
-    for known, wanted in (
-        (colors, ("red", "green", "blue")),
-        (names, ("B04", "B03", "B02")),
-        (names, ("B4", "B3", "B2")),
-    ):
-        if {*wanted} <= {*known}:
-            return tuple(known.index(each) for each in wanted)
-    return (0, 1, 2) if len(colors) > 2 else (0,)
 
 
 def _whole(text: str) -> int:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from geosr.api import prepare
 from geosr.errors import InputError, ModelError
+from geosr.io.metadata import placed
 from geosr.io.output import RUN
 from geosr.io.overviews import Image, halve
-from geosr.io.pair import open_pair
 from geosr.io.samples import sample_windows
 from geosr.io.scene import Scene, open_scene
 from geosr.models import registry
@@ -26,6 +26,7 @@ from geosr.models.runtime import network_for
 from geosr.observing import samples
 from geosr.picture import Stretch
 from geosr.pipeline import cores
+from geosr.products import open_source
 from geosr.radiometry import Pixels
 from geosr.run import Run
 from geosr.tiling import Tile
@@ -56,6 +57,38 @@ class Spot:
     col: int
 
 
+@dataclass(frozen=True, slots=True)
+class Under:
+    """The part of a scene that a finished result shows."""
+
+    scale: int
+    """Pixels of the result for each of the scene's, each way."""
+    bounds: tuple[float, float, float, float] | None
+    """Left, bottom, right and top in the scene's CRS; None for all of it."""
+    bands: list[int]
+    """The scene's, counted from 1, in the order of the result's."""
+
+    @classmethod
+    def of(cls, result: Scene, scene: Scene) -> Under:
+        """The part of `scene` under a result. Raises `InputError` where that is none of it."""
+        from geosr.evaluation.contract import extent_faults, fit_of  # torch, which little else here needs
+        from geosr.evaluation.measuring import same_bands
+
+        fit, bands = fit_of(result, scene), same_bands(result, scene)
+        for fault in extent_faults(result, scene):
+            raise InputError(f"{result.name} is no result of {scene.name}: {fault}")
+        if not bands:
+            raise InputError(
+                f"{result.name} has bands {', '.join(result.names)}, and {scene.name} {', '.join(scene.names)}: "
+                "expected the same names, or as many"
+            )
+        part = Window(*(-off // fit.scale for off in fit.corner), *(side // fit.scale for side in result.shape))
+        places = [(x, y) for x in (part.col, part.stop[1]) for y in (part.row, part.stop[0])]
+        xs, ys = zip(*(placed(scene.transform, *place) for place in places), strict=True)
+        bounds = None if part == scene.window else (min(xs), min(ys), max(xs), max(ys))
+        return cls(fit.scale, bounds, [scene.bands[band] for band in bands])
+
+
 class Viewed:
     """A scene under view. Its methods may be called by many threads, and wait until their pixels are there.
 
@@ -63,13 +96,13 @@ class Viewed:
     """
 
     def __init__(self, src: str, *, model: str = "fast", scale: int = 4, result: str | None = None) -> None:
-        pair = None if result is None else open_pair(result, src)
-        self.src, self.model = src, model if pair is None else RESULT
-        self.scale = scale if pair is None else pair.scale
-        self.scene = self._prepared(model="nearest").scene if pair is None else pair.source
-        self.result = None if pair is None else pair.result
-        self.bounds = None if pair is None else pair.bounds
-        self.models = (*_models(model, self.scale), *([RESULT] if pair else []))
+        self.src, self.model = src, model if result is None else RESULT
+        self.result = None if result is None else open_scene(result)
+        under = None if self.result is None else Under.of(self.result, open_source(src))
+        self.scale = under.scale if under else scale
+        self.bounds = under.bounds if under else None
+        self.models = (*_models(model, self.scale), *([RESULT] if under else []))
+        self.scene = self._prepared(model="nearest", bands=under and under.bands, bounds=self.bounds).scene
         self._core = max(16, _SIDE // self.scale // 16 * 16)
         self.side = self._core * self.scale
         """Pixels of a tile of the page, each way."""
