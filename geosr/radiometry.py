@@ -152,6 +152,11 @@ def values_of(pixels: Pixels, radiometry: Radiometry) -> NDArray[np.float64]:
     return values
 
 
+def stored_type(head: Head, radiometry: Radiometry) -> str:
+    """The type in which one of a network's results is stored."""
+    return SPREAD_DTYPE if head.passes is Passes.SPREAD else radiometry.out_dtype
+
+
 def encode_spread(values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
     """Write standard deviations (height, width) into `out`, none below 0; `values` is used as scratch.
 

@@ -110,12 +110,57 @@ def test_projection_corrects_the_image_and_leaves_the_spread() -> None:
     assert np.array_equal(found[2:], expected_spread(block))
 
 
-def test_an_array_becomes_the_image_of_a_model_with_several_results(tmp_path: Path) -> None:
-    array = geosr.open_raster(scenes.make_gaps(tmp_path), chunks=32)
-    for each in (array, array.compute()):
-        image, alone = each.geosr.upscale(Doubt(), 2, tile=32), each.geosr.upscale("bicubic", 2, tile=32)
-        assert np.array_equal(image.values, alone.values)
-        assert image.attrs["GEOSR_MODEL"] == "doubt"
+def test_an_array_becomes_a_dataset_of_all_results(scene: Path) -> None:
+    geosr.upscale(scene, scene.with_name("x.tif"), **OPTIONS)
+    for chunks in (48, None):
+        array = geosr.open_raster(scene, chunks=chunks)
+        found = array.geosr.upscale(Doubt(), 2, tile=32)
+        assert list(found) == ["data", "sigma"]
+        alone = array.geosr.upscale("bicubic", 2, tile=32)
+        assert np.array_equal(found["data"], alone)
+        assert np.array_equal(found["sigma"], spread_of(scene), equal_nan=True)
+        assert found["sigma"].dtype == np.float32
+        assert found["data"].attrs["ancillary_variables"] == "sigma"
+        assert found["data"].attrs["GEOSR_MODEL"] == found["sigma"].attrs["GEOSR_MODEL"] == "doubt"
+        assert found["sigma"].attrs["GEOSR_RESULT"] == "sigma"
+        assert (found["sigma"].attrs["scale_factor"], found["sigma"].attrs["add_offset"]) == (0.1, 0.0)
+        assert (found["data"].attrs["scale_factor"], found["data"].attrs["add_offset"]) == (-0.1, -1.0)
+        path = found["sigma"].geosr.to_geotiff(scene.with_name(f"sigma_{chunks}.tif"))
+        with rasterio.open(path) as file, rasterio.open(scene.with_name("x.sigma.tif")) as own:
+            assert np.array_equal(file.read(), own.read(), equal_nan=True)
+            assert (file.dtypes, file.scales, file.offsets) == (own.dtypes, own.scales, own.offsets)
+            assert np.isnan(file.nodata)
+
+
+def test_bands_with_offsets_of_their_own_keep_them_beside_a_spread_that_has_none(scene: Path) -> None:
+    with rasterio.open(scene, "r+") as file:
+        file.scales, file.offsets = (-0.1, 0.2, 0.3), (-1.0, 0.0, 5.0)
+    found = geosr.open_raster(scene, chunks=48).geosr.upscale(Doubt(), 2, tile=32)
+    for name, scales, offsets in (("data", (-0.1, 0.2, 0.3), (-1.0, 0.0, 5.0)), ("sigma", (0.1, 0.2, 0.3), (0.0,) * 3)):
+        with rasterio.open(found[name].geosr.to_geotiff(scene.with_name(f"{name}.tif"))) as file:
+            assert (file.scales, file.offsets) == (scales, offsets)
+
+
+def test_what_lazy_results_share_is_computed_once(scene: Path) -> None:
+    found = geosr.open_raster(scene, chunks=48).geosr.upscale(Doubt(), 2, tile=64)
+    before = DoubtEngine.calls
+    together = found.compute()
+    tiles = DoubtEngine.calls - before
+    assert tiles == 2 * 2 * 3  # tiles of 64 pixels over 100 x 130, two bands that are mixed
+    part = found["sigma"][:1, :64, :64]
+    assert np.array_equal(part.compute(), together["sigma"][:1, :64, :64], equal_nan=True)
+    assert DoubtEngine.calls - before == tiles + 2
+
+
+def test_each_variable_of_a_dataset_gets_its_spread(scene: Path) -> None:
+    array = geosr.open_raster(scene, chunks=48)
+    beside = ["band", "band_name"]
+    dataset = xr.Dataset({name: array[band].drop_vars(beside) for name, band in (("B02", 0), ("B04", 2))})
+    found = dataset.geosr.upscale(Doubt(), 2, tile=32)
+    assert set(found) == {"B02", "B04", "B02_sigma", "B04_sigma"}
+    assert found["B04"].attrs["ancillary_variables"] == "B04_sigma"
+    for name, band in (("B02", 0), ("B04", 2)):
+        assert np.array_equal(found[f"{name}_sigma"], spread_of(scene)[band], equal_nan=True)
 
 
 # Files and stores

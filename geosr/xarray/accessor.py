@@ -17,6 +17,7 @@ from geosr.io.categorical import listed
 from geosr.keywords import handed_on, keywords
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
+from geosr.observing import Settled
 from geosr.radiometry import widened
 from geosr.sensors import projection
 from geosr.tiling import TilePlan
@@ -27,6 +28,7 @@ from geosr.xarray.finer import with_grid
 from geosr.xarray.guided import upscale_guided
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
 from geosr.xarray.recipe import Recipe
+from geosr.xarray.results import together, with_others
 from geosr.xarray.scenes import NODATA, axes_of, recipe_of
 from geosr.xarray.zarr import to_zarr
 
@@ -63,14 +65,14 @@ class DataArrayGeosr:
         device: str = "auto",
         precision: Precision = "float32",
         project: bool | None = None,
-    ) -> xr.DataArray:
+    ) -> xr.DataArray | xr.Dataset:
         """The array on a grid with `scale` times as many pixels each way, on the same ground.
 
         A Dask array gives a lazy result: nothing is read and no network is loaded until it is computed, and a crop of
         it computes the tiles that it meets. A numpy array is upscaled now. Pixels are those of `geosr.upscale`; type,
         nodata, attributes, encoding, name and other coordinates stay; `nodata`, where given, becomes `_FillValue`.
         Positions along dimensions other than bands, such as time, are scenes of their own. Of a model that gives more
-        than an image it is the image; files and stores hold the rest.
+        than an image it is a Dataset of the image and the rest, such as `sigma`, which share their tiles.
 
         Raises `InputError` and `ModelError` at once, for what can't be done.
 
@@ -111,22 +113,20 @@ class DataArrayGeosr:
         with named(array):
             recipe = recipe_of(array, **options)
             if guide is not None:
-                result, finer = upscale_guided(array, guide, recipe.settled, tile)
+                guided, finer = upscale_guided(array, guide, recipe.settled, tile)
+                results = [guided]
             else:
-                result, finer = _upscaled(array, recipe), str(recipe.scale)
-        if dtype is not None:
-            result.encoding.pop("dtype", None)
-        if nodata is not None:
-            _say_nodata(result, widened(nodata, str(self._array.dtype)))
+                results, finer = _upscaled(array, recipe), str(recipe.scale)
         settled = recipe.settled
-        if categorical is not None:
-            result.coords["band_categorical"] = _along_bands(result, list(settled.categorical))
-        if classes := listed(settled.bands):
-            result.attrs["GEOSR_CATEGORICAL"] = classes
-        result.attrs |= {"GEOSR_VERSION": __version__, "GEOSR_MODEL": settled.model.card.title, "GEOSR_SCALE": finer}
-        if settled.projected:
-            result.attrs["GEOSR_PROJECTED"] = projection(settled.bands)
-        return result
+        for result in results:
+            if dtype is not None:
+                result.encoding.pop("dtype", None)
+            if nodata is not None:
+                _say_nodata(result, widened(nodata, str(self._array.dtype)))
+            if categorical is not None:
+                result.coords["band_categorical"] = _along_bands(result, list(settled.categorical))
+            result.attrs |= _provenance(settled, finer)
+        return results[0] if len(results) == 1 else together(results, settled.model.heads)
 
     @keywords(like=upscale)
     def plan(
@@ -185,14 +185,26 @@ class DataArrayGeosr:
         return compare(self._array, other, bands)
 
 
-def _upscaled(array: xr.DataArray, recipe: Recipe) -> xr.DataArray:
-    """The array on its own ground, lazy where it is."""
+def _provenance(settled: Settled, finer: str) -> dict[str, str]:
+    """Attributes that say how a result was made."""
+    told = {"GEOSR_VERSION": __version__, "GEOSR_MODEL": settled.model.card.title, "GEOSR_SCALE": finer}
+    if classes := listed(settled.bands):
+        told["GEOSR_CATEGORICAL"] = classes
+    if settled.projected:
+        told["GEOSR_PROJECTED"] = projection(settled.bands)
+    return told
+
+
+def _upscaled(array: xr.DataArray, recipe: Recipe) -> list[xr.DataArray]:
+    """The results on the array's own ground, lazy where it is."""
     grid = grid_of(array)
     data = array.data.astype("uint8" if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
     axes = axes_of(array, grid)
     lazy = isinstance(data, da.Array)
     fine = upscale_dask(data, axes, recipe) if lazy else upscale_numpy(np.asarray(data), axes, recipe)
-    return with_grid(array, fine.astype(bool) if array.dtype == bool else fine, grid.zoom(recipe.scale))
+    image, *others = fine
+    data = [image.astype(bool) if array.dtype == bool else image, *others]
+    return [with_grid(array, each, grid.zoom(recipe.scale)) for each in data]
 
 
 def _along_bands(array: xr.DataArray, values: list[Any]) -> Any:
@@ -251,7 +263,8 @@ class DatasetGeosr:
             name: array.geosr.upscale(model, scale, **options | {"categorical": classes.get(name, categorical)})
             for name, array in planes.items()
         }
-        return finer_dataset(self._dataset, fine)
+        images = {name: found if isinstance(found, xr.DataArray) else found[name] for name, found in fine.items()}
+        return with_others(finer_dataset(self._dataset, images), fine)
 
 
 def _by_variable(

@@ -190,7 +190,7 @@ BY_BAND = {"scale_factor": "band_scale", "add_offset": "band_offset", "units": "
 """Attributes that a file may have band by band, and the coordinates along the bands that hold them then."""
 
 
-_LISTS = {"scale_factor": ("scale_factors", "scales"), "add_offset": ("add_offsets", "offsets")}
+LISTS = {"scale_factor": ("scale_factors", "scales"), "add_offset": ("add_offsets", "offsets")}
 """Names of lists of the same in our Zarr stores and in rioxarray."""
 _OF_THE_FILE = ("scales", "offsets", "units")
 
@@ -205,7 +205,7 @@ def by_band(array: xr.DataArray, key: str, usual: Any) -> list[Any]:
     dim, count = band_dim(array), band_count(array)
     if (name := BY_BAND[key]) in array.coords and array.coords[name].dims == (() if dim is None else (dim,)):
         return list(np.atleast_1d(array.coords[name].values).tolist())
-    name = next((name for name in (key, *_LISTS.get(key, ())) if name in array.attrs), key)
+    name = next((name for name in (key, *LISTS.get(key, ())) if name in array.attrs), key)
     value = array.attrs.get(name, usual)
     if not isinstance(value, list | tuple | np.ndarray) or np.size(value) == 1:
         return [np.ravel(value)[0] if isinstance(value, list | tuple | np.ndarray) else value] * count

@@ -80,7 +80,7 @@ class GuidedReady:
         upscaler = GuidedUpscaler(network, self.placement, settled.radiometry, self.guide, settled.categorical)
         pixels = GuidedPixels(Pixels(coarse), self.at(tile), Pixels(guide))
         with prepare_process():
-            result: NDArray[Any] = Job(self.plan, Given(pixels), upscaler, stored_of)(tile)
+            result: NDArray[Any] = Job(self.plan, Given(pixels), upscaler, stored_of)(tile)[0]
         return result
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, product
+from operator import itemgetter
 from typing import Any
 
 import dask.array as da
@@ -65,33 +66,44 @@ class Axes:
         return scenes.reshape(shape).transpose(np.argsort(self.order))
 
 
-def upscale_dask(array: da.Array, axes: Axes, recipe: Recipe) -> da.Array:
-    """The upscaled array, lazy. Chunks along rows and columns are tiles, those along other axes stay."""
+def upscale_dask(array: da.Array, axes: Axes, recipe: Recipe) -> tuple[da.Array, ...]:
+    """The upscaled arrays, one for each head, lazy. Chunks along rows and columns are tiles, others stay.
+
+    Those of several heads share their tiles: what is computed together is computed once.
+    """
     if any(math.isnan(size) for sizes in array.chunks for size in sizes):
         raise InputError("the array's chunks have unknown sizes; call compute_chunk_sizes() first")
     token = tokenize(__version__, array.name, array.chunks, axes, recipe)
     layer = UpscaleLayer(f"geosr-upscale-{token}", array.name, array.chunks, axes, recipe)
     graph = HighLevelGraph.from_collections(layer.name, layer, dependencies=[array])  # type: ignore[list-item]
-    meta = np.empty((0,) * array.ndim, recipe.settled.radiometry.out_dtype)
-    return da.Array(graph, layer.name, layer.chunks, meta=meta)
+    metas = [np.empty((0,) * array.ndim, dtype) for dtype in recipe.dtypes]
+    tiles = da.Array(graph, layer.name, layer.chunks, meta=metas[0])
+    if len(metas) == 1:
+        return (tiles,)
+    index, heads = tuple(range(array.ndim)), recipe.settled.model.heads
+    return tuple(
+        da.blockwise(itemgetter(place), index, tiles, index, name=f"{layer.name}-{head.name}", meta=meta)
+        for place, (head, meta) in enumerate(zip(heads, metas, strict=True))
+    )
 
 
-def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> NDArray[Any]:
-    """The upscaled array, computed now, tile by tile on the threads of this process."""
+def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> tuple[NDArray[Any], ...]:
+    """The upscaled arrays, one for each head, computed now, tile by tile on the threads of this process."""
     ready = recipe.ready()
     scenes = axes.to_scenes(array)
     bands = tuple(range(scenes.shape[1]))
     seen = [recipe.observe(bands, [scene[:, *window.slices] for window in recipe.samples]) for scene in scenes]
     shape = *scenes.shape[:2], *(side * recipe.scale for side in recipe.shape)
-    out = np.empty(shape, recipe.settled.radiometry.out_dtype)
+    outs = tuple(np.empty(shape, dtype) for dtype in recipe.dtypes)
 
     def work(tile: Tile) -> None:
-        out[..., *tile.write.slices] = ready(scenes[..., *tile.read.slices], tile, bands, seen)
+        for out, made in zip(outs, ready(scenes[..., *tile.read.slices], tile, bands, seen), strict=True):
+            out[..., *tile.write.slices] = made
 
     with prepare_process(), ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(work, ready.plan):
             pass
-    return axes.from_scenes(out, array.shape)
+    return tuple(axes.from_scenes(out, array.shape) for out in outs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +242,12 @@ class UpscaleLayer(Layer):
 
 def compute_tile(
     ready: Ready, axes: Axes, tile: Tile, bands: list[int], pieces: list[Any], seen: tuple[Observation, ...] = ()
-) -> NDArray[Any]:
-    """A chunk of the result."""
+) -> NDArray[Any] | tuple[NDArray[Any], ...]:
+    """A chunk of the result; of each of several results."""
     values, shape = cut(axes, *pieces)
     seen = seen or (ready.recipe.observe(bands, ()),) * len(values)
-    return axes.from_scenes(ready(values, tile, tuple(bands), seen), shape)
+    made = tuple(axes.from_scenes(each, shape) for each in ready(values, tile, tuple(bands), seen))
+    return made if len(made) > 1 else made[0]
 
 
 def observe_scenes(recipe: Recipe, axes: Axes, bands: list[int], samples: list[Any]) -> tuple[Observation, ...]:

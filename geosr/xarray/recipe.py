@@ -15,7 +15,7 @@ from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.observing import Settled
 from geosr.pipeline import Job
-from geosr.radiometry import Pixels
+from geosr.radiometry import Pixels, stored_type
 from geosr.sensors import Observation
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler, plan_tiles
@@ -36,6 +36,11 @@ class Recipe:
     def scale(self) -> int:
         """Output pixels per source pixel, each way."""
         return self.settled.model.scale
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The stored type of each of the results."""
+        return tuple(stored_type(head, self.settled.radiometry) for head in self.settled.model.heads)
 
     @property
     def samples(self) -> list[Window]:
@@ -64,20 +69,22 @@ class Ready:
 
     def __call__(
         self, values: NDArray[Any], tile: Tile, bands: tuple[int, ...], seen: Sequence[Observation]
-    ) -> NDArray[Any]:
-        """Pixels of `tile.write` for those of `tile.read`: (scenes, bands, rows, columns) both.
+    ) -> tuple[NDArray[Any], ...]:
+        """Pixels of `tile.write` for those of `tile.read`, one array for each head: (scenes, bands, rows, columns) all.
 
         `bands` says which bands of the whole these are; `seen` how these were observed in each scene.
         """
         settled = self.recipe.settled.part(bands)
         shape = *values.shape[:2], tile.write.height, tile.write.width
-        out = np.empty(shape, settled.radiometry.out_dtype)
+        outs = tuple(np.empty(shape, dtype) for dtype in self.recipe.dtypes)
         with prepare_process():
-            for scene, observed, result in zip(values, seen, out, strict=True):
+            for place, (scene, observed) in enumerate(zip(values, seen, strict=True)):
                 network = replace(self.network, observation=observed)
                 upscaler = Upscaler(network, settled.radiometry, settled.categorical)
-                result[...] = Job(self.plan, Given(Pixels(scene)), upscaler, stored_of)(tile)
-        return out
+                results = Job(self.plan, Given(Pixels(scene)), upscaler, stored_of)(tile)
+                for out, result in zip(outs, results, strict=True):
+                    out[place] = result
+        return outs
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +98,9 @@ class Given:
         return self.pixels
 
 
-def stored_of(tile: Tile, image: Pixels, *others: Pixels) -> NDArray[Any]:
-    """An encoder that takes the image's stored numbers as they are."""
-    return image.stored
+def stored_of(tile: Tile, *results: Pixels) -> tuple[NDArray[Any], ...]:
+    """An encoder that takes stored numbers as they are, those of each result."""
+    return tuple(result.stored for result in results)
 
 
 @lru_cache(maxsize=64)
