@@ -63,6 +63,7 @@ def upscale_many(
     device: str = "auto",
     precision: Precision = "float32",
     project: bool | None = None,
+    uncertainty: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     told: Tell | None = None,
@@ -128,16 +129,16 @@ def plan_many(
     overwrite: bool = False,
     **options: Any,
 ) -> Archive:
-    """Everything that `upscale_many` will do, checked and decided; nothing is computed, and only `outdir` is made.
+    """Everything that `upscale_many` will do, scenes that fail included; nothing is computed, only `outdir` is made.
 
-    A scene that can't be upscaled is part of the plan, as one that failed. `options` are the others of `prepare`.
+    `options` are the others of `prepare`.
     """
     names = list(dict.fromkeys(map(str, [sources] if isinstance(sources, str | Path) else sources)))
     if not names:
         raise InputError("there is no scene in the list")
     metres, kind = metres_of(to), format_of(None, format)
     times = scale_of(scale, to=metres)
-    heads = model_of(model, times, metres)[0].heads
+    heads = model_of(model, times, metres, options.get("uncertainty", False))[0].heads
     results = names_in(str(outdir), names, called(times, metres), kind, [head.name for head in heads[1:]])
     make_folder(str(outdir))
     options |= {"to": to, "model": model, "scale": scale, "format": kind}

@@ -46,6 +46,8 @@ class Head:
 
 IMAGE = Head("sr", Passes.VALUE)
 """What every network gives, and first."""
+SIGMA = Head("sigma", Passes.SPREAD)
+"""The standard deviation of what is wrong with an image."""
 SPREAD_DTYPE = "float32"
 """The stored type of a standard deviation, whose unit is one stored number; NaN where the image has no data."""
 

@@ -34,6 +34,8 @@ class Band:
     """Ratio of signal to noise at the mean level, where it was given."""
     levels: tuple[float, float] | None = None
     """Stored numbers that are dark and bright in the scene; None where no model asks for them."""
+    likeness: float | None = None
+    """The p-value that it is like the bands that an uncertainty was calibrated on; None where that wasn't asked."""
     name: str = ""
     color: str = ""
     """Common name, such as red; "" where it is unknown, and of categorical bands."""

@@ -114,7 +114,7 @@ HEADINGS = {
     "Options": ("out", "output", "outdir", "to", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
     "What is read": ("mask", "guide", "fuse", "reference", "strict", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
-    "How sharp": ("mtf", "snr", "project"),
+    "How sharp, and how sure": ("mtf", "snr", "project", "uncertainty"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
     "What is said": ("page", "as_json", "quiet", "verbose"),
 }
@@ -194,6 +194,9 @@ HEADINGS = {
     "--project/--no-project",
     default=None,
     help="Make the result, degraded as the sensor does it, give the input back. [default: generative models]",
+)
+@click.option(
+    "--uncertainty", is_flag=True, help="Write a standard deviation of each number beside DST (NAME.sigma.tif)."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace DST, or what an earlier run left of it.")

@@ -16,6 +16,8 @@ from geosr.models.card import KEY, Card
 if TYPE_CHECKING:
     from torch import Tensor
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""Where the package keeps its weights, `NAME_xSCALE.safetensors`, and beside them scale heads."""
 _LONGEST_HEADER = 16 << 20
 
 

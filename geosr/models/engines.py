@@ -21,6 +21,7 @@ from geosr.models.devices import device_errors, exact_convolutions
 from geosr.models.model import Engine
 from geosr.models.projection import UNSURE, project_into
 from geosr.models.projection import reach as projection_reach
+from geosr.models.scale_head import Spread
 from geosr.models.threads import Once
 from geosr.response import Response
 from geosr.sensors import Observation
@@ -90,17 +91,57 @@ class BackProjection(Engine):
             backproject_into(target, image, band.response, self.scale)
 
 
-class Projected(Engine):
-    """An engine whose image is corrected so that degrading it gives the block back, by half where the MTF is a default.
+class Around(Engine):
+    """An engine with something done around it, on the device: nothing is copied between both.
 
-    Both are one step on the device: nothing is copied between them. An engine of arrays computes on the processor.
+    An engine of arrays computes on the processor.
     """
 
-    def __init__(self, engine: Engine, scale: int) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.of_arrays = not isinstance(engine, OnDevice)
         self.engine = engine.engine if isinstance(engine, OnDevice) else engine
-        self.scale = scale
         self.multiple, self.alive = engine.multiple, engine.alive
+
+    def run(self, block: Tensor, bands: Observation, out: Tensor) -> None:
+        """Write what the engine gives into `out`."""
+        if self.of_arrays:
+            self.engine(block.numpy(), bands, out.numpy())
+        else:
+            self.engine(block, bands, out)
+
+
+class Beside(Around):
+    """An engine whose image has the spread beside it that the scale head on another engine sees."""
+
+    def __init__(self, engine: Engine, scale: Engine) -> None:
+        super().__init__(engine)
+        self.scale = scale
+
+    def reach(self, response: Response) -> int:
+        """That of whichever sees farther."""
+        return max(self.engine.reach(response), self.scale.reach(response))
+
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
+        """See `Engine`."""
+        self.run(block, bands, out[: len(block)])
+        both = torch.empty_like(out)
+        self.scale(block, bands, both)
+        out[len(block) :] = both[len(block) :]
+
+
+def beside(engine: Engine, trunk: Engine | None, spread: Spread) -> Engine:
+    """An engine with the spread that a scale head sees on the features of `trunk`; None for its own."""
+    inner = (trunk or engine).engine  # type: ignore[attr-defined]
+    inner.spread = spread
+    return engine if trunk is None else OnDevice(Beside(engine, inner), engine.device)
+
+
+class Projected(Around):
+    """An engine whose image is corrected so that degrading it gives the block back, by half if the MTF is a default."""
+
+    def __init__(self, engine: Engine, scale: int) -> None:
+        super().__init__(engine)
+        self.scale = scale
 
     def reach(self, response: Response) -> int:
         """The engine's own, and that of the correction."""
@@ -108,10 +149,7 @@ class Projected(Engine):
 
     def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """See `Engine`; of several results the image is projected."""
-        if self.of_arrays:
-            self.engine(block.numpy(), bands, out.numpy())
-        else:
-            self.engine(block, bands, out)
+        self.run(block, bands, out)
         for image, band, target in zip(block, bands, out[: len(block)], strict=True):
             project_into(target, image, band.response, band.noise, UNSURE if band.assumed else 1.0)
 

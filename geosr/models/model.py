@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geosr.errors import ModelError
 from geosr.models.card import Card
 from geosr.radiometry import IMAGE, Head
 from geosr.response import Response
-from geosr.sensors import Observation
+from geosr.sensors import Band, Observation
 
 Precision = Literal["float32", "bfloat16"]
 Groups = tuple[tuple[int, ...], ...]
@@ -72,6 +75,17 @@ class Model(ABC):
         Raises `ModelError` where they can't be given to it.
         """
         return tuple((band,) for band in range(len(colors)))
+
+    def likeness(self, band: Band, windows: Sequence[NDArray[np.float64]]) -> float | None:
+        """The p-value that a band, of which these are windows, is like those that the spread was calibrated on.
+
+        None where there is no spread, or nothing to tell.
+        """
+        return None
+
+    def promise(self, bands: Observation) -> str:
+        """A line on what the spread of these bands promises; "" where there is none."""
+        return ""
 
     def notes(self, bands: Observation) -> tuple[str, ...]:
         """Lines to know before it is run on these bands."""

@@ -12,17 +12,17 @@ from typing import Any
 
 from geosr.errors import ModelError
 from geosr.models.card import Card
-from geosr.models.checkpoint import check_weights, read_card, read_tensors, sha256
+from geosr.models.checkpoint import WEIGHTS, check_weights, read_card, read_tensors, sha256
 from geosr.models.classical import REACH, Interpolation
 from geosr.models.foreign import find as find_foreign
 from geosr.models.foreign import is_foreign
 from geosr.models.model import Engine, Model, Precision
 from geosr.models.own import Own, TorchNetwork
+from geosr.models.uncertain import Uncertain, head_name
 from geosr.response import PROBE
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""Where the package keeps its weights, `NAME_xSCALE.safetensors`."""
-
+SPREAD_OF = "fast"
+"""The model whose features the scale heads see."""
 _ANY_SCALE = tuple(range(2, 9))
 
 CLASSICAL = {
@@ -85,8 +85,23 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
-def find(model: str | TorchNetwork | Model, scale: int) -> Model:
-    """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`."""
+def find(model: str | TorchNetwork | Model, scale: int, uncertainty: bool = False) -> Model:
+    """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`.
+
+    With `uncertainty` its image comes with a standard deviation: raises `ModelError` where there is none.
+    """
+    found = _find(model, scale)
+    if not uncertainty or len(found.heads) > 1:
+        return found
+    if found.guided:
+        raise ModelError(f"{found.card.title} has no uncertainty; leave --uncertainty out")
+    heads = [each for each in range(2, 9) if (WEIGHTS / head_name(each)).exists()]
+    if scale not in heads:
+        raise ModelError(f"there is uncertainty at {_either(f'x{each}' for each in heads)}, not x{scale}; leave it out")
+    return Uncertain(found, _find(SPREAD_OF, scale), head_name(scale))
+
+
+def _find(model: str | TorchNetwork | Model, scale: int) -> Model:
     if isinstance(model, Model):
         return model
     found = card(model, scale)

@@ -15,10 +15,10 @@ from geosr.models.model import Engine
 from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.networks.band import is_exact
 from geosr.models.networks.edsr import Block
+from geosr.models.scale_head import Spread
 from geosr.models.threads import Once
-from geosr.noise import Noise
 from geosr.response import PROBE, Response
-from geosr.sensors import Observation
+from geosr.sensors import Band, Observation
 
 
 class Trained(Engine):
@@ -39,32 +39,38 @@ class Trained(Engine):
         return self.rim + len(self.low_pass) // 2
 
     def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
-        """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat."""
-        for image, band, target in zip(block, bands, out, strict=True):
-            self._sharpen(image, band.response, band.noise, target)
+        """See `Engine`. The estimate within `reach` of the border is bicubic, and so is one of what is flat.
 
-    def _sharpen(self, image: Tensor, response: Response, noise: Noise, out: Tensor) -> None:
+        A spread is 0 within `reach` of the border.
+        """
+        results = out.view(-1, *block.shape[:1], *out.shape[1:]).transpose(0, 1)
+        for image, band, (fine, *others) in zip(block, bands, results, strict=True):
+            self._sharpen(image, band, fine, *others)
+
+    def _sharpen(self, image: Tensor, band: Band, out: Tensor, *others: Tensor) -> None:
         upsample_into(out, image, self.scale)
-        reach = self.reach(response)
+        reach = self.reach(band.response)
+        for other in others:
+            other.zero_()
         if min(image.shape) <= 2 * reach:
             return
         rim = len(self.low_pass) // 2
         image = mirror(image, rim) if self.padded else image
         low = smooth_both(image, self.low_pass)
         high = cut(image, rim) - low
-        spread = noise.variance(low).sqrt_()
-        inner = cut(out, reach * self.scale)
+        spread = band.noise.variance(low).sqrt_()
+        inner, *rest = (cut(each, reach * self.scale) for each in (out, *others))
         if (still := _flat(cut(high, rim) if self.padded else high, self.rim)) is None:
-            self._add(inner, high, spread, response)
+            self._add(inner, high, spread, band, *rest)
         else:
             before = inner.clone()
-            self._add(inner, high, spread, response)
+            self._add(inner, high, spread, band, *rest)
             fine = still.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)
             inner.copy_(torch.where(fine, before, inner))
 
     @abstractmethod
-    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
-        """Add the detail to `inner`, the result without what lies within `reach` of its border.
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, band: Band, *others: Tensor) -> None:
+        """Add the detail to `inner`, the result without what lies within `reach` of its border, the spread to another.
 
         `high` is the band without its low-pass, `spread` the noise's standard deviation there; both (h, w), less the
         low-pass's radius a side unless it is padded. What the network would add to a flat scene on account of the noise
@@ -76,8 +82,11 @@ class Residual(Trained):
     """An EDSR, arranged for speed; equal to `BandNetwork.forward` within float error away from the border.
 
     Convolutions are not padded, so that a block's rim is not computed in vain; the response's gains are multiplied into
-    the weights.
+    the weights. With a scale head it gives the spread of its errors, too, from the features that the detail is made of.
     """
+
+    spread: Spread | None = None
+    """Makes the standard deviations, where they are asked for; set before the first block."""
 
     def __init__(self, module: Edsr, dtype: torch.dtype) -> None:
         super().__init__(module, dtype)
@@ -87,21 +96,35 @@ class Residual(Trained):
         self.rim = self._rim()
         self.weights.cache_clear()  # they were made on the processor
 
-    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
-        detail = self._detail(high.to(self.dtype), spread.to(self.dtype), response)
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, band: Band, *others: Tensor) -> None:
+        response = band.response
+        features = self._features(high.to(self.dtype), spread.to(self.dtype), response)
+        _, _, tail, last = self.weights(response)
+        detail = convolved(features, tail)
         _add_phases(inner, detail - self.at_rest(response) * cut(spread, self.rim), self.scale)
+        if others and self.spread is not None:
+            around = cut(high, self.rim - self.spread.rim)
+            sigma = self.spread(convolved(features, last), around, cut(spread, self.rim), band)
+            _add_phases(others[0], sigma, self.scale)
 
     def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass and its noise, both (h, w)."""
-        head, blocks, tail = self.weights(response)
+        return convolved(self._features(high, spread, response), self.weights(response)[2])
+
+    def _features(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
+        """(1, channels, h, w) that the last convolution makes the detail of; the gains before it are in its weights."""
+        head, blocks, *_ = self.weights(response)
         start = features = convolved(_channels_last(torch.stack((high, spread))[None]), head)
         for first, second in blocks:
             inner = convolved(features, first).relu_()
             features = convolved(inner, second).add_(cut(features, 2))
-        return convolved(features.add_(cut(start, 2 * len(blocks))), tail)
+        return features.add_(cut(start, 2 * len(blocks)))
 
-    def _weights(self, response: Response) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor]:
-        """Weights for a blur. ReLU lets positive factors through, and the gains stand between it and a convolution."""
+    def _weights(self, response: Response) -> tuple[Tensor, list[tuple[Tensor, Tensor]], Tensor, Tensor]:
+        """Weights for a blur. ReLU lets positive factors through, and the gains stand between it and a convolution.
+
+        The last are those of the scale head, those of the detail again where there is none.
+        """
         module = self.module
         gains = module.gains(torch.tensor([response.told], device=module.head.weight.device))[0]
 
@@ -113,7 +136,9 @@ class Residual(Trained):
             for index, block in enumerate(module.blocks)
             if isinstance(block, Block)
         ]
-        return _channels_last(module.head.weight.to(self.dtype)), blocks, gained(module.tail.weight, -1)
+        last = module.tail.weight if self.spread is None else self.spread.first
+        start = _channels_last(module.head.weight.to(self.dtype))
+        return start, blocks, gained(module.tail.weight, -1), gained(last, -1)
 
     def _at_rest(self, response: Response) -> Tensor:
         """What the network adds to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1)."""
@@ -149,10 +174,10 @@ class Padded(Trained):
         self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
         module.to(dtype)
 
-    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, response: Response) -> None:
-        detail = self._phases(self._detail(high.to(self.dtype), spread.to(self.dtype), response))
-        detail = detail - self.at_rest(response) * spread[:, None, :, None]
-        inner.add_(cut(detail.reshape(high.shape[0] * self.scale, -1), self.reach(response) * self.scale))
+    def _add(self, inner: Tensor, high: Tensor, spread: Tensor, band: Band, *others: Tensor) -> None:
+        detail = self._phases(self._detail(high.to(self.dtype), spread.to(self.dtype), band.response))
+        detail = detail - self.at_rest(band.response) * spread[:, None, :, None]
+        inner.add_(cut(detail.reshape(high.shape[0] * self.scale, -1), self.reach(band.response) * self.scale))
 
     def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(h * scale, w * scale) for a band without its low-pass and its noise, both (h, w)."""

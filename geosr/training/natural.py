@@ -39,7 +39,7 @@ def load_natural(listed: NaturalPairs, scale: int, patch: int) -> tuple[list[Pai
     made = []
     for place, kinds in by_place.items():
         spread = [some[i] for some in kinds.values() for i in _spread(len(some))]
-        own = [part for pair in spread if (part := _made(pair, scale)) is not None and min(part.lr.shape) >= patch]
+        own = [part for pair in spread if (part := pair_of(pair, scale)) is not None and min(part.lr.shape) >= patch]
         pixels = sum(part.lr.size for part in own)
         made += [replace(part, name=place, weight=1.0 / pixels) for part in own]
     if not made:
@@ -47,8 +47,11 @@ def load_natural(listed: NaturalPairs, scale: int, patch: int) -> tuple[list[Pai
     return made, (f"{len(made)} natural pairs of {len({pair.name for pair in made})} places",)
 
 
-def _made(pair: NaturalPair, scale: int) -> Pair | None:
-    """The pair with its finer band matched as for judging, and with what a user's run believes of the coarse one."""
+def pair_of(pair: NaturalPair, scale: int) -> Pair | None:
+    """The pair with its finer band matched as for judging, and with what a user's run believes of the coarse one.
+
+    None where that isn't possible, or where both bands saw something else.
+    """
     try:
         judge = Judge(pair, scale)
     except InputError:

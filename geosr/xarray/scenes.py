@@ -59,6 +59,7 @@ def recipe_of(
     device: str,
     precision: Precision,
     project: bool | None,
+    uncertainty: bool,
     categorical: Sequence[int | str] | str | None,
     guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
 ) -> Recipe:
@@ -66,7 +67,7 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
-    found = find(model, scale_of(scale, guided=guide is not None))
+    found = find(model, scale_of(scale, guided=guide is not None), uncertainty)
     check_guided(found, guide is not None, project)
     grid = grid_of(array)
     if 0 in array.shape:

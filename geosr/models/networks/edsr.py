@@ -24,12 +24,17 @@ class Edsr(BandNetwork):
 
     def residual(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
         """See `BandNetwork.residual`."""
+        return F.pixel_shuffle(self.tail(self.features(high, told, spread)), self.scale)
+
+    def features(self, high: Tensor, told: Tensor, spread: Tensor) -> Tensor:
+        """Features (n, channels, h, w) that the last convolution makes the detail of."""
         gains = self.gains(told.to(high.dtype))
         start = self.head(with_noise(high, spread))
         features = start
         for index, block in enumerate(self.blocks):
             features = block(features, gains[:, index])
-        return F.pixel_shuffle(self.tail((features + start) * gains[:, -1]), self.scale)
+        result: Tensor = (features + start) * gains[:, -1]
+        return result
 
 
 class Block(nn.Module):
