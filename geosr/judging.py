@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,7 +15,7 @@ from geosr.cluster import pool_for, stop_where_imported
 from geosr.errors import InputError
 from geosr.evaluation import against, alone
 from geosr.evaluation.contract import faults, fit_of
-from geosr.evaluation.meaning import MEANINGS
+from geosr.evaluation.meaning import MEANINGS, OF_MODELS
 from geosr.evaluation.measuring import Measuring, common_part, ground_of, same_bands
 from geosr.evaluation.patches import SIDE, Layer
 from geosr.evaluation.sums import Sums
@@ -336,8 +337,12 @@ _FIRES = {
 
 
 def bound_of(text: str) -> tuple[str, float]:
-    """A figure's name and a number, of NAME=VALUE. Raises `InputError` for another text."""
+    """A figure's name and a number, of NAME=VALUE. Raises `InputError` for another text, or no figure's name."""
     name, _, number = text.partition("=")
-    if not re.fullmatch(r"[a-z0-9_]+", name) or not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", number):
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", number):
         raise InputError(f"{text!r} is not NAME=VALUE, such as rmse=0.01")
+    known = [*MEANINGS, *OF_MODELS]
+    if name not in known:
+        near = get_close_matches(name, known, 1) or [", ".join(known)]
+        raise InputError(f"there is no figure {name!r}; did you mean {near[0]}?")
     return name, float(number)

@@ -136,6 +136,10 @@ def test_the_command_compares_models_and_has_gates(tmp_path: Path) -> None:
     assert table.stdout.splitlines()[0].split() == ["figure", "ibp", "bicubic"]
     assert "ibp: +" in table.stderr
     assert "less than 99" in table.stderr
+    assert (
+        run(command, [*options, "--min", "gain_low=0.1", "--max", "gain_mean=99"], standalone_mode=False).return_value
+        == 0
+    )
     report = json.loads(run(command, [*options, "--json", "--against", "lanczos"]).stdout)
     assert report["gains"]["lanczos"]["units"] > 3
     for wrong in ([path], [*options, "--lr", path], [*options, "--json", "--markdown"]):

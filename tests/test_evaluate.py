@@ -249,9 +249,15 @@ def test_the_command_prints_a_table_json_or_markdown_and_fails_at_a_gate(tmp_pat
     failed = run(command, [sr, "--lr", lr, "--mtf", "0.3", "--max", "round_trip=4"], standalone_mode=False)
     assert failed.return_value == 1
     assert "round_trip is 5, more than 4" in failed.stderr
-    for text in ("rmse", "nothing=1", "round_trip=x"):
+    for text, told in (
+        ("rmse", "NAME=VALUE"),
+        ("round_trip=x", "NAME=VALUE"),
+        ("rsme=1", "did you mean rmse"),
+        ("rmse=1", "rmse"),
+    ):
         wrong = run(command, [sr, "--lr", lr, "--max", text], standalone_mode=False)
         assert isinstance(wrong.exception, InputError)
+        assert told in str(wrong.exception)
 
 
 def test_each_figure_stands_in_the_page_on_trust_with_its_meaning() -> None:

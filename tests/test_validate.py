@@ -120,6 +120,6 @@ def test_the_command_prints_a_line_a_finding_and_exits_with_one(made: tuple[Path
     broken = rewritten(made, tmp_path, lambda pixels, profile: profile.update(nodata=None))
     told = run(command, [str(broken), "--against", str(made[1])], standalone_mode=False)
     assert told.return_value == 1
-    assert "nodata is none; expected 0" in told.stdout.splitlines()
+    assert told.stdout.splitlines() == ["nodata is none; expected 0"]
     report = json.loads(run(command, [str(broken), "--against", str(made[1]), "--json"]).stdout)
     assert report["valid"] is False

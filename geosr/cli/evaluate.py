@@ -107,7 +107,8 @@ def _compared(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], 
     for other, gain in report["gains"].items():
         told = f"{gain['mean']:+.2f} dB [{gain['low']:+.2f}, {gain['high']:+.2f}] over {other}, {gain['units']} pieces"
         lines.append(f"{report['model']}: {told}; worst {gain['worst']:+.2f} ({gain['where']})")
-    return report, report["figures"][report["model"]], lines
+    least = {f"gain_{part}": min(gain[part] for gain in report["gains"].values()) for part in ("mean", "low")}
+    return report, report["figures"][report["model"]] | least, lines
 
 
 def rows_of_models(report: Comparison) -> tuple[list[str], list[list[str]]]:

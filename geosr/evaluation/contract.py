@@ -125,7 +125,12 @@ def _metadata_faults(result: Scene, source: Scene, bands: list[int]) -> Iterator
     if not same_number(source.nodata, result.nodata):
         yield f"nodata is {_said(result.nodata)}; expected {_said(source.nodata)}"
     scale = fit_of(result, source).scale if not list(grid_faults(result, source)) else 1
-    metadata = replace(source.metadata, bands=tuple(source.metadata.bands[band] for band in bands))
+    metadata = replace(
+        source.metadata,
+        bands=tuple(source.metadata.bands[band] for band in bands),
+        crs=result.crs,  # grid and nodata have lines of their own
+        nodata=result.nodata,
+    )
     yield from differences(kept_by_a_file(metadata.zoom(scale), result.dtype), result.metadata)
 
 

@@ -58,3 +58,11 @@ MEANINGS = {
     "improvement": Meaning("opensr-test: share of what was added that is there", "high"),
 }
 """In the order of tables. Those from `rmse` on need a reference, `d_rho` and `qnr` a guide."""
+
+OF_MODELS = {
+    "gain": Meaning("over bicubic, dB of squared error, on natural and real pairs", "above 0"),
+    "detail_energy": Meaning("standard deviation of the result's detail over the finer band's", "about .9"),
+    "gain_mean": Meaning("least mean gain over an opponent, dB", "above 0"),
+    "gain_low": Meaning("least lower end of an interval of it", "above 0"),
+}
+"""Those of models, beside the others."""
