@@ -30,6 +30,7 @@ from geosr.viewer.scene import RESULT, Spot, Viewed
 from geosr.viewer.server import ViewServer
 from geosr.window import Window
 from tests import scenes
+from tests.safe import make_safe
 
 
 def here() -> bool:
@@ -108,6 +109,19 @@ def test_from_afar_the_page_shows_averages_of_the_scene_and_computes_nothing(sce
     means = source.reshape(75, 2, 85, 2).mean((1, 3))
     valid = (source.reshape(75, 2, 85, 2) != 0).all((1, 3))
     assert np.abs(halved - means)[valid].max() <= 0.5
+
+
+def test_a_product_is_shown_by_the_bands_of_its_finest_grid(tmp_path: Path) -> None:
+    product = make_safe(tmp_path)
+    file = Path(geosr.upscale(product, tmp_path / "file.tif", model="bicubic", bands=["B04", "B02"])["path"])
+    with viewing(product, model="bicubic") as viewed:
+        assert viewed.scene.names == ("B02", "B03", "B04", "B08")
+        shown = viewed.tile("bicubic", (2, 1, 0), Spot(0, 0, 0), here).stored
+        there = Window(0, 0, *shown.shape[1:])
+        assert np.array_equal(shown[[0, 2]], in_file(file, there))
+        row, col = viewed.start(here)
+        pixels = viewed.scene.source.pixels(Window(row // 4, col // 4, 1, 1))
+        assert viewed.point("", (2,), row, col, here) == [pixels.stored[2, 0, 0]]
 
 
 def test_a_finished_result_is_shown_from_its_file_over_the_part_it_was_made_of(tmp_path: Path) -> None:

@@ -114,19 +114,22 @@ def _site(number: int, view: Views) -> str:
 
 
 def _figures(evaluation: Evaluation) -> str:
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in ("figure", "all", *evaluation["bands"]))
+    titles = "figure", "all", "good", *evaluation["bands"], "what it is"
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in titles)
     rows = []
     for name, figure in evaluation["figures"].items():
         bands = figure["bands"] or [math.nan] * len(evaluation["bands"])
-        cells = "".join(f"<td>{_number(value)}</td>" for value in (figure["all"], *bands))
+        cells = "".join(f"<td>{_number(value)}</td>" for value in bands)
         meaning = MEANINGS[name]
-        words = f'<td class="words">{escape(meaning.about)}</td><td class="words">{escape(meaning.good)}</td>'
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}{words}</tr>')
+        rows.append(
+            f'<tr><th scope="row">{escape(name)}</th><td>{_number(figure["all"])}</td>'
+            f'<td class="words">{escape(meaning.good)}</td>{cells}'
+            f'<td class="words wide">{escape(meaning.about)}</td></tr>'
+        )
     told = f"Of {evaluation['pixels']:,} pixels of the result."
     return (
         f'<p>{told}</p><div class="scroll" tabindex="0" role="region" aria-label="Figures"><table><thead><tr>{head}'
-        '<th scope="col">what it is</th><th scope="col">what is good</th></tr></thead><tbody>'
-        f"{''.join(rows)}</tbody></table></div>"
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

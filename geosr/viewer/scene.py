@@ -26,7 +26,7 @@ from geosr.models.runtime import network_for
 from geosr.observing import samples
 from geosr.picture import Stretch
 from geosr.pipeline import cores
-from geosr.products import open_source
+from geosr.products import open_source, read_product
 from geosr.radiometry import Pixels
 from geosr.run import Run
 from geosr.tiling import Tile
@@ -202,8 +202,10 @@ class Viewed:
         return self.whole.height // 2, self.whole.width // 2
 
     def _wanted_run(self, model: str, bands: Bands) -> Wanted:
-        numbers = [self.scene.bands[band] for band in bands]
-        make = partial(self._prepared, model=model, bands=numbers, bounds=self.bounds, tile=self._core)
+        keys = self.scene.bands if read_product(self.src) is None else self.scene.names
+        make = partial(
+            self._prepared, model=model, bands=[keys[band] for band in bands], bounds=self.bounds, tile=self._core
+        )
         return Wanted(("run", model, bands), make, quick=True)
 
     def _prepared(self, **options: Any) -> Run:
