@@ -73,3 +73,13 @@ def test_what_is_no_product_or_not_whole_or_says_too_little_is_one_line(tmp_path
     assert "SCL" in geosr.open_product(unsure, bands=["SCL"])["20m"]
     tree = geosr.open_product(unsure, scale_offset=(1e-4, -0.1))
     assert (tree["10m/B04"].attrs["add_offset"], tree["20m/SCL"].attrs["add_offset"]) == (-0.1, 0)
+
+
+def test_bands_of_one_size_on_several_grids_are_never_aligned_by_filling(tmp_path: Path) -> None:
+    root = make_safe(tmp_path, only=["B04", "B08"], manifest=False)
+    next(root.glob("GRANULE/*/MTD_TL.xml")).unlink()
+    image = next(root.glob("GRANULE/*/IMG_DATA/R10m/*B08_10m.jp2"))
+    made.write_jp2(image, made.stored(10, -1000), 10, corner=(made.CORNER[0] + 10, made.CORNER[1]))
+    with pytest.raises(InputError, match=r"B04, B08 have pixels of one size on several grids"):
+        geosr.open_product(root)
+    assert geosr.open_product(root, bands=["B08"])["10m/B08"].shape == (96, 96)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,3 +218,10 @@ def test_zeros_inside_the_footprint_are_no_data_before_any_filter_whatever_footp
     for model in ("lanczos", "fast"):
         fine = pixels(geosr.upscale(root, tmp_path / f"{model}.tif", model=model, scale=2)["path"])[0]
         assert (fine == stripe.repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_the_pixels_of_a_masked_product_travel_to_workers_by_name(tmp_path: Path, safe: Path) -> None:
+    scene = open_source(zipped(safe, tmp_path / "S2.zip"), bands=["B05", "B8A"], mask="clouds")
+    parcel = pickle.dumps(scene.source)
+    assert len(parcel) < 4000
+    assert (pickle.loads(parcel).pixels(scene.window).stored == scene.source.pixels(scene.window).stored).all()

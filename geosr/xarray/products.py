@@ -69,4 +69,10 @@ def _dataset(product: Product, parts: Sequence[Part], *, mask: Any, scale_offset
             scene = masked_scene(product, scene, mask)
         array = open_one(scene, **options).isel(band=0)
         found[part.key] = array.drop_vars([name for name in array.coords if str(name).startswith("band")])
-    return xr.Dataset(found)
+    try:
+        xr.align(*found.values(), join="exact", copy=False)
+    except ValueError as error:  # xarray would fill the gaps between grids
+        keys = ", ".join(found)
+        raise InputError(
+            f"{product.name}: {keys} have pixels of one size on several grids; open some with bands="
+        ) from error
