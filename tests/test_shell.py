@@ -39,6 +39,7 @@ class Shell:
         with rasterio.open(self.src) as dataset:
             left, bottom, right, top = dataset.bounds
             self.pixels: NDArray[Any] = dataset.read()
+            self.pixel = dataset.res[0]
         self.bounds = f"{left},{bottom},{(left + right) / 2},{top}"
         self.area = scenes.make_geojson(folder, [[(left, bottom), (right, bottom), (right, top)]], crs=scenes.UTM)
         self.fine = folder / "fine.tif"
@@ -48,7 +49,13 @@ class Shell:
         """Upscale the scene with these options, `{}` in which are filled in, twofold by bicubic unless they say."""
         if "{fine}" in arguments:
             scenes.make_finer(self.src, self.fine)
-        names = {"area": self.area, "bounds": self.bounds, "folder": self.folder, "fine": self.fine}
+        names = {
+            "pixel": f"{self.pixel:g}",
+            "area": self.area,
+            "bounds": self.bounds,
+            "folder": self.folder,
+            "fine": self.fine,
+        }
         given = [str(argument).format(**names) for argument in arguments]
         usual = [] if "--outdir" in given or "-o" in given else ["-o", self.dst]
         scale = [] if "--guide" in given else ["--scale", "2"]
@@ -118,6 +125,8 @@ USES: dict[str, tuple[list[str], Callable[[Shell], Any]]] = {
         ["--model", "glp", "--guide", "{fine}"],
         lambda it: it.tags["GEOSR_MODEL"] == "glp" and it.result.width == 2 * it.pixels.shape[2],
     ),
+    "to": (["--json"], lambda it: it("--to", "{pixel}m").code == 2 and "have such pixels already" in it.err),
+    "mask": (["--json"], lambda it: it("--mask", "clouds").code == 2 and "is a plain raster" in it.err),
     "scheduler": (["--scheduler", "threads"], lambda it: it("--scheduler", "nobody", "--overwrite").code == 2),
     "as_json": (["--json"], lambda it: it.report["path"] == str(it.dst)),
     "quiet": (["--quiet"], lambda it: (it.out, it.err) == ("", "")),
@@ -140,12 +149,12 @@ def test_each_option_is_used_above_and_stands_under_a_heading() -> None:
     assert options <= {name for names in HEADINGS.values() for name in names}
 
 
-def test_help_begins_with_the_eight_options_that_a_newcomer_needs(shell: Shell) -> None:
+def test_help_begins_with_the_options_that_a_newcomer_needs(shell: Shell) -> None:
     text = shell("--help").out
     sections = re.split(r"^(\w[\w ]*):\n", text.split("\n\n", 1)[1], flags=re.MULTILINE)[1:]
     assert sections[::2] == list(HEADINGS)
     first, *rest = (re.findall(r"^  (?:-\w, )?--([\w-]+)", section, re.MULTILINE) for section in sections[1::2])
-    assert first == ["out", "outdir", "scale", "model", "bands", "aoi", "dry-run", "overwrite"]
+    assert first == ["out", "outdir", "to", "scale", "model", "bands", "aoi", "dry-run", "overwrite"]
     assert len(first) + sum(map(len, rest)) == text.count("\n  -") == len(USES)
 
 

@@ -49,8 +49,8 @@ def open_source(
     if product is None:
         if not isinstance(src, str | Path):
             raise InputError(
-                "several files go into one result with a guide, with --to, or as products of one pass; upscale_many "
-                "makes a result of each"
+                "several files go into one result with a guide, with --to, or as products of one pass; --outdir "
+                "(upscale_many) makes a result of each"
             )
         if mask is not None:
             raise InputError(f"--mask {mask}: {src} is a plain raster; a product with a mask of its own is needed")
