@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from geosr.errors import InputError
-from geosr.guiding import brought, network_of, path_of, sharpeners
+from geosr.guiding import network_of, path_of
 from geosr.io.categorical import ALPHA
 from geosr.io.companions import check_companions
 from geosr.io.destination import check_name, check_result, default_name, format_of
@@ -33,6 +33,7 @@ from geosr.products import open_on, open_source
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
+from geosr.sharpening import brought, core_of, sharpeners
 from geosr.tiling import TilePlan
 from geosr.upscaler import plan_tiles
 from geosr.window import Window
@@ -215,8 +216,8 @@ def prepare(
     dates = {"reference": reference, "strict": strict} if fuse else None
     scene = _scene(src, guide, metres, dates, **handed_on(open_source, locals()))
     _check_type(scene, dtype)
+    scene, models = sharpeners(scene, found if found.guided and not own else None)
     scene = scene.stored_as(dtype)
-    models = sharpeners(scene, found if found.guided and not own else None)
     found = Brought(models) if metres is not None and times == 1 else found
     kind = format_of(dst, format)
     wish = dst if dst is not None else default_name(scene.path, scene.called(times), kind)
@@ -330,7 +331,7 @@ def _plan(
     scale, (height, width) = network.scale, scene.shape
     count = len(scene.bands)
     itemsize = np.dtype(radiometry.out_dtype).itemsize + 4 * (len(network.heads) - 1)
-    core, block = choose_core(scale, count, itemsize, network.halo, tile, options.block)
+    core, block = choose_core(scale, count, itemsize, network.halo, tile or core_of(scene, scale), options.block)
     layout = Layout(
         height=height * scale,
         width=width * scale,

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from geosr.errors import InputError
 from geosr.frames import FramesUpscaler
 from geosr.fusing import frames_network
 from geosr.guided import GuidedUpscaler
 from geosr.io.frames import FramesScene
-from geosr.io.fused import FusedScene, with_words
 from geosr.io.guided import GuidedScene
-from geosr.io.guided_source import GuidedRaster, GuidedSource
 from geosr.io.samples import spread_windows
 from geosr.io.scene import Scene
-from geosr.io.source import Raster
 from geosr.models.frames import FramesNetwork
 from geosr.models.glp import Injection
 from geosr.models.glp_fit import learn
 from geosr.models.glp_samples import Piece
 from geosr.models.guided import GuidedNetwork
-from geosr.models.model import Model
 from geosr.models.runtime import ModelNetwork, choose_device
-from geosr.models.sharpening import Brought, sharpener_for
-from geosr.observing import Blur, Settled, samples, settle
+from geosr.models.sharpening import Brought
+from geosr.observing import Settled, samples
 from geosr.pipeline import Source
 from geosr.placement import Placement
 from geosr.radiometry import Pixels, Radiometry, values_of
 from geosr.sensors import Observation
-from geosr.tiling import TilePlan
-from geosr.upscaler import Upscaler, filling, plan_tiles
+from geosr.upscaler import Upscaler, filling
 from geosr.window import Window
 
 
@@ -60,122 +54,6 @@ def path_of(
         return scene.feed(network.frames), FramesUpscaler(network, radiometry, others, scene.categorical)
     made = isinstance(network.model, Brought)
     return scene.source, Upscaler(network, radiometry, (True,) * len(scene.bands) if made else scene.categorical)
-
-
-def sharpeners(scene: Scene, model: Model | None) -> tuple[Model | None, ...]:
-    """The guided model for each of a scene's groups, the one that is given or its own; None where all are classes."""
-    groups = scene.groups if isinstance(scene, FusedScene) else ()
-    return tuple(None if all(group.categorical) else model or _sharpener(group) for group in groups)
-
-
-def _sharpener(group: GuidedScene) -> Model:
-    measured = [name for name, same in zip(group.names, group.categorical, strict=True) if not same]
-    return sharpener_for(group.sensor.sensor, measured, group.guide.names, group.placement.step)
-
-
-def brought(
-    scene: Scene,
-    models: Sequence[Model | None],
-    settled: Settled,
-    *,
-    mtf: Blur,
-    snr: float | Sequence[float] | None,
-) -> tuple[Scene, tuple[str, ...]]:
-    """A scene of several grids whose source makes its coarse bands, and a line each on what was found; any other as is.
-
-    `settled` speaks of the bands on its grid; `mtf` and `snr` of them as they were measured. Raises as reading does.
-    """
-    if not isinstance(scene, FusedScene):
-        return scene, ()
-    left, bands = iter(models), list(settled.bands)
-    rasters: list[Raster] = []
-    lines: list[str] = []
-    for part in scene.parts:
-        if not isinstance(part, GuidedScene):
-            rasters.append(part.source)
-            continue
-        model, places, network = next(left), scene.places(part), None
-        if model is not None:
-            own = settle(
-                model,
-                radiometry=replace(part.radiometry, out_dtype=scene.dtype),
-                sensor=part.sensor,
-                mtf=_of(mtf, places),
-                snr=_of(snr, places),
-                project=None,
-                device=settled.device,
-                precision=settled.precision,
-            )
-            network, about = network_of(own, part)
-            lines += (f"{', '.join(part.names)}: {line}" for line in (_on(model, part), *about))
-            for place, band in zip(places, network.observation, strict=True):
-                bands[place] = replace(bands[place], response=band.response, response_from=band.response_from)
-        rasters.append(_raster(scene, part, network))
-    sensor, source = replace(settled.sensor, bands=tuple(bands)), replace(scene.stack, rasters=tuple(rasters))
-    made = replace(scene, sensor=sensor, source=source)
-    return (with_words(made) if isinstance(settled.model, Brought) else made), tuple(lines)
-
-
-def _on(model: Model, part: GuidedScene) -> str:
-    return f"{model.card.title}, from {part.sensor.pixel_size:g} m pixels, guided by {', '.join(part.guide.names)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Coarse bands of a scene of several grids, and what brings them onto its own."""
-
-    bands: tuple[str, ...]
-    pixel: float
-    """Metres, as they were measured."""
-    model: str
-    """What brings them; "nearest" where all are classes."""
-    moved: str
-    """Guide pixels (down, right) by which they were moved, since they lay off; "" where they were not."""
-    settings: str
-    """All that decides their pixels, to the last digit, beside those of the files."""
-
-
-def groups_of(scene: Scene) -> tuple[Group, ...]:
-    """The groups of a scene whose models have learnt; none of one that has all bands on one grid."""
-    if not isinstance(scene, FusedScene):
-        return ()
-    return tuple(
-        _group(part, raster.upscaler)
-        for part, raster in zip(scene.parts, scene.stack.rasters, strict=True)
-        if isinstance(part, GuidedScene) and isinstance(raster, GuidedRaster)
-    )
-
-
-def _group(part: GuidedScene, upscaler: GuidedUpscaler) -> Group:
-    network, pixel = upscaler.network, part.sensor.pixel_size or math.nan
-    decided = part.placement, upscaler.radiometry, upscaler.categorical
-    if not isinstance(network, GuidedNetwork):
-        return Group(part.names, pixel, "nearest", "", str(decided))
-    model, bands, injection = network.model, network.observation, network.injection
-    known = *decided, model.card.title, model.key, model.sha256, network.precision, network.rounding
-    seen = tuple((band.response, band.noise, band.levels) for band in bands)
-    moved = " ".join(f"{-each:+.3f}" for each in injection.shift) if injection.corrected else ""
-    return Group(part.names, pixel, model.card.title, moved, str((known, seen)))
-
-
-def _raster(scene: FusedScene, part: GuidedScene, network: ModelNetwork | None) -> GuidedRaster:
-    """A part of a scene on its grid."""
-    radiometry, masked = replace(part.radiometry, out_dtype=scene.dtype), part.mask != "none"
-    around = Window(-scene.window.row, -scene.window.col, *scene.full)
-    if network is None:
-        upscaler = GuidedUpscaler(None, part.placement, radiometry, part.guide.radiometry, part.categorical)
-        return GuidedRaster(part.feed(1), upscaler, TilePlan(*scene.shape, 1, 1, around=around), masked)
-    side = max(scene.shape)
-    source, guided = path_of(network, radiometry, part, side)
-    assert isinstance(source, GuidedSource)
-    assert isinstance(guided, GuidedUpscaler)
-    plan = plan_tiles(scene.shape, side, network, gaps=part.has_gaps, around=around)
-    return GuidedRaster(source, guided, plan, masked)
-
-
-def _of(value: Any, places: Sequence[int]) -> Any:
-    """Of one number for each band of a whole those of some; what holds for all stays."""
-    return value if value is None or isinstance(value, str | float | int) else [value[place] for place in places]
 
 
 def guided_network(settled: Settled, scene: GuidedScene) -> tuple[ModelNetwork, tuple[str, ...]]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from geosr import __version__
-from geosr.guiding import Group, groups_of
 from geosr.io import categorical
 from geosr.io.fused import FusedScene
 from geosr.io.guided import GuidedScene
@@ -21,6 +20,7 @@ from geosr.models.guided import GuidedNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import Radiometry
 from geosr.sensors import once, projection
+from geosr.sharpening import Group, groups_of
 
 PIXELS = 1
 """Raised by whoever changes, on purpose, the numbers that any model or format stores: results of before are others

@@ -18,7 +18,6 @@ import numpy as np
 from geosr.cluster import kind_for, pool_for, stop_where_imported
 from geosr.frames import FramesUpscaler
 from geosr.guided import GuidedUpscaler
-from geosr.guiding import groups_of
 from geosr.io.fingerprint import SOURCE
 from geosr.io.layout import Layout, estimate_size
 from geosr.io.output import Output, outputs_of
@@ -30,6 +29,7 @@ from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, Source, run
 from geosr.provenance import DEVICE, INPUT, input_tag, settings
+from geosr.sharpening import groups_of, working_bytes
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
 
@@ -286,7 +286,8 @@ class Run:
         tile = (self.plan.core * self.plan.scale) ** 2 * per_pixel
         alive = 4 * self.network.alive * (side / self.plan.scale) ** 2
         floats = side**2 * 4 * 3 * len(layouts)
-        working = max(floats + side**2 * 40, alive + floats)
+        reach = self.plan.core + 2 * max(self.plan.reach, self.plan.halo)
+        working = max(floats + side**2 * 40, alive + floats, working_bytes(self.scene, reach))
         return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
 
 

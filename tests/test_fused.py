@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import geosr
 from geosr.cli import cli
 from geosr.errors import InputError, ModelError
-from geosr.models.sharpening import sharpener_for
+from geosr.models.sharpening import sharpeners_for
 from geosr.sensor_table import SENTINEL_2
 from tests.safe import BANDS, SIDE, make_safe, scene_classes
 from tests.test_guided import write
@@ -219,20 +219,36 @@ def test_processes_and_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "cluster.tif").read_bytes() == (tmp_path / "threads.tif").read_bytes()
 
 
+TEN = "B02", "B03", "B04", "B08"
+
+
 @pytest.mark.parametrize(
-    ("sensor", "bands", "guides", "step", "model"),
+    ("sensor", "bands", "guides", "step", "models"),
     [
-        (SENTINEL_2.name, ("B05", "B11"), ("B02", "B03", "B04", "B08"), 2, "s2-20to10"),
-        (SENTINEL_2.name, ("B05", "B11"), ("B02", "B03", "B04"), 2, "glp"),
-        (SENTINEL_2.name, ("B05", "B10"), ("B02", "B03", "B04", "B08"), 2, "glp"),
-        (SENTINEL_2.name, ("B05",), ("B02", "B03", "B04", "B08"), 3, "glp"),
-        (None, ("B05", "B11"), ("B02", "B03", "B04", "B08"), 2, "glp"),
+        (SENTINEL_2.name, ("B05", "B11"), TEN, 2, {"s2-20to10": (0, 1)}),
+        (SENTINEL_2.name, ("B05", "B11"), TEN[:3], 2, {"glp": (0, 1)}),
+        (SENTINEL_2.name, ("B10", "B05", "AOT"), TEN, 2, {"s2-20to10": (1,), "glp": (0, 2)}),
+        (SENTINEL_2.name, ("B05", "B05"), TEN, 2, {"glp": (0, 1)}),
+        (SENTINEL_2.name, ("B05",), TEN, 3, {"glp": (0,)}),
+        (None, ("B05", "B11"), TEN, 2, {"glp": (0, 1)}),
     ],
 )
-def test_a_trained_model_is_taken_for_the_bands_guides_and_pixels_that_it_was_trained_for(
-    sensor: str | None, bands: Sequence[str], guides: Sequence[str], step: int, model: str
+def test_a_trained_model_takes_the_bands_that_it_was_trained_for_where_guides_and_pixels_are_too(
+    sensor: str | None, bands: Sequence[str], guides: Sequence[str], step: int, models: dict[str, tuple[int, ...]]
 ) -> None:
-    assert sharpener_for(sensor, bands, guides, (Fraction(step), Fraction(step))).card.title == model
+    found = sharpeners_for(sensor, bands, guides, (Fraction(step), Fraction(step)))
+    assert {model.card.title: places for model, places in found} == models
+
+
+def test_bands_that_a_trained_model_has_no_place_for_take_nothing_from_the_others(tmp_path: Path) -> None:
+    tags = {"SENSOR": "Sentinel-2 MSI"}
+    fine = [grid(tmp_path, f"{name}.tif", 10, (0.2 * i,), names=(name,), tags=tags) for i, name in enumerate(TEN)]
+    b05, other = (grid(tmp_path, f"{name}.tif", 20, names=(name,), tags=tags) for name in ("B05", "AOT"))
+    made = geosr.prepare([other, *fine, b05], tmp_path / "both.tif", to=10)
+    assert made.tags["GEOSR_TO"] == "B05 from 20 m by s2-20to10; AOT from 20 m by glp"
+    both, alone = (run(src, tmp_path / "out.tif", to=10) for src in ([other, *fine, b05], [*fine, b05]))
+    assert np.array_equal(both[1:], alone)
+    assert np.array_equal(both[0], run([other, *fine], tmp_path / "out.tif", to=10)[0])
 
 
 @pytest.mark.parametrize(
@@ -316,6 +332,13 @@ def test_bands_of_a_product_are_chosen_by_name_and_guided_by_all_of_the_finest(s
     pixels = read(tmp_path / "some.tif")
     assert np.array_equal(pixels[0], alone[0])
     assert np.array_equal(pixels[1], scene_classes(10))
+
+
+def test_info_tells_what_brings_which_bands_of_a_product(safe: Path) -> None:
+    told = CliRunner().invoke(cli, ["info", str(safe), "--json"])
+    brought = json.loads(told.stdout)["to_10m"]
+    assert brought[0] == "B05, B06, B07, B8A, B11, B12 from 20 m by s2-20to10"
+    assert brought[1].startswith("B01, B09 from 60 m by ")
 
 
 def test_clouds_of_a_product_are_masked_in_the_bands_of_each_grid(safe: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def command(file: str, mtf: bool, as_json: bool) -> None:
     from geosr.cli.talk import shown, to_json
     from geosr.products.describe import describe_source
 
-    facts = describe_source(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
+    facts = describe_source(file) | _brought(file) | ({"mtf_at_nyquist": _blur(file)} if mtf else {})
     if as_json:
         out(to_json(facts))
         return
@@ -30,6 +30,22 @@ def command(file: str, mtf: bool, as_json: bool) -> None:
         if key == "mtf_at_nyquist":
             value = "\n".ljust(19).join(_in_words(band) for band in value)
         out(f"{key.replace('_', ' '):16}  {shown(value)}")
+
+
+def _brought(file: str) -> dict[str, list[str]]:
+    """Of a product what --to its finest pixels does: which model brings which bands from which pixels."""
+    from geosr.errors import InputError
+    from geosr.products import open_on, read_product
+    from geosr.sharpening import plan_of
+
+    product = read_product(file)
+    sizes = sorted({part.pixel for part in product.measured}) if product else []
+    if len(sizes) < 2:
+        return {}
+    try:
+        return {f"to_{sizes[0]:g}m": plan_of(open_on(file, sizes[0]))}
+    except InputError:  # told of among the warnings
+        return {}
 
 
 def _blur(file: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from geosr.io.guided import GuidedScene, listed_paths, on_guide
 from geosr.io.metadata import Tags
 from geosr.io.scene import Scene, cropped, open_scene
 from geosr.io.source import StackSource
-from geosr.io.stack import by_grid, names_of, stacked
+from geosr.io.stack import by_grid, names_of, narrowed, stacked
 from geosr.radiometry import widened
 from geosr.sensor_table import SENSORS, Sensor
 from geosr.sensors import SensorGuess
@@ -28,7 +28,7 @@ _NEAR = 0.01
 class FusedScene(Scene):
     """Bands of several grids on that of one of them, their guide.
 
-    Its source makes them once their models have learnt what they need (`geosr.guiding.fused`).
+    Its source makes them once their models have learnt what they need (`geosr.sharpening.brought`).
     """
 
     to: float
@@ -141,6 +141,29 @@ def fused(
         "warnings": (*whole.warnings, *left),
     }
     return FusedScene(**inherited | changed, to=to, guide=guide, parts=parts)
+
+
+def divided(scene: FusedScene, rows: Sequence[Sequence[tuple[int, ...]]]) -> FusedScene:
+    """The scene whose parts are divided into others, each of some of its bands, which `rows` count from 0."""
+    parts = list[Scene]()
+    places, first = dict[int, int](), 0
+    for part, into in zip(scene.parts, rows, strict=True):
+        for row in into:
+            parts.append(_some(part, row))
+            for band in row:
+                places[first + band] = len(places)
+        first += len(part.bands)
+    stack = scene.stack
+    order, rasters = tuple(places[place] for place in stack.order), tuple(part.source for part in parts)
+    return replace(scene, parts=tuple(parts), source=replace(stack, rasters=rasters, order=order))
+
+
+def _some(part: Scene, places: tuple[int, ...]) -> Scene:
+    if len(places) == len(part.bands):
+        return part
+    if isinstance(part, GuidedScene):
+        return on_guide(narrowed(part.coarse, places), part.guide)
+    return narrowed(part, places)
 
 
 def _check_guides(scenes: Sequence[Scene], guides: Sequence[Scene], to: float) -> None:

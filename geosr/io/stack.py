@@ -55,6 +55,16 @@ def stacked(scenes: Sequence[Scene], order: Sequence[int] = ()) -> Scene:
     return with_one_nodata(whole, [() if (number := told[place]) is None else (number,) for place in places])
 
 
+def narrowed(scene: Scene, places: Sequence[int]) -> Scene:
+    """The scene of some bands of another, counted from 0; of several files those that hold no others are not read."""
+    made, source = replace(stacked([scene], places), name=scene.name, identity=scene.identity), scene.source
+    if not isinstance(source, StackSource) or len(source.rasters) < len(source.order):
+        return made
+    rasters = tuple(source.rasters[source.order[place]] for place in places)
+    nodata = tuple(source.nodata[place] for place in places) if source.nodata else ()
+    return replace(made, source=replace(source, rasters=rasters, order=tuple(range(len(places))), nodata=nodata))
+
+
 def by_grid(scenes: Iterable[Scene]) -> list[list[Scene]]:
     """Scenes on one grid together, the finest grid first."""
     groups: list[list[Scene]] = []

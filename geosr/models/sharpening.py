@@ -19,19 +19,25 @@ ANY = "glp"
 """What brings any other bands onto any finer grid."""
 
 
-def sharpener_for(
+def sharpeners_for(
     sensor: str | None, bands: Sequence[str], guides: Sequence[str], step: tuple[Fraction, Fraction]
-) -> Model:
-    """The guided model for bands of a sensor, by name, beside those of a guide whose pixels are finer by `step`.
+) -> tuple[tuple[Model, tuple[int, ...]], ...]:
+    """The guided models for bands of a sensor, each with the places of those that it takes, counted from 0.
 
-    A trained one where it has a place for each band, and the guide has all that it takes.
+    A trained one takes those that it has a place for, where the guide, whose pixels are finer by `step`, has all the
+    bands that it was trained with; `ANY` takes what is left.
     """
-    there = registry.names()
+    there, left = registry.names(), dict(enumerate(bands))
+    found = list[tuple[Model, tuple[int, ...]]]()
     own = (registry.find(name, round(step[0])) for name, table in TRAINED if name in there and table.name == sensor)
-    fitting = (
-        model for model in own if all(each == model.scale for each in step) and _has_places(model.card, bands, guides)
-    )
-    return next(fitting, None) or registry.find(ANY, min(8, max(2, round(max(step)))))
+    for model in (model for model in own if all(each == model.scale for each in step)):
+        taken = tuple(place for place, name in left.items() if _has_places(model.card, [name], guides))
+        if taken and _has_places(model.card, [left[place] for place in taken], guides):
+            found.append((model, taken))
+            left = {place: name for place, name in left.items() if place not in taken}
+    if left:
+        found.append((registry.find(ANY, min(8, max(2, round(max(step))))), tuple(left)))
+    return tuple(found)
 
 
 def _has_places(card: Card, bands: Sequence[str], guides: Sequence[str]) -> bool:

@@ -85,11 +85,11 @@ def _product_on(
     product: Product,
     to: float,
     *,
-    bands: Sequence[int | str] | None,
     mask: str | None,
-    categorical: Sequence[int | str] | str | None,
-    bounds: Bounds | None,
-    aoi: str | Path | None,
+    bands: Sequence[int | str] | None = None,
+    categorical: Sequence[int | str] | str | None = None,
+    bounds: Bounds | None = None,
+    aoi: str | Path | None = None,
     **values: Any,
 ) -> FusedScene:
     if bands is None:
@@ -132,7 +132,7 @@ def bands_of(
     bands: Sequence[int | str] | None,
     categorical: Sequence[int | str] | str | None,
     *,
-    scale_offset: tuple[float, float] | None,
+    scale_offset: tuple[float, float] | None = None,
     **options: Any,
 ) -> list[Scene]:
     """Bands of a product as a scene each; arguments as those of `scenes_of`, which raises alike."""
