@@ -76,3 +76,4 @@ def _dataset(product: Product, parts: Sequence[Part], *, mask: Any, scale_offset
         raise InputError(
             f"{product.name}: {keys} have pixels of one size on several grids; open some with bands="
         ) from error
+    return xr.Dataset(found)
