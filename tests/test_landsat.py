@@ -93,6 +93,13 @@ def test_a_thematic_mapper_has_other_numbers_for_its_colours(tmp_path: Path) -> 
     assert read(build(tmp_path / "7", level_1("LANDSAT_7", "ETM"))).sensor == LANDSAT_7.name
 
 
+def test_a_band_is_called_by_its_number_on_both_levels(tmp_path: Path) -> None:
+    for product in (read(build(tmp_path, level_1())), read(build(tmp_path, level_2()))):
+        (red, near) = product.chosen(["B4", "nir"])
+        assert (red.common, near.common) == ("red", "nir08")
+    assert [part.key for part in product.chosen(["SR_B4"])] == ["SR_B4"]
+
+
 def test_a_tar_archive_holds_the_pixels_of_its_folder_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
     place = build(tmp_path, level_1())
     (unpacked,) = scenes_of(read(place), ["red", "nir08"])

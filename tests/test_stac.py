@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
-from geosr.errors import InputError
+import geosr
+from geosr.errors import InputError, PlaceError
 from geosr.products import Product, read_product, scenes_of
 from geosr.sensor_table import LANDSAT_8, SENTINEL_2
 from tests.landsat_products import build, level_1
 from tests.safe import stored
+from tests.servers import serving
 from tests.stac_items import COG, KEYS, make_item
 from tests.test_sentinel2 import assert_true_reflectance
 
@@ -121,7 +124,14 @@ def test_an_asset_that_needs_a_login_is_taken_from_where_it_lies_here(tmp_path: 
     assert read(item).parts[3].path == str(tmp_path / "T31TDJ_20230625T104621_B04_10m.tif")
     for file in tmp_path.glob("*_B04_*.tif"):
         file.unlink()
-    assert read(item).chosen(["red"])[0].path.startswith("/vsis3/eodata/")
+    assert read(item).chosen(["red"])[0].path.startswith("s3://eodata/")
+
+
+def test_an_address_of_a_file_here_is_that_file(tmp_path: Path) -> None:
+    def whole(item: dict[str, Any]) -> None:
+        item["assets"]["red"]["href"] = (tmp_path / "B04.tif").as_uri()
+
+    assert read(changed(make_item(tmp_path), whole)).chosen(["red"])[0].path == str(tmp_path / "B04.tif")
 
 
 def test_an_alternate_address_without_a_login_is_preferred(tmp_path: Path) -> None:
@@ -132,7 +142,7 @@ def test_an_alternate_address_without_a_login_is_preferred(tmp_path: Path) -> No
         }
 
     item = changed(make_item(tmp_path), alternate)
-    assert read(item).chosen(["red"])[0].path == "/vsicurl/https://x.example/B04.tif"
+    assert read(item).chosen(["red"])[0].path == "https://x.example/B04.tif"
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -174,6 +184,22 @@ def test_a_landsat_item_has_scale_and_offset_of_each_band_and_its_own_names(tmp_
     assert product.sensor == LANDSAT_8.name
     pan, rest = scenes_of(product, ["red", "pan", "QA_PIXEL"])
     assert (pan.scales, rest.scales, rest.offsets) == ((2e-5,), (2e-5, 1), (-0.1, 0))
+
+
+def test_an_item_at_an_address_is_read_with_the_files_that_lie_beside_it_there(tmp_path: Path) -> None:
+    item = make_item(tmp_path, placed=False, keys=("B04", "B05", "SCL"))
+    with serving(tmp_path) as server:
+        product = read(server.url(item.name))
+        assert_true_reflectance(product, ["B04", "B05"])
+        assert product.chosen(["red"])[0].path == server.url("B04.tif")
+        made = geosr.upscale(server.url(item.name), tmp_path / "out.tif", bands=["red"], scale=2, model="bicubic")
+        server.failing = 99
+        with pytest.raises(PlaceError, match=r"S2A_31TDJ.*can't be read: .*503"):
+            read(server.url(item.name))
+    with rasterio.open(made["path"]) as file:
+        assert (file.crs.to_epsg(), file.transform.a, file.offsets) == (32631, 5, (-0.1,))
+    with pytest.raises(PlaceError, match="can't be read"):
+        read(server.url(item.name))
 
 
 def test_what_is_no_whole_item_is_refused_in_one_line(tmp_path: Path) -> None:

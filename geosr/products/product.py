@@ -127,8 +127,9 @@ class Product:
     def _part(self, name: str) -> Part:
         wanted = bare(name.strip())
         for part in self.parts:
-            known = self.table.band(part.key) if self.table and not part.classes else None
-            if wanted in (bare(part.key), part.common, known.color if known else ""):
+            number = part.key.removeprefix("SR_")  # B4 is the same band on both levels of Landsat
+            known = self.table.band(number) if self.table and not part.classes else None
+            if wanted in (bare(part.key), bare(number), part.common, known.color if known else ""):
                 return part
         gone = (
             " (its metadata list it, and its file is not there or cut off)" if wanted in map(bare, self.missing) else ""

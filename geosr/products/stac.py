@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from geosr.errors import InputError, PlaceError, one_line
 from geosr.io.categorical import names_classes
-from geosr.io.environment import gdal_path, is_remote
+from geosr.io.environment import is_remote
 from geosr.io.grid import crs_of
 from geosr.products.bands import MSI, NATIVE, cloud_marks, common_of, in_order, lists_offsets, tags_of
 from geosr.products.landsat import band_key
@@ -240,22 +240,22 @@ def _crs(item: Item, fields: Fields) -> str:
 
 
 def _path(item: Item, asset: Asset) -> str:
-    """GDAL's name of an asset: what lies here, or else an address without a login, or else the first."""
+    """The file or address of an asset: what lies here, or else an address without a login, or else the first."""
     fields = asset.extra_fields
     alternates = [each for each in (fields.get("alternate") or {}).values() if isinstance(each, Mapping)]
     places = [(asset.href, fields), *((str(each.get("href")), each) for each in alternates)]
     if local := fields.get("file:local_path"):
         places.append((str(local), {}))
-    found = [(gdal_path(_absolute(item, href)), told) for href, told in places]
+    found = [(_absolute(item, href), told) for href, told in places]
     here = (path for path, _ in found if not is_remote(path) and Path(path).exists())
-    free = (path for path, told in found if path.startswith("/vsicurl/") and not told.get("auth:refs"))
+    free = (path for path, told in found if path.startswith("http") and not told.get("auth:refs"))
     return next(here, None) or next(free, None) or found[0][0]
 
 
 def _absolute(item: Item, href: str) -> str:
     from pystac.utils import make_absolute_href
 
-    return make_absolute_href(href, item.get_self_href())
+    return make_absolute_href(href.removeprefix("file://"), item.get_self_href())
 
 
 def _is_there(path: str) -> bool:
