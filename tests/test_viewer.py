@@ -467,6 +467,20 @@ def test_a_tile_is_called_back_when_the_page_leaves(scene: Path, tmp_path: Path)
         assert not [key for key in desk._kept if key[0] == "run"], made
 
 
+def test_a_failure_that_nobody_foresaw_is_told_and_the_server_goes_on(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("a bug")
+
+    with served(scene, tmp_path) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(server.viewed, "tile", fail)
+            status, body = ask(server, "tile/0/0/0/0?bands=0&low=0&high=1")
+            assert (status, json.loads(body)) == (500, {"error": "RuntimeError: a bug"})
+        assert ask(server, "tile/0/0/0/0?bands=0&low=0&high=1")[0] == 200
+
+
 def exported(server: ViewServer, model: str, corners: list[list[float]]) -> dict[str, Any]:
     body = json.dumps({"model": server.viewed.models.index(model), "corners": corners})
     status, told = ask(server, "export", "POST", body=body)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from geosr.errors import GeosrError, InputError
+from geosr.errors import GeosrError, InputError, one_line
 from geosr.viewer.desk import BusyError, LeftError
 from geosr.viewer.export import Exports
 from geosr.viewer.pages import Pages
@@ -129,6 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._tell(HTTPStatus.BAD_REQUEST, {"error": told})
         except GeosrError as error:
             self._tell(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
+        except OSError:
+            raise  # of the connection
+        except Exception as error:  # the page goes on, and says so
+            self._tell(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": one_line(error)})
 
     def _is_meant(self, token: str) -> bool:
         """Whether a request knows the token, and is none that another page sends under a name of its own."""
