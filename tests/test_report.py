@@ -169,6 +169,29 @@ def test_places_are_where_most_is_added_where_the_input_is_missed_a_usual_one_a_
     assert found[4].at == Window(1168, 16, 96, 96)
 
 
+def test_where_a_result_is_least_sure_is_a_place_too() -> None:
+    facts = [fact(0, 0, added=5), fact(0, 256), fact(0, 512)]
+    places = {site.why: site.at.col for site in sites_of(facts, (128, 640), 96, [1.0, 2.0, float("nan")])}
+    assert places["most uncertain"] == 256 + 16
+
+
+def test_a_result_with_its_uncertainty_shows_it(tmp_path: Path) -> None:
+    scene = scenes.make_plain(tmp_path, shape=(3, 130, 140))
+    out = Path(geosr.upscale(scene, tmp_path / "out.tif", model="fast", scale=4, uncertainty=True)["path"])
+    text = report(out, tmp_path / "page.html", lr=scene).read_text()
+    assert "most uncertain" in text
+    assert "a standard deviation, mean of the bands shown" in text
+    assert 'value="uncertainty"' in text
+    with rasterio.open(tmp_path / "out.sigma.tif") as dataset:
+        sigma = dataset.read().mean(0)
+    found = re.search(r"Input rows (\d+) to (\d+), columns (\d+) to (\d+)", text)
+    assert found
+    top, bottom, left, right = (4 * (int(each) + end) for each, end in zip(found.groups(), (0, 1, 0, 1), strict=True))
+    shown = picture_of(text, "uncertainty")[0].astype(float)
+    inside = shown < 255
+    assert np.corrcoef(shown[inside], sigma[top:bottom, left:right][inside])[0, 1] > 0.999
+
+
 def test_a_place_with_two_reasons_is_shown_once() -> None:
     facts = [fact(0, 0, added=5, residual=5), fact(0, 128), fact(0, 256)]
     first, *_ = sites_of(facts, (128, 384), 96)

@@ -15,7 +15,7 @@ from geosr.judging import Evaluation
 from geosr.report.pictures import Views
 from geosr.report.plot import legend_of
 
-_LEFT, _RIGHT = ("input", "bicubic"), ("result", "reference")
+_LEFT, _RIGHT = ("input", "bicubic"), ("result", "reference", "uncertainty")
 
 
 def page(

@@ -13,16 +13,47 @@ from numpy.typing import NDArray
 from geosr.evaluation.consistency import residual
 from geosr.evaluation.measuring import Measuring
 from geosr.evaluation.metrics import radial_power
-from geosr.evaluation.patches import Patch
+from geosr.evaluation.patches import Layer, Patch
+from geosr.io.samples import spread_windows
 from geosr.models.classical import upsample_into
 from geosr.picture import Stretch, png
 from geosr.report.sites import Site
+from geosr.window import Window
 
 Doubles = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
 RINGS = 24
 _LEAST = 32
 """Side of the smallest site that a spectrum is taken of, input pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """The standard deviations of a result, band by band, as the file beside it has them."""
+
+    layer: Layer
+    white: float
+    """What is shown white: values, mean of the bands shown."""
+
+    @classmethod
+    def of(cls, layer: Layer, shape: tuple[int, int], shown: Sequence[int]) -> Spread:
+        """That of a layer on the result's grid of (height, width)."""
+        seen = []
+        for window in spread_windows(shape, len(layer.bands)):
+            values, known = layer.read(window)
+            seen.append(values[list(shown)].mean(0)[known])
+        found = np.concatenate(seen)
+        return cls(layer, float(np.quantile(found, 0.98)) if found.size else 1.0)
+
+    @property
+    def told(self) -> str:
+        """A sentence on what its pictures show."""
+        return f" The uncertainty is a standard deviation, mean of the bands shown: white is {self.white:.4g} and more."
+
+    def picture(self, window: Window, shown: Sequence[int]) -> NDArray[np.uint8]:
+        """A window in grey, from none to the brightest fiftieth."""
+        values, known = self.layer.read(window)
+        return picture(values[list(shown)].mean(0, keepdims=True), known, Stretch((0.0,), (self.white,)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +71,7 @@ class Views:
     """By name, power by frequency; empty for a site that is too small or has gaps."""
 
 
-def views_of(job: Measuring, site: Site, shown: Sequence[int], stretch: Stretch) -> Views:
+def views_of(job: Measuring, site: Site, shown: Sequence[int], stretch: Stretch, spread: Spread | None = None) -> Views:
     """A site with the pictures of it; `shown` are one or three of the bands that are measured, counted from 0."""
     patch = job.patch(site.at)
     bands = {"input": patch.lr, "bicubic": _bicubic(patch), "result": patch.sr}
@@ -51,6 +82,8 @@ def views_of(job: Measuring, site: Site, shown: Sequence[int], stretch: Stretch)
     layers = {
         name: uri(picture(each[list(shown)], _cut(known[name], patch, name), stretch)) for name, each in inner.items()
     }
+    if spread is not None:
+        layers["uncertainty"] = uri(spread.picture(site.at.scale(patch.scale), shown))
     misfit, end = _misfit(job, patch, shown)
     whole = bool(patch.known.all()) and min(site.at.height, site.at.width) >= _LEAST
     power = {name: _power(each[list(shown)]) for name, each in inner.items()} if whole else {}

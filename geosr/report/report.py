@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,17 +16,18 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.evaluation.measuring import Fact, Measuring
-from geosr.evaluation.patches import Layer
-from geosr.io.companions import tags_of_file
+from geosr.evaluation.patches import SIDE, Layer
+from geosr.io.companions import companions, tags_of_file
+from geosr.io.destination import beside
 from geosr.io.place import check_destination, hidden, place_errors
 from geosr.io.samples import spread_windows
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close as close_files
 from geosr.judging import Evaluation, measured, measuring, source_of
 from geosr.picture import Stretch
-from geosr.radiometry import Pixels, Radiometry
+from geosr.radiometry import SIGMA, Pixels, Radiometry
 from geosr.report.page import page
-from geosr.report.pictures import picture, uri, views_of
+from geosr.report.pictures import Spread, picture, uri, views_of
 from geosr.report.plot import spectrum_of
 from geosr.report.sites import Site, sites_of
 from geosr.run import Progress
@@ -116,7 +118,10 @@ def _page(
     shown = first_bands(bands)
     stretch = _stretch(job, shown)
     shape = job.plan.height, job.plan.width
-    views = [views_of(job, site, shown, stretch) for site in sites_of(facts, shape, max(16, _SITE // scale))]
+    spread = _spread_of(Path(sr), scene, job, shown)
+    unsure = None if spread is None else _unsure(spread, facts, shape, scale, shown)
+    sites = sites_of(facts, shape, max(16, _SITE // scale), unsure)
+    views = [views_of(job, site, shown, stretch, spread) for site in sites]
     told = {name.removeprefix("GEOSR_").lower(): value for name, value in tags.items() if name.startswith("GEOSR_")}
     model = tags.get("GEOSR_MODEL", "")
     again = ["geosr", "report", sr, f"--lr={lr}", *([f"--hr={hr}"] if hr else []), f"--out={there.name}"]
@@ -124,7 +129,7 @@ def _page(
         title=f"{scene.name}: a report",
         summary=f"{scene.name} is made of {Path(lr).name}{f' by {model}' if model else ''}: {scale} x {scale} pixels "
         f"for each of its own, {len(figures['bands'])} bands, {scene.shape[1]} x {scene.shape[0]} pixels. Shown are "
-        f"{', '.join(figures['bands'][place] for place in shown)}.",
+        f"{', '.join(figures['bands'][place] for place in shown)}.{'' if spread is None else spread.told}",
         warnings=list(dict.fromkeys([*_about(model), *warnings, *figures["warnings"]])),
         overview=_overview(job, shown, stretch, [view.site for view in views]),
         views=views,
@@ -135,6 +140,25 @@ def _page(
         made=made or _made(sr, lr, tags),
         repeat=command_of(again),
     )
+
+
+def _spread_of(path: Path, scene: Scene, job: Measuring, shown: Sequence[int]) -> Spread | None:
+    """The uncertainty that lies beside a result, if there is one."""
+    if SIGMA.name not in companions(path):
+        return None
+    layer = Layer.of(open_scene(beside(path, SIGMA.name)), job.sr.bands, job.sr.corner, [0.0] * len(job.sr.bands))
+    return Spread.of(layer, (job.plan.height * job.plan.scale, job.plan.width * job.plan.scale), shown)
+
+
+def _unsure(
+    spread: Spread, facts: Sequence[Fact], shape: tuple[int, int], scale: int, shown: Sequence[int]
+) -> list[float]:
+    """The uncertainty in each of the facts' squares, from afar; NaN where it isn't known in most of one."""
+    grid = -(-shape[0] // SIDE), -(-shape[1] // SIDE)
+    whole = Window(0, 0, shape[0] * scale, shape[1] * scale)
+    values, known = _from_afar(spread.layer, whole, grid, shown)
+    mean = np.where(known, values.mean(0), np.nan)
+    return [float(mean[fact.at.row // SIDE, fact.at.col // SIDE]) if fact.valid > 0.5 else math.nan for fact in facts]
 
 
 def _about(model: str) -> list[str]:

@@ -23,10 +23,18 @@ class Site:
     """Input pixels of the part that was measured."""
 
 
-def sites_of(facts: Sequence[Fact], shape: tuple[int, int], side: int) -> list[Site]:
-    """Places of `side` input pixels in a scene of this shape; those that overlap by half are one, with all reasons."""
+def sites_of(
+    facts: Sequence[Fact], shape: tuple[int, int], side: int, unsure: Sequence[float] | None = None
+) -> list[Site]:
+    """Places of `side` input pixels in a scene of this shape; those that overlap by half are one, with all reasons.
+
+    `unsure` says how uncertain the result is in each of the facts' squares, NaN for no data.
+    """
     found: list[Site] = []
-    for why, (row, col) in _middles(facts, shape):
+    middles = list(_middles(facts, shape))
+    if unsure is not None and np.isfinite(unsure).any():
+        middles.insert(2, ("most uncertain", _middle(facts[int(np.nanargmax(unsure))])))
+    for why, (row, col) in middles:
         at = _around(row, col, side, shape)
         near = next((place for place, site in enumerate(found) if at.clip(site.at).size >= at.size / 2), None)
         if near is None:
