@@ -67,6 +67,9 @@ def test_clouds_are_left_out_of_measured_bands_alone_and_become_nan_where_asked(
 def test_what_is_no_product_or_not_whole_or_says_too_little_is_one_line(tmp_path: Path, safe: Path) -> None:
     with pytest.raises(InputError, match="open a plain raster with open_raster"):
         geosr.open_product(next(safe.glob("GRANULE/*/IMG_DATA/R10m/*B04_10m.jp2")))
+    for product in (safe, zipped(safe, tmp_path / "S2.zip")):
+        with pytest.raises(InputError, match="open it with open_product"):
+            geosr.open_raster(product)
     unsure = make_safe(tmp_path, offset=None, only=["B04", "SCL"])
     with pytest.raises(InputError, match="no list of offsets"):
         geosr.open_product(unsure)

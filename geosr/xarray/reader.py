@@ -22,6 +22,8 @@ from geosr.errors import InputError
 from geosr.io.grid import same_grid
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import FileSource, SceneSource
+from geosr.products import read_product
+from geosr.products.members import is_archive
 from geosr.radiometry import Pixels, Radiometry
 from geosr.window import Window
 from geosr.xarray.cf import BY_BAND, Grid
@@ -66,6 +68,8 @@ def open_raster(
     """
     if not isinstance(path, (str, Path)):
         return _open_stack(list(path), chunks, bands, masked)
+    if (Path(path).is_dir() or is_archive(str(path))) and read_product(path) is not None:
+        raise InputError(f"{path}: is a product, of bands on grids of their own; open it with open_product")
     return open_one(open_scene(path, bands=bands), chunks, masked)
 
 
