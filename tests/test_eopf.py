@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from fsspec.core import url_to_fs
 
 from geosr.errors import DamageError, InputError
 from geosr.io.scene import Scene
@@ -15,12 +16,13 @@ from geosr.products import Product, read_product, scenes_of
 from geosr.window import Window
 from tests.eopf import make_eopf, zipped_store
 from tests.safe import BANDS, stored
+from tests.servers import object_store
 from tests.test_sentinel2 import assert_true_reflectance
 
 MEASURED = [key for key in BANDS if key != "B10"]
 
 
-def read(src: Path) -> Product:
+def read(src: Path | str) -> Product:
     product = read_product(src)
     assert product is not None
     return product
@@ -163,3 +165,14 @@ def test_a_coarser_view_is_of_pixels_of_the_array(store: Path) -> None:
     whole = scene.source.pixels(Window(0, 0, rows, cols)).stored
     seen = scene.source.reduced(Window(0, 0, rows, cols), (rows // 4, cols // 4), nearest=False).stored
     assert np.array_equal(seen, whole[:, 2::4, 2::4])
+
+
+@pytest.mark.slow
+def test_a_store_in_an_object_store_is_read_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_eopf(tmp_path)
+    with object_store(monkeypatch) as address:
+        system, root = url_to_fs(address)
+        system.put(str(store), f"{root}/{store.name}", recursive=True)
+        product = read(f"{address}/{store.name}")
+        assert_true_reflectance(product, ["B04", "B05"])
+        assert product.files == ()
