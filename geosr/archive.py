@@ -245,7 +245,7 @@ class _Flow:
     def execute(self, scheduler: Any) -> None:
         """Do all of them."""
         first = next((scene.run for scene in self._scenes if scene.run), None)
-        self._kind = kind_for(scheduler, first.network) if first else ""
+        self._kind = kind_for(scheduler, first.computing) if first else ""
         self._current = self._next_scene()
         if self._current is None:
             return

@@ -29,7 +29,7 @@ from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Job, Sink, Source, run
 from geosr.provenance import DEVICE, INPUT, input_tag, settings
-from geosr.sharpening import groups_of, working_bytes
+from geosr.sharpening import computing, groups_of, on_kind, working_bytes
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
 
@@ -139,7 +139,7 @@ class Run:
         """
         stop_where_imported(scheduler)
         start = time.perf_counter()
-        run = self.on(kind_for(scheduler, self.network))
+        run = self.on(kind_for(scheduler, self.computing))
         with prepare_process(), run.open_sink() as sink:
             kept = sink.done()
             done = run._compute(sink, kept, progress, scheduler)
@@ -148,8 +148,15 @@ class Run:
 
     def on(self, kind: str) -> Run:
         """The same, all of it on one kind of device (`ModelNetwork.kind`): no other process takes part or goes on."""
-        network, upscaler = replace(self.network, kind=kind), cast("Upscaler", self.upscaler)
-        return replace(self, network=network, upscaler=replace(upscaler, network=network))
+        scene, upscaler = on_kind(self.scene, kind), cast("Upscaler", self.upscaler)
+        network = replace(self.network, kind=kind) if self.computing is self.network else self.network
+        source = scene.source if self.source is self.scene.source else self.source
+        return replace(self, scene=scene, source=source, network=network, upscaler=replace(upscaler, network=network))
+
+    @property
+    def computing(self) -> ModelNetwork:
+        """The network whose kind of device is that of the run."""
+        return computing(self.scene, self.network)
 
     def report(self, kept: int, pixels: int, seconds: float) -> Report:
         """The report of a run, with tiles kept of an earlier one, and source pixels times bands upscaled in this."""
@@ -229,7 +236,7 @@ class Run:
 
     def open_sink(self) -> TiffSink | ZarrSink:
         """Where tiles go, with what an earlier run left there. Raises as `upscale`."""
-        kind = self.network.kind
+        kind = self.computing.kind
         device = {DEVICE: kind} if kind and not kind.startswith(PROCESSOR) else {}
         tags = {**self.tags, **device, INPUT: input_tag(self.scene)}
         fingerprint = json.dumps(self._fingerprint(tags[INPUT]))
@@ -238,7 +245,7 @@ class Run:
     def _fingerprint(self, known: str) -> dict[str, str]:
         """What must be the same for a stopped run to go on: what the input holds, and all settings."""
         decided = settings(self.network, self.scene, self.upscaler.radiometry, self.layout)
-        kind = {"computed on": self.network.kind} if self.network.kind else {}
+        kind = {"computed on": self.computing.kind} if self.computing.kind else {}
         return {SOURCE: known.partition(" ")[2], **kind, **decided}
 
     def _report(self, kept: int, pixels: int, seconds: float, size: int, *, dry_run: bool = False) -> Report:

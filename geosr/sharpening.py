@@ -187,6 +187,26 @@ def working_bytes(scene: Scene, side: int) -> int:
     return max((4 * each.alive * (side + 2 * each.halo) ** 2 for each in _networks(scene)), default=0)
 
 
+def computing(scene: Scene, network: ModelNetwork) -> ModelNetwork:
+    """The network of a run whose kind of device all of it is computed on: one whose bits depend on that, if any."""
+    return next((each for each in (network, *_networks(scene)) if not each.model.portable), network)
+
+
+def on_kind(scene: Scene, kind: str) -> Scene:
+    """The scene whose coarser bands are made on one kind of device, where that matters."""
+    if not isinstance(scene, FusedScene):
+        return scene
+    rasters = tuple(_on_kind(raster, kind) for raster in scene.stack.rasters)
+    return replace(scene, source=replace(scene.stack, rasters=rasters))
+
+
+def _on_kind(raster: Raster, kind: str) -> Raster:
+    network = raster.upscaler.network if isinstance(raster, GuidedRaster) else None
+    if not isinstance(raster, GuidedRaster) or not isinstance(network, GuidedNetwork) or network.model.portable:
+        return raster
+    return replace(raster, upscaler=replace(raster.upscaler, network=replace(network, kind=kind)))
+
+
 def _networks(scene: Scene) -> list[GuidedNetwork]:
     """The guided models of a scene that have learnt."""
     rasters = scene.stack.rasters if isinstance(scene, FusedScene) else ()

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 import geosr
 from geosr.cli import cli
-from geosr.errors import InputError, ModelError
+from geosr.errors import GeosrError, InputError, ModelError
+from geosr.models.model import PROCESSOR
 from geosr.models.sharpening import sharpeners_for
 from geosr.sensor_table import SENTINEL_2
 from tests.safe import BANDS, SIDE, make_safe, scene_classes
@@ -238,6 +239,16 @@ def test_a_trained_model_takes_the_bands_that_it_was_trained_for_where_guides_an
 ) -> None:
     found = sharpeners_for(sensor, bands, guides, (Fraction(step), Fraction(step)))
     assert {model.card.title: places for model, places in found} == models
+
+
+def test_a_process_of_another_kind_of_device_refuses_bands_of_a_trained_model(tmp_path: Path) -> None:
+    tags = {"SENSOR": "Sentinel-2 MSI"}
+    fine = [grid(tmp_path, f"{name}.tif", 10, (0.2 * i,), names=(name,), tags=tags) for i, name in enumerate(TEN)]
+    made = geosr.prepare([*fine, grid(tmp_path, "B05.tif", 20, names=("B05",), tags=tags)], tmp_path / "o.tif", to=10)
+    assert made.computing.here.startswith(PROCESSOR)
+    with pytest.raises(GeosrError, match="name a device for all"):
+        made.on("another card").job()(made.plan[0])
+    made.on(made.computing.here).job()(made.plan[0])
 
 
 def test_bands_that_a_trained_model_has_no_place_for_take_nothing_from_the_others(tmp_path: Path) -> None:

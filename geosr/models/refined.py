@@ -87,7 +87,7 @@ class RefinedNetwork(GuidedNetwork):
 
     @property
     def _refiner(self) -> Refiner:
-        return self._plain()  # type: ignore[return-value]
+        return self._engine()  # type: ignore[return-value]
 
 
 def refined(
