@@ -272,7 +272,7 @@ def _bands(result: Scene, measured: Sequence[int], other: Scene) -> list[int]:
 
 
 def _report(job: Measuring, sums: Sums, names: list[str]) -> Evaluation:
-    found = alone.figures(sums, job.plan.scale)
+    found = alone.figures(sums, job.plan.scale, job.lr.counts)
     if job.ground is not None and job.hr is not None:
         found |= against.figures(sums, job.plan.scale, job.ground)
     if job.guide is not None:
@@ -318,7 +318,7 @@ def _warnings(sums: Sums, figures: Mapping[str, Figure], names: Sequence[str]) -
     for axis, word in enumerate(("row", "column")):
         ratios, places = alone.seams(sums[f"seam{axis}"])
         for name, ratio, place in zip(names, ratios, places, strict=True):
-            if ratio > 1.0:
+            if ratio > 1.0 and not math.isnan(figures["seam"]["bands"][names.index(name)]):
                 lines.append(f"{name}: steps before {word} {place} are {ratio:.2f} times those beside it: a seam?")
     for name, (bound, words) in _FIRES.items():
         if name in figures and figures[name]["all"] > bound:

@@ -25,10 +25,12 @@ GROUP = 32
 """Input pixels along a join that are looked at together: what crosses it there has one vote."""
 _BESIDE = (-4, -3, -2, -1, 1, 2, 3, 4)
 """Input pixels from a join where else steps are looked at."""
-_MOST = math.log(4.0)
+_MOST = math.log(2.0)
 """What one vote counts at most: an edge of a field may lie on a join."""
-_CHANCE = 7.0
-"""Standard deviations of the profile that chance reaches."""
+_CHANCE, _GROUND = 5.0, 0.35
+"""Standard deviations of the profile that chance reaches, and the mean of votes that a road or a shore does."""
+_COUNTS = 8.0
+"""Stored numbers that a band has to vary by, as a standard deviation, for detectors to see more than rounding."""
 _EDGES = 0.9
 """Share of a square's pixels that are no edges, by the contrast of their neighbourhood."""
 
@@ -40,8 +42,10 @@ def alone(patch: Patch, responses: Sequence[Response], *, spectra: bool) -> Sums
     sums = Sums(pixels=int(fine.sum()), seen=int(known.sum()), seen_lr=int(coarse.sum()))
     sums["lost"] = int((input_known & ~known).sum())
     sums["invented"] = int((known & ~input_known).sum())
+    lr = patch.lr[:, *patch.core.slices][:, coarse]
+    sums["levels"] = np.stack([lr.sum(1), (lr * lr).sum(1)])
     sums["extremes"] = Extremes.of(patch.inner(patch.sr)[:, known])
-    sums["extremes_lr"] = Extremes.of(patch.lr[:, *patch.core.slices][:, coarse])
+    sums["extremes_lr"] = Extremes.of(lr)
     sums += _round_trip(patch, responses)
     sums += _ringing(patch)
     for axis in (0, 1):
@@ -149,8 +153,23 @@ def periods(scale: int) -> list[int]:
     return [each for each in range(2, scale + 1) if scale % each == 0]
 
 
-def figures(sums: Sums, scale: int) -> Figures:
-    """The figures of all squares' sums. NaN where nothing could be measured."""
+def figures(sums: Sums, scale: int, counts: Sequence[float]) -> Figures:
+    """The figures of all squares' sums. NaN where nothing could be measured.
+
+    `counts` is the value of one stored number a band, 0 of floats. Of bands that vary by a few counts alone, rounding
+    is all that detectors see: they have none.
+    """
+    found = _told(sums, scale)
+    mean, square = sums["levels"] / max(1, sums["seen_lr"])
+    dull = np.sqrt(np.maximum(square - mean**2, 0.0)) < _COUNTS * np.asarray(counts)
+    for name in {"shift", "lattice", "ringing", "seam"} & found.keys():
+        bands = found[name]
+        assert isinstance(bands, list)
+        found[name] = [math.nan if no else value for no, value in zip(dull, bands, strict=True)]
+    return found
+
+
+def _told(sums: Sums, scale: int) -> Figures:
     trip = sums["trip_pixels"]
     found: Figures = {
         "round_trip": each(sums["trip"], trip),
@@ -183,9 +202,9 @@ def _of_spectra(sums: Sums, scale: int) -> Figures:
 
 
 def seams(profile: Profile) -> tuple[list[float], list[int]]:
-    """Of each band the worst seam, as a ratio of steps beyond what chance explains, and its position.
+    """Of each band the worst seam, as a ratio of steps, and its position.
 
-    1 where there is none. Chance is measured by how the whole profile scatters.
+    1 where none stands out from what chance and the ground explain. Chance is measured by how the profile scatters.
     """
     ratios, places = [], []
     for mean, count in zip(profile.mean, profile.count, strict=True):
@@ -197,7 +216,8 @@ def seams(profile: Profile) -> tuple[list[float], list[int]]:
             continue
         scatter = 1.4826 * float(np.median(np.abs(some - np.median(some))))
         worst = int(some.argmax())
-        ratios.append(math.exp(max(0.0, float(some[worst]) - _CHANCE * scatter)))
+        told_apart = float(some[worst]) > max(_CHANCE * scatter, _GROUND)
+        ratios.append(math.exp(float(some[worst])) if told_apart else 1.0)
         places.append(profile.start + int(told[worst]))
     return ratios, places
 

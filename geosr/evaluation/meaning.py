@@ -25,7 +25,7 @@ MEANINGS = {
     "shift": Meaning("how far the result lies off the input, input pixels", "under .05", "most"),
     "shift_down": Meaning("of it down, all bands together", "near 0"),
     "shift_right": Meaning("of it right, all bands together", "near 0"),
-    "seam": Meaning("steps across the worst row or column over those beside it, beyond chance", "1", "most"),
+    "seam": Meaning("steps across the worst row or column over those beside it; 1 where none stands out", "1", "most"),
     "lattice": Meaning("power of waves that the input's pixels repeat in, over their neighbours'", "under 1.2", "most"),
     "ringing": Meaning("at edges: overshoot of the neighbourhood's range, as a share of it", "under .05", "most"),
     "saturation": Meaning("share of pixels at the least and largest number, beyond the input's", "0", "most"),

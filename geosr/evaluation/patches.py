@@ -60,6 +60,12 @@ class Layer:
             offsets = tuple(-zero for zero in dark)
         return cls(scene.source, scene.radiometry, corner, some, scales, offsets)
 
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """The value of one stored number a band; 0 of floats, which aren't rounded."""
+        whole = np.dtype(self.radiometry.dtype).kind != "f"
+        return tuple(abs(scale) * whole for scale in self.scales)
+
     def read(self, window: Window) -> tuple[Doubles, NDArray[np.bool_]]:
         """Values (bands, h, w), and where all of them are data, (h, w); others hold their nearest neighbour's."""
         pixels = self.source.pixels(window.shift(*self.corner))
