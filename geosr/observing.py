@@ -160,6 +160,8 @@ def settle(
 
     Raises `InputError` for options out of range, `ModelError` for bands that the model can't be given.
     """
+    if model.adds and not fused:
+        raise InputError(f"{model.card.title} adds other dates of the place: name their files, with --fuse")
     model.assign(sensor.bands)
     of_scene = isinstance(mtf, str) and mtf == "scene"
     known = sensor.given(None if of_scene else mtf, snr)
@@ -190,9 +192,7 @@ def check_guided(model: Model, guided: bool, project: bool | None) -> None:
 
 
 def check_fused(model: Model, fused: bool, guided: bool, project: bool | None) -> None:
-    """Raise `InputError` where a model needs other dates and has none, or dates can't be fused as is asked."""
-    if model.adds and not fused:
-        raise InputError(f"{model.card.title} adds other dates of the place: name them with --fuse, or fuse=True")
+    """Raise `InputError` where dates can't be fused as is asked."""
     if fused and guided:
         raise InputError("dates are fused without a guide; fuse first, or leave one of --fuse and --guide out")
     if fused and (project is not None or model.card.generative):

@@ -3,9 +3,9 @@
 Back-projection (Irani and Peleg 1991, with many images) starts from the single-frame result. Each frame is what a
 sensor of the response sees of it, at the places of the frame's own pixels; what it sees else is put back there. How
 much depends on what is known beforehand (the less detail a neighbourhood has, the less is believed to be missing) and
-on each frame's weight, which falls with the square of how much more a neighbourhood differs than noise and missing
-detail account for (Geman and McClure 1985). A change of brightness of whole neighbourhoods, such as of haze, is taken
-off a frame before. So what changed over time stays as the reference shows it, and where no frame agrees, the
+on each frame's weight: one over the variance by which it differs around a pixel, but far less where that is more than
+noise and missing detail account for (Geman and McClure 1985). What whole neighbourhoods are brighter by, such as under
+haze, is taken off before. So what changed over time stays as the reference shows it, and where no frame agrees, the
 single-frame result stays, to the last bit. The reference itself is in that result already.
 
 Shift-and-add takes each frame's samples with their own places (drizzle: Fruchter and Hook 2002): what they differ by
@@ -37,9 +37,9 @@ Both = tuple[Line, Line]
 
 STEPS = 6
 """Each adds a hundredth of a decibel or two beyond them, and as many pixels to the halo."""
-_PRIOR = 5.0
+_PRIOR = 2.0
 """How much the single-frame result counts beside a frame where noise has the variance of its finest detail."""
-_MISSING = 0.05
+_MISSING = 0.1
 """Share of the variance of the finest detail by which frames may differ, since it is what is missing."""
 _NOISE = 1.5
 """Variances of noise by which they do: a frame's own, and what is left of the reference's."""
@@ -205,9 +205,10 @@ class _View:
         level *= square / (square + usual / _SHRUNK)
         self.values = self.values - level
         error = there * (self.values - expected)
-        strange = _low(error * error, _AROUND) / share / usual
+        differs = _low(error * error, _AROUND) / share
+        strange = differs / usual
         self.robust = there / (1 + strange * strange)
-        self.weight = self.robust * (_variance(own, expected) / noise)
+        self.weight = self.robust * (_variance(own, expected) / np.maximum(differs, noise))
 
 
 def _views(

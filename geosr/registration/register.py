@@ -20,14 +20,14 @@ from geosr.registration.normal import Normal
 from geosr.registration.values import Doubles, Patch, Registration
 from geosr.registration.views import View, views_of, whole_shift
 
-SURE = 0.15
+SURE = 0.1
 """Standard error, pixels, beyond which a frame is not known to lie anywhere."""
 _STEPS, _SETTLED = 12, 1e-3
 """Steps at most, and pixels of the last one."""
 _FARTHEST = 2.0
 """Pixels from the whole-pixel shift up to which steps lead."""
-_LEAST_LIKE = 0.2
-"""Share of the blocks that have to show the same."""
+_LEAST_LIKE, _LEAST_FAR = 0.25, 0.75
+"""Share of the blocks that have to show the same, and where it lies farther off than `_FARTHEST`."""
 _TURNED, _TURNED_SURE, _TURNED_BLOCKS = 0.05, 4.0, 32
 """Pixels across the scene beyond which a turn is corrected, the errors that it has to exceed, and blocks it takes."""
 _FLAT = "what both show has no detail by which it could be placed"
@@ -73,7 +73,7 @@ def _refined(views: Sequence[View], start: Registration, turn: bool = False) -> 
     if not normal.solvable:
         return replace(at, unfit=_FLAT)
     at = replace(at, error=normal.error, likeness=normal.likeness)
-    if at.likeness < _LEAST_LIKE:
+    if at.likeness < (_LEAST_LIKE if math.hypot(at.down, at.right) <= _FARTHEST else _LEAST_FAR):
         return replace(at, unfit=f"{at.likeness:.0%} of it shows what the reference shows: clouds, or another place")
     if at.error > SURE:
         return replace(at, unfit=f"where it lies is known to {at.error:.2f} px only")
