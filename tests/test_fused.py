@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +25,8 @@ from geosr.models.model import PROCESSOR
 from geosr.models.sharpening import sharpeners_for
 from geosr.sensor_table import SENTINEL_2
 from tests.safe import BANDS, SIDE, make_safe, scene_classes
-from tests.test_guided import write
+from tests.scenes import make_geojson
+from tests.test_guided import UTM, write
 
 SHAPE = 48, 54
 """Of the 10 m grid."""
@@ -168,6 +170,25 @@ def test_a_part_is_a_cut_of_the_whole(tmp_path: Path) -> None:
     whole = run(src, tmp_path / "whole.tif", to=10, scale=2, model="ibp")
     part = run(src, tmp_path / "part.tif", to=10, scale=2, model="ibp", bounds=bounds, tile=16)
     assert np.array_equal(part, whole[:, 30:74, 26:82])
+
+
+def test_nothing_off_an_area_of_interest_is_computed(tmp_path: Path) -> None:
+    src, ring = files(tmp_path), [(130.0, -150.0), (410.0, -150.0), (130.0, -370.0), (130.0, -150.0)]
+    area = make_geojson(tmp_path, [ring], UTM)
+    whole = run(src, tmp_path / "whole.tif", to=10, scale=2, model="ibp")
+    part = run(src, tmp_path / "part.tif", to=10, scale=2, model="ibp", aoi=area, tile=16)
+    with rasterio.open(tmp_path / "part.tif") as result:
+        inside = result.read_masks(1) > 0
+    assert np.array_equal(part[:, inside], whole[:, 30:74, 26:82][:, inside])
+    assert 0.4 < inside.mean() < 0.7
+
+
+def test_a_zarr_store_has_the_pixels_of_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    src = files(tmp_path)
+    geosr.upscale(src, tmp_path / "out.zarr", to=10)
+    stored = xr.open_zarr(tmp_path / "out.zarr", mask_and_scale=False)["data"].values
+    assert np.array_equal(stored, run(src, tmp_path / "out.tif", to=10))
 
 
 def test_off_a_coarse_footprint_its_bands_hold_no_data(tmp_path: Path) -> None:
