@@ -12,6 +12,7 @@ the fine ones, beside what another shows.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -273,7 +274,7 @@ def sample(case: Case, slots: Slots, start: str) -> dict[str, NDArray[np.floatin
     injection, _ = learn([Piece(coarse, at, guide, block)], case.placement, responses, names)
     if not all(band.scale for band in injection.bands):
         return None
-    core = block.grow(PAD)
+    core = block.grow(PAD).shift(*(math.floor(corner) for corner in case.placement.corner))
     fine = core.grow(max(injection.halo, 12))
     wide = np.stack([around(image, fine) for image in guide]).astype(np.float32)
     observation = tuple(
@@ -288,7 +289,9 @@ def sample(case: Case, slots: Slots, start: str) -> dict[str, NDArray[np.floatin
     y = np.full((len(slots.bands), core.height, core.width), np.nan)
     for index, (band, one) in enumerate(zip(names, injection.bands, strict=True)):
         if band in case.truth:
-            padded = np.pad(case.truth[band], PAD, constant_values=np.nan)
+            padded = np.full((core.height, core.width), np.nan)
+            there = block.clip(core)
+            padded[there.within(core).slices] = case.truth[band][there.slices]
             y[slots.bands.index(band)] = (padded - images.bicubic[index]) * one.scale
     if not np.isfinite(x).all() or not np.isfinite(g).all():
         return None

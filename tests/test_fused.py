@@ -70,12 +70,12 @@ def test_bands_of_that_size_stay_and_coarser_ones_are_as_their_guide_makes_them(
     whole = read(tmp_path / "out.tif")
     assert report["bands"] == ["B01", "B02", "B05", "B08"]
     assert np.array_equal(whole[[1, 3]], np.concatenate([read(b02), read(b08)]))
-    for place, coarse in ((0, b01), (2, b05)):
-        alone = run(coarse, tmp_path / "alone.tif", guide=[b02, b08], model="glp")
+    for place, coarse, model in ((0, b01, "s2-60to10"), (2, b05, "s2-20to10")):
+        alone = run(coarse, tmp_path / "alone.tif", guide=[b02, b08], model=model)
         assert np.array_equal(whole[place], alone[0])
     with rasterio.open(tmp_path / "out.tif") as result, rasterio.open(b02) as fine:
         assert (result.transform, result.crs, result.shape) == (fine.transform, fine.crs, fine.shape)
-        assert result.tags()["GEOSR_TO"] == "B05 from 20 m by glp; B01 from 60 m by glp"
+        assert result.tags()["GEOSR_TO"] == "B05 from 20 m by s2-20to10; B01 from 60 m by s2-60to10"
         assert result.tags()["GEOSR_GUIDE"] == "B02, B08"
 
 
@@ -125,6 +125,19 @@ def test_sensors_are_known_by_the_names_of_all_bands_together_and_read_back(tmp_
     assert found.network.observation == run.network.observation
     kinds = [band.response for band in found.network.observation]
     assert kinds[1] == SENTINEL_2.band("B05").response != kinds[0]
+
+
+def test_bands_that_tell_no_sensor_are_of_that_which_the_others_tell(tmp_path: Path) -> None:
+    src = [
+        grid(tmp_path, "ten.tif", 10, (0.1, 0.4), names=("B02", "B08")),
+        grid(tmp_path, "twenty.tif", 20, (0.2,), names=("B8A",)),
+        grid(tmp_path, "sixty.tif", 60, (0.3, 0.6), names=("B01", "B09")),
+    ]
+    notes = geosr.upscale(src, tmp_path / "out.tif", to=10)["notes"]
+    assert any(note.startswith("B01, B09: s2-60to10, from 60 m pixels") for note in notes)
+    other = grid(tmp_path, "other.tif", 60, (0.3,), names=("haze",))
+    notes = geosr.upscale([*src[:2], other], tmp_path / "other_out.tif", to=10)["notes"]
+    assert any(note.startswith("haze: glp, from 60 m pixels") for note in notes)
 
 
 def test_what_was_given_of_the_sensor_is_read_back_too(tmp_path: Path) -> None:
@@ -203,7 +216,7 @@ def test_off_a_coarse_footprint_its_bands_hold_no_data(tmp_path: Path) -> None:
 def test_another_type_is_not_rounded_before_it_is_stored(tmp_path: Path) -> None:
     _, b02, b05, b08 = files(tmp_path, tags={"SENSOR": "Sentinel-2 MSI"})
     whole = run([b05, b02, b08], tmp_path / "out.tif", to=10, dtype="float32")
-    alone = run(b05, tmp_path / "alone.tif", guide=[b02, b08], model="glp", dtype="float32")
+    alone = run(b05, tmp_path / "alone.tif", guide=[b02, b08], model="s2-20to10", dtype="float32")
     assert np.array_equal(whole[0], alone[0])
     assert (whole[0] != np.round(whole[0])).any()
     with pytest.raises(InputError, match="can't hold every"):
@@ -318,8 +331,8 @@ def test_the_shell_tells_groups_and_models(tmp_path: Path) -> None:
     told = CliRunner().invoke(cli, ["upscale", *src, "--to", "10m", "-o", str(out), "--dry-run", "--json"])
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["groups"] == [
-        {"bands": ["B05"], "pixel": 20.0, "model": "glp"},
-        {"bands": ["B01"], "pixel": 60.0, "model": "glp"},
+        {"bands": ["B05"], "pixel": 20.0, "model": "s2-20to10"},
+        {"bands": ["B01"], "pixel": 60.0, "model": "s2-60to10"},
     ]
     assert not out.exists()
     done = CliRunner().invoke(cli, ["upscale", *src, "--to", "10m", "--scale", "2", "-o", str(out)])

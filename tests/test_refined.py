@@ -108,6 +108,15 @@ def test_tiles_change_no_pixel(
     assert not np.array_equal(run(Path("glp"), src, guide, tmp_path / "glp.tif")[0], whole[0])
 
 
+def test_a_part_is_a_cut_of_the_whole(model: Path, tmp_path: Path) -> None:
+    src, guide = coarse(tmp_path), fine(tmp_path)
+    whole = run(model, src, guide, tmp_path / "whole.tif")
+    for row, col in ((7, 5), (6, 3), (11, 8)):
+        box = (col * SIZE, -(row + 20) * SIZE, (col + 24) * SIZE, -row * SIZE)
+        part = run(model, src, guide, tmp_path / "part.tif", bounds=box)
+        assert np.array_equal(part, whole[:, row : row + 20, col : col + 24])
+
+
 def test_gain_and_offset_of_bands_and_guides_pass(model: Path, tmp_path: Path) -> None:
     src, guide = coarse(tmp_path, dtype="float64"), fine(tmp_path, dtype="float64")
     plain = run(model, src, guide, tmp_path / "plain.tif", snr=1e9)

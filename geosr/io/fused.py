@@ -197,14 +197,25 @@ def _order(scenes: Sequence[Scene], grids: Sequence[Sequence[Scene]]) -> list[in
 
 
 def _recognized(scenes: Sequence[Scene], to: float) -> list[Scene]:
-    """The scenes with the sensor that the names of their bands tell together, where none tells it by itself."""
+    """The scenes with the sensor that one of them tells, or the names of all their bands, where they tell none."""
     rows = [(name, same) for scene in scenes for name, same in zip(names_of(scene), scene.categorical, strict=True)]
     names = list(dict.fromkeys(name for name, same in rows if not same))
-    found = identify(tags={}, descriptions=names, name="", pixel_size=to)
-    table = next((sensor for sensor in SENSORS if sensor.name == found.sensor), None)
-    if table is None or any(scene.sensor.sensor for scene in scenes):
+    told = {scene.sensor.sensor: scene.sensor.why for scene in scenes if scene.sensor.sensor}
+    if not told:
+        found = identify(tags={}, descriptions=names, name="", pixel_size=to)
+        told = {found.sensor: found.why} if found.sensor else {}
+    table = next((sensor for sensor in SENSORS if sensor.name in told), None)
+    if table is None or len(told) > 1:
         return list(scenes)
-    return [replace(scene, sensor=_known(scene, table, found.why)) for scene in scenes]
+    return [_of_sensor(scene, table, told[table.name]) for scene in scenes]
+
+
+def _of_sensor(scene: Scene, table: Sensor, why: str) -> Scene:
+    """The scene as one of a sensor, where it tells none and its measured bands have the names of that sensor's."""
+    rows = zip(names_of(scene), scene.categorical, strict=True)
+    if scene.sensor.sensor or any(table.band(name) is None for name, same in rows if not same):
+        return scene
+    return replace(scene, sensor=_known(scene, table, why))
 
 
 def _known(scene: Scene, table: Sensor, why: str) -> SensorGuess:

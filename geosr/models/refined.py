@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -80,10 +81,14 @@ class RefinedNetwork(GuidedNetwork):
         return out
 
     def _wide(self, core: Window) -> Window:
-        """A core in whole squares of 2 x 2, and what the network sees around them."""
-        row, col = core.row // 2 * 2, core.col // 2 * 2
-        bottom, right = (-(-stop // 2) * 2 for stop in core.stop)
-        return Window(row, col, bottom - row, right - col).grow(self._refiner.rim)
+        """A core in whole squares of 2 x 2, and what the network sees around them.
+
+        Squares are counted from where a coarse pixel begins, so that they are the same in a part that is cut out.
+        """
+        from_row, from_col = (math.floor(corner) for corner in self.placement.corner)
+        row, col = (core.row - from_row) // 2 * 2 + from_row, (core.col - from_col) // 2 * 2 + from_col
+        height, width = (-(-(stop - start) // 2) * 2 for stop, start in zip(core.stop, (row, col), strict=True))
+        return Window(row, col, height, width).grow(self._refiner.rim)
 
     @property
     def _refiner(self) -> Refiner:
