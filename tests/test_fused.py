@@ -134,10 +134,10 @@ def test_bands_that_tell_no_sensor_are_of_that_which_the_others_tell(tmp_path: P
         grid(tmp_path, "sixty.tif", 60, (0.3, 0.6), names=("B01", "B09")),
     ]
     notes = geosr.upscale(src, tmp_path / "out.tif", to=10)["notes"]
-    assert any(note.startswith("B01, B09: s2-60to10, from 60 m pixels") for note in notes)
+    assert any(note.startswith("B01, B09: from 60 m by s2-60to10") for note in notes)
     other = grid(tmp_path, "other.tif", 60, (0.3,), names=("haze",))
     notes = geosr.upscale([*src[:2], other], tmp_path / "other_out.tif", to=10)["notes"]
-    assert any(note.startswith("haze: glp, from 60 m pixels") for note in notes)
+    assert any(note.startswith("haze: from 60 m by glp") for note in notes)
 
 
 def test_what_was_given_of_the_sensor_is_read_back_too(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ TEN = "B02", "B03", "B04", "B08"
     ("sensor", "bands", "guides", "step", "models"),
     [
         (SENTINEL_2.name, ("B05", "B11"), TEN, 2, {"s2-20to10": (0, 1)}),
-        (SENTINEL_2.name, ("B05", "B11"), TEN[:3], 2, {"glp": (0, 1)}),
+        (SENTINEL_2.name, ("B05", "B11"), TEN[:3], 2, {"s2-20to10": (0, 1)}),
         (SENTINEL_2.name, ("B10", "B05", "AOT"), TEN, 2, {"s2-20to10": (1,), "glp": (0, 2)}),
         (SENTINEL_2.name, ("B05", "B05"), TEN, 2, {"glp": (0, 1)}),
         (SENTINEL_2.name, ("B05",), TEN, 3, {"glp": (0,)}),
