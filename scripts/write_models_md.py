@@ -31,7 +31,7 @@ def main() -> None:
 
 def text() -> str:
     """MODELS.md as the packaged weights, the template and the notes make it."""
-    models = by_model(list(map(read_card, WEIGHTS.glob("*.safetensors"))))
+    models = by_model(list(map(read_card, WEIGHTS.glob("*_x?.safetensors"))))
     cards = [card for each in models.values() for card in each if not card.guides]
     guides = [card for each in models.values() for card in each if card.guides]
     hardware = "; ".join(dict.fromkeys(speed["hardware"] for card in cards for speed in card.speed))

@@ -23,7 +23,7 @@ from geosr.response import PROBE
 from geosr.sensors import Band
 from tests import scenes
 
-SHIPPED = [read_card(path) for path in sorted(registry.WEIGHTS.glob("*.safetensors"))]
+SHIPPED = [read_card(path) for path in sorted(registry.WEIGHTS.glob("*_x?.safetensors"))]
 CARDS = [card for card in SHIPPED if not card.guides]
 GUIDED = [card for card in SHIPPED if card.guides]
 EVERY = [*SHIPPED, *registry.CLASSICAL.values()]
