@@ -24,12 +24,15 @@ from geosr.errors import GeosrError, InputError, ModelError
 from geosr.models.model import PROCESSOR
 from geosr.models.sharpening import sharpeners_for
 from geosr.sensor_table import SENTINEL_2
+from tests.landsat_products import build, level_1
 from tests.safe import BANDS, SIDE, make_safe, scene_classes
 from tests.scenes import make_geojson
 from tests.test_guided import UTM, write
 
 SHAPE = 48, 54
 """Of the 10 m grid."""
+S2 = {"SENSOR": "Sentinel-2 MSI"}
+TEN = "B02", "B03", "B04", "B08"
 
 
 def grid(
@@ -65,7 +68,7 @@ def run(src: Any, dst: Path, **options: Any) -> NDArray[Any]:
 
 
 def test_bands_of_that_size_stay_and_coarser_ones_are_as_their_guide_makes_them(tmp_path: Path) -> None:
-    b01, b02, b05, b08 = files(tmp_path, tags={"SENSOR": "Sentinel-2 MSI"})
+    b01, b02, b05, b08 = files(tmp_path, tags=S2)
     report = geosr.upscale([b01, b02, b05, b08], tmp_path / "out.tif", to="10m")
     whole = read(tmp_path / "out.tif")
     assert report["bands"] == ["B01", "B02", "B05", "B08"]
@@ -214,7 +217,7 @@ def test_off_a_coarse_footprint_its_bands_hold_no_data(tmp_path: Path) -> None:
 
 
 def test_another_type_is_not_rounded_before_it_is_stored(tmp_path: Path) -> None:
-    _, b02, b05, b08 = files(tmp_path, tags={"SENSOR": "Sentinel-2 MSI"})
+    _, b02, b05, b08 = files(tmp_path, tags=S2)
     whole = run([b05, b02, b08], tmp_path / "out.tif", to=10, dtype="float32")
     alone = run(b05, tmp_path / "alone.tif", guide=[b02, b08], model="s2-20to10", dtype="float32")
     assert np.array_equal(whole[0], alone[0])
@@ -254,9 +257,6 @@ def test_processes_and_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "cluster.tif").read_bytes() == (tmp_path / "threads.tif").read_bytes()
 
 
-TEN = "B02", "B03", "B04", "B08"
-
-
 @pytest.mark.parametrize(
     ("sensor", "bands", "guides", "step", "models"),
     [
@@ -276,9 +276,8 @@ def test_a_trained_model_takes_the_bands_that_it_was_trained_for_where_guides_an
 
 
 def test_a_process_of_another_kind_of_device_refuses_bands_of_a_trained_model(tmp_path: Path) -> None:
-    tags = {"SENSOR": "Sentinel-2 MSI"}
-    fine = [grid(tmp_path, f"{name}.tif", 10, (0.2 * i,), names=(name,), tags=tags) for i, name in enumerate(TEN)]
-    made = geosr.prepare([*fine, grid(tmp_path, "B05.tif", 20, names=("B05",), tags=tags)], tmp_path / "o.tif", to=10)
+    fine = [grid(tmp_path, f"{name}.tif", 10, (0.2 * i,), names=(name,), tags=S2) for i, name in enumerate(TEN)]
+    made = geosr.prepare([*fine, grid(tmp_path, "B05.tif", 20, names=("B05",), tags=S2)], tmp_path / "o.tif", to=10)
     assert made.computing.here.startswith(PROCESSOR)
     with pytest.raises(GeosrError, match="name a device for all"):
         made.on("another card").job()(made.plan[0])
@@ -286,9 +285,8 @@ def test_a_process_of_another_kind_of_device_refuses_bands_of_a_trained_model(tm
 
 
 def test_bands_that_a_trained_model_has_no_place_for_take_nothing_from_the_others(tmp_path: Path) -> None:
-    tags = {"SENSOR": "Sentinel-2 MSI"}
-    fine = [grid(tmp_path, f"{name}.tif", 10, (0.2 * i,), names=(name,), tags=tags) for i, name in enumerate(TEN)]
-    b05, other = (grid(tmp_path, f"{name}.tif", 20, names=(name,), tags=tags) for name in ("B05", "AOT"))
+    fine = [grid(tmp_path, f"{name}.tif", 10, (0.2 * i,), names=(name,), tags=S2) for i, name in enumerate(TEN)]
+    b05, other = (grid(tmp_path, f"{name}.tif", 20, names=(name,), tags=S2) for name in ("B05", "AOT"))
     made = geosr.prepare([other, *fine, b05], tmp_path / "both.tif", to=10)
     assert made.tags["GEOSR_TO"] == "B05 from 20 m by s2-20to10; AOT from 20 m by glp"
     both, alone = (run(src, tmp_path / "out.tif", to=10) for src in ([other, *fine, b05], [*fine, b05]))
@@ -399,3 +397,29 @@ def test_a_band_that_a_product_lacks_is_told_and_not_invented(tmp_path: Path) ->
     with pytest.raises(InputError, match="there is no band B11"):
         geosr.upscale(part, tmp_path / "out.tif", to=10, bands=["B02", "B11"])
     assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_landsat_product_is_brought_onto_its_pan_band(tmp_path: Path) -> None:
+    product = build(tmp_path, level_1())
+    made = geosr.prepare(product, tmp_path / "out.tif", to="15m")
+    assert made.scene.names == tuple(f"B{n}" for n in range(1, 12))
+    assert made.tags["GEOSR_GUIDE"] == "B8"
+    assert {name for group in made.scene.groups for name in group.names} == {*made.scene.names} - {"B8"}
+    made.execute()
+    with rasterio.open(next(product.glob("*_B8.TIF"))) as pan, rasterio.open(tmp_path / "out.tif") as result:
+        assert (result.shape, result.transform, result.crs) == (pan.shape, pan.transform, pan.crs)
+        assert np.array_equal(result.read(8), pan.read(1))
+        assert result.scales[0] == 2e-5
+        assert result.scales[9] == 3.8e-4
+        gap = result.read(1) == 0
+    assert gap[:5, :5].all()
+    assert gap.sum() == 25
+
+
+def test_tiles_are_as_large_as_halos_ask_for_and_memory_allows(tmp_path: Path) -> None:
+    src = [grid(tmp_path, f"{name}.tif", 10 if name in TEN else 20, names=(name,), tags=S2) for name in (*TEN, "B05")]
+    guided = geosr.prepare(src, tmp_path / "out.tif", to=10, model="glp")
+    trained = geosr.prepare(src, tmp_path / "out.tif", to=10)
+    assert (guided.plan.core, trained.plan.core) == (512, 768)
+    assert trained.memory > guided.memory
+    assert geosr.prepare(src, tmp_path / "out.tif", to=10, tile=64).plan.core == 64
