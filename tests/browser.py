@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            assert select.select([self._back], [], [], _PATIENCE)[0], "the browser doesn't answer"
             piece = os.read(self._back.fileno(), 65536)
             assert piece, "the browser has ended"
             self._rest += piece

@@ -48,6 +48,8 @@ def test_the_wheel_alone_upscales_a_scene_with_its_weights(built: Path, tmp_path
         archive.extractall(installed)
         names = archive.namelist()
     assert {f"geosr/models/weights/{path.name}" for path in registry.WEIGHTS.glob("*.safetensors")} <= set(names)
+    pages = {f"geosr/{path.relative_to(ROOT / 'geosr').as_posix()}" for path in (ROOT / "geosr").glob("*/*.[hcj][ts]*")}
+    assert {"geosr/viewer/page.html", "geosr/viewer/swipe.js", "geosr/report/report.css"} <= pages <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "cli.py"))]
     code = (
         f"import sys; sys.path.insert(0, {str(installed)!r}); import geosr; "

@@ -529,9 +529,15 @@ def test_an_export_that_fails_says_why(scene: Path, tmp_path: Path) -> None:
 # The command
 
 
+def serving(*arguments: object, **more: Any) -> subprocess.Popen[str]:
+    """The command, which hears interrupts even where a shell's background job began the tests."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from geosr.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
 def test_the_command_prints_its_address_answers_and_ends_cleanly_on_an_interrupt(scene: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "geosr.cli", "serve", str(scene), "--model", "bicubic"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = serving(scene, "--model", "bicubic", cwd=tmp_path)
     assert process.stdout is not None
     url = urlsplit(process.stdout.readline().strip())
     assert url.hostname == "127.0.0.1"
@@ -544,6 +550,15 @@ def test_the_command_prints_its_address_answers_and_ends_cleanly_on_an_interrupt
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_serves_a_result_alone_is_told_how_to_see_its_scene_too(result: Path) -> None:
+    process = serving(result, "--model", "nearest")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "with --lr to see both" in err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def opened(browser: Browser, scene: Path, folder: Path, where: str = "", **options: object) -> Iterator[ViewServer]:
+def opened(
+    browser: Browser, scene: Path, folder: Path, where: str = "", *, fine: bool = True, **options: object
+) -> Iterator[ViewServer]:
     """The page of a scene, as soon as all that is in view is there."""
     browser.size(900, 700)
     browser.open("about:blank")
@@ -48,7 +50,7 @@ def opened(browser: Browser, scene: Path, folder: Path, where: str = "", **optio
         browser.open(server.url + where)
         browser.until(SHOWN)
         yield server
-        assert browser.went_wrong() == []
+        assert not fine or browser.went_wrong() == []
         elsewhere = [url for url in browser.addresses() if not url.startswith((server.url, "blob:", "data:", "about:"))]
         assert elsewhere == []
 
@@ -182,12 +184,11 @@ def test_a_part_is_drawn_and_exported(browser: Browser, scene: Path, tmp_path: P
 
 
 def test_what_goes_wrong_is_said_on_the_page(browser: Browser, scene: Path, tmp_path: Path) -> None:
-    with opened(browser, scene, tmp_path, "#300,300,0", model="bicubic") as server:
+    with opened(browser, scene, tmp_path, "#300,300,0", fine=False, model="bicubic") as server:
         server.viewed.models = (*server.viewed.models[:-1], "gone")
         browser.js(f"chosen.right = {len(server.viewed.models) - 1}; names(); refresh()")
         browser.until("document.getElementById('said').classList.contains('wrong')")
         assert "gone" in browser.js("document.getElementById('said').textContent")
-        browser.events.clear()
 
 
 def test_every_control_has_a_name_for_a_screen_reader(browser: Browser, scene: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
     address has a token, without which nothing is answered. Ctrl-C ends it.
     """
     from geosr.errors import InputError, PlaceError
+    from geosr.io.companions import tags_of_file
     from geosr.models.threads import prepare_process
     from geosr.sensors import first_bands
     from geosr.viewer.scene import Viewed
@@ -43,6 +44,8 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
     with prepare_process(), closing(server):
         for line in viewed.scene.warnings:
             tell(line)
+        if lr is None and "GEOSR_MODEL" in tags_of_file(Path(scene)):
+            tell(f"{scene} is a result of geosr's; name the scene that it was made of with --lr to see both")
         if not server.local:
             tell(f"other machines can reach {host}: who has the address with its token sees the scene")
         viewed.warm(first_bands(viewed.scene.sensor.bands))
