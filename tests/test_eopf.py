@@ -136,6 +136,15 @@ def test_a_damaged_chunk_is_told_in_one_line(tmp_path: Path) -> None:
         scene.source.pixels(scene.window)
 
 
+def test_chunks_that_are_not_there_are_told(tmp_path: Path) -> None:
+    place = make_eopf(tmp_path)
+    assert not any("chunks" in line for line in scenes_of(read(place), ["red"])[0].warnings)
+    (place / "measurements/reflectance/r10m/b04/1.0").unlink()
+    (scene,) = scenes_of(read(place), ["red", "blue"])
+    assert any("1 of 4 chunks of" in line and "b04 are not there" in line for line in scene.warnings)
+    assert (scene.source.pixels(Window(64, 0, 32, 64)).stored[0] == 0).all()
+
+
 def test_another_content_is_another_identity(tmp_path: Path) -> None:
     place = make_eopf(tmp_path)
     first = scenes_of(read(place), ["red"])[0].identity["digest"]

@@ -202,6 +202,16 @@ def test_an_item_at_an_address_is_read_with_the_files_that_lie_beside_it_there(t
         read(server.url(item.name))
 
 
+def test_an_item_at_an_address_names_no_file_of_this_machine(tmp_path: Path) -> None:
+    def here(item: dict[str, Any]) -> None:
+        item["assets"]["red"]["href"] = str(tmp_path / "B04.tif")
+
+    item = changed(make_item(tmp_path, keys=("B04",)), here)
+    with serving(tmp_path) as server:
+        (part,) = read(server.url(item.name)).parts
+        assert part.path == server.url(f"{tmp_path}/B04.tif".lstrip("/"))
+
+
 def test_what_is_no_whole_item_is_refused_in_one_line(tmp_path: Path) -> None:
     path = make_item(tmp_path)
     text = path.read_text()

@@ -175,8 +175,15 @@ def open_array(
         identity={"path": path, "shape": f"1 x {array.shape[0]} x {array.shape[1]}", "digest": stamp},
         sensor=SensorGuess(),
         files=() if is_remote(store) else (str(Path(store).absolute()),),
+        warnings=() if is_remote(store) else _without_chunks(array, name),
     )
     return with_options(scene, nodata, scale_offset)
+
+
+def _without_chunks(array: Any, name: str) -> tuple[str, ...]:
+    """A line on chunks that are not there: stores leave out those that are empty, and half downloads any."""
+    missing = array.nchunks - array.nchunks_initialized
+    return (f"{missing} of {array.nchunks} chunks of {name} are not there, and hold no data",) if missing else ()
 
 
 def _stamp(store: str, key: str, array: Any) -> str:

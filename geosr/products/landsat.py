@@ -128,7 +128,8 @@ class Mtl:
         for quantity, bands in found.items():
             numbers = {f"{band.scale:g} and {band.offset:g}" for band in bands}
             told = numbers.pop() if len(numbers) == 1 else "as the metadata say of each band"
-            meaning = _QUANTITIES[f"{quantity} {self.level}"]
+            of = "" if len(found) == 1 else f"{', '.join(band.key for band in bands)}: "
+            meaning = of + _QUANTITIES[f"{quantity} {self.level}"]
             yield f"{meaning}: scale and offset {told} ({quantity}_MULT, {quantity}_ADD)"
 
     def unsettled(self) -> str:
