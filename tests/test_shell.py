@@ -130,6 +130,10 @@ USES: dict[str, tuple[list[str], Callable[[Shell], Any]]] = {
     "reference": (["--json"], lambda it: it("--reference", "1").code == 2 and "dates of --fuse" in it.err),
     "strict": (["--json"], lambda it: it("--strict").code == 2 and "dates of --fuse" in it.err),
     "page": (["--report", "{folder}/page.html"], lambda it: (it.folder / "page.html").stat().st_size > 1000),
+    "uncertainty": (
+        ["--model", "fast", "--uncertainty"],
+        lambda it: (it.dst.with_name(f"{it.dst.stem}.sigma.tif")).exists(),
+    ),
     "mask": (["--json"], lambda it: it("--mask", "clouds").code == 2 and "is a plain raster" in it.err),
     "scheduler": (["--scheduler", "threads"], lambda it: it("--scheduler", "nobody", "--overwrite").code == 2),
     "as_json": (["--json"], lambda it: it.report["path"] == str(it.dst)),
@@ -155,7 +159,7 @@ def test_each_option_is_used_above_and_stands_under_a_heading() -> None:
 
 def test_help_begins_with_the_options_that_a_newcomer_needs(shell: Shell) -> None:
     text = shell("--help").out
-    sections = re.split(r"^(\w[\w ]*):\n", text.split("\n\n", 1)[1], flags=re.MULTILINE)[1:]
+    sections = re.split(r"^(\w[\w ,]*):\n", text.split("\n\n", 1)[1], flags=re.MULTILINE)[1:]
     assert sections[::2] == list(HEADINGS)
     first, *rest = (re.findall(r"^  (?:-\w, )?--([\w-]+)", section, re.MULTILINE) for section in sections[1::2])
     assert first == ["out", "outdir", "to", "scale", "model", "bands", "aoi", "dry-run", "overwrite"]
