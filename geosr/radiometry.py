@@ -164,9 +164,11 @@ def encode_spread(values: NDArray[np.floating], out: NDArray[np.float32]) -> Non
 
     Raises `GeosrError` on NaN or infinity.
     """
-    _check_finite(values.min(), values.max())
-    np.clip(values, 0, np.finfo(out.dtype).max, out=values)
-    np.copyto(out, values, casting="same_kind")
+    for start in range(0, values.shape[0], _ROWS):
+        strip = values[start : start + _ROWS]
+        _check_finite(strip.min(), strip.max())
+        np.clip(strip, 0, np.finfo(out.dtype).max, out=strip)
+        np.copyto(out[start : start + _ROWS], strip, casting="same_kind")
 
 
 def widened(value: float, dtype: str) -> float:

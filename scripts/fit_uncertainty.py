@@ -33,7 +33,7 @@ from geosr.models.checkpoint import read_tensors
 from geosr.models.filters import mirror, smooth_both
 from geosr.models.networks import NETWORKS, BandNetwork, Edsr
 from geosr.models.runtime import network_for
-from geosr.models.scale_head import ScaleHead, gradient
+from geosr.models.scale_head import ScaleHead, gradient, positive
 from geosr.models.uncertain import Uncertain
 from geosr.noise import Noise
 from geosr.sensors import Band
@@ -191,8 +191,8 @@ def learn(scale: int, planes: Sequence[Plane], recipe: dict[str, Any]) -> dict[s
         chosen = torch.randint(len(columns[0]), (recipe["batch"],), generator=random)
         features, error, high, spread = (column[chosen] for column in columns)
         made = F.conv2d(features.float(), head.first.weight)
-        scales, _ = head(made, high, spread[..., 1:-1, 1:-1])
-        scales = scales + 1e-4
+        given, unit, _ = head(made, high, spread[..., 1:-1, 1:-1])
+        scales = unit * positive(given) + 1e-4
         loss = (scales.log() + error[..., 1:-1, 1:-1] / scales).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -271,6 +271,7 @@ def judge(field: Field, model: Uncertain, scale: int) -> Judged:
     network = network_for(model, scale, (field.band,), rounding=field.rounding)
     halo = network.halo
     lr = mirror(field.lr.astype(np.float32), halo)
+    lr = np.pad(lr, [(0, -side % network.multiple) for side in lr.shape], mode="symmetric")
     made = network(lr[None].copy(), (0,))
     rim = BORDER * scale
     image, sigma = (

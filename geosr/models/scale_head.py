@@ -16,7 +16,7 @@ from geosr.sensors import Band
 
 _TINY = 1e-20
 """Keeps a ratio finite where there is neither a gradient nor noise."""
-_KEPT = 12
+_KEPT = 6
 """Bits of a standard deviation's fraction that are kept: more say nothing, and take room and time in a file."""
 
 
@@ -38,8 +38,10 @@ class ScaleHead(nn.Module):
         self.second = Conv(hidden, scale * scale, 1, bias=False)
         self.shift = nn.Parameter(torch.full((scale * scale, 1, 1), -2.0))
 
-    def forward(self, made: Tensor, high: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales of errors (n, scale**2, h, w), all above 0 where anything varies, and `contrast` (n, 1, h, w).
+    def forward(self, made: Tensor, high: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers (n, scale**2, h, w) that are `positive` scales of errors in a unit, the unit, and `contrast`.
+
+        Both are (n, 1, h, w).
 
         Parameters
         ----------
@@ -53,8 +55,13 @@ class ScaleHead(nn.Module):
         square, noise = gradient(high), spread * spread
         unit = (square + noise + _TINY).sqrt()
         hidden = F.relu(made / unit + self.noise * (spread / unit) + self.level)
-        given: Tensor = self.second(hidden) + self.shift
-        return unit * (given + (given * given + 1.0).sqrt()), square / (noise + square * 1e-6 + _TINY)
+        return self.second(hidden) + self.shift, unit, square / (noise + square * 1e-6 + _TINY)
+
+
+def positive(given: Tensor) -> Tensor:
+    """Numbers above 0: twice what is given where that is large, and half of one over it where that is far below 0."""
+    root: Tensor = (given * given + 1.0).sqrt()
+    return root.add_(given) if not given.requires_grad else root + given
 
 
 def gradient(image: Tensor) -> Tensor:
@@ -83,19 +90,19 @@ class Spread:
     def __call__(self, made: Tensor, high: Tensor, noise: Tensor, band: Band) -> Tensor:
         """(1, scale**2, h, w) of `made` (1, hidden, h, w), see `ScaleHead`, `high` (h + 2, w + 2), `noise` (h, w)."""
         dtype = made.dtype
-        scales, contrast = self.head(made, high.to(dtype)[None, None], noise.to(dtype)[None, None])
+        given, unit, contrast = self.head(made, high.to(dtype)[None, None], noise.to(dtype)[None, None])
         first, *others = self.calibration.factors(band)
         factor = torch.full_like(contrast, first)
         for start, stop, slope in others:
             factor += (contrast.clamp(start, stop) - start) * slope
-        return shortened((scales * factor).float())
+        return shortened(positive(given).mul_(unit * factor).float())
 
 
 def shortened(values: Tensor) -> Tensor:
-    """float32 numbers whose fraction is rounded to a few bits."""
+    """float32 numbers whose fraction is rounded to a few bits, in place."""
     lost = 23 - _KEPT
-    bits = values.contiguous().view(torch.int32)
-    return ((bits + (1 << (lost - 1))) & -(1 << lost)).view(torch.float32)
+    values.view(torch.int32).add_(1 << (lost - 1)).bitwise_and_(-(1 << lost))
+    return values
 
 
 def load_spread(path: Path, scale: int, calibration: Calibration, device: str) -> Spread:

@@ -105,7 +105,8 @@ class Residual(Trained):
         if others and self.spread is not None:
             around = cut(high, self.rim - self.spread.rim)
             sigma = self.spread(convolved(features, last), around, cut(spread, self.rim), band)
-            _add_phases(others[0], sigma, self.scale)
+            phases = sigma[0].permute(1, 2, 0)
+            _phases_of(others[0], self.scale).copy_(phases.reshape(*phases.shape[:2], self.scale, self.scale))
 
     def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(1, scale**2, h - 2 * rim, w - 2 * rim) for a band without its low-pass and its noise, both (h, w)."""
@@ -294,6 +295,11 @@ def _flat(high: Tensor, rim: int) -> Tensor | None:
 def _add_phases(out: Tensor, detail: Tensor, scale: int) -> None:
     """Add (1, scale**2, h, w), as a pixel shuffle lays it out, to `out` (h * scale, w * scale)."""
     height, width = detail.shape[2:]
-    phases = detail[0].permute(1, 2, 0).reshape(height, width, scale, scale)
-    target = out.as_strided((height, scale, width, scale), (scale * out.stride(0), out.stride(0), scale, 1))
-    target.permute(0, 2, 1, 3).add_(phases)
+    _phases_of(out, scale).add_(detail[0].permute(1, 2, 0).reshape(height, width, scale, scale))
+
+
+def _phases_of(out: Tensor, scale: int) -> Tensor:
+    """A view (h, w, scale, scale) of (h * scale, w * scale)."""
+    height, width = (side // scale for side in out.shape)
+    phases = out.as_strided((height, scale, width, scale), (scale * out.stride(0), out.stride(0), scale, 1))
+    return phases.permute(0, 2, 1, 3)
