@@ -195,6 +195,8 @@ def check_fused(model: Model, fused: bool, guided: bool, project: bool | None) -
     """Raise `InputError` where dates can't be fused as is asked."""
     if fused and guided:
         raise InputError("dates are fused without a guide; fuse first, or leave one of --fuse and --guide out")
+    if fused and len(model.heads) > 1:
+        raise InputError(f"the uncertainty of {model.card.title} is that of one date; with --fuse leave it out")
     if fused and (project is not None or model.card.generative):
         raise InputError(
             f"{model.card.title} with --fuse is brought near all dates by itself; leave --project out, and generative "

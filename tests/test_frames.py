@@ -248,6 +248,7 @@ def test_what_cant_go_with_dates_is_refused(tmp_path: Path) -> None:
     for options, message in (
         ({"project": True}, "leave --project out"),
         ({"model": "esrgan"}, "generative"),
+        ({"model": "fast", "uncertainty": True}, "is that of one date; with --fuse leave it out"),
         ({"reference": "2019-01-01"}, "none of the dates"),
         ({"reference": 7}, "none of the dates"),
         ({"reference": "2021"}, "none of the dates"),
