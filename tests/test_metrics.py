@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.protocol import Case, Observation, Scene, compare, fine_detail, load_scenes, observed, score
-from geosr.evaluation.metrics import bootstrap, lattice, psnr, rmse, shift
+from geosr.evaluation.metrics import bootstrap, lattice, psnr, radial_power, rmse, shift
 from geosr.models.degradation import BICUBIC
 from geosr.noise import SILENT
 from geosr.response import Response
@@ -153,3 +153,13 @@ def test_a_lattice_is_found_by_its_period_and_only_there() -> None:
     assert lattice(spoilt.T, 4) == pytest.approx(lattice(spoilt, 4))
     assert math.isnan(lattice(image[:32], 4))
     assert math.isnan(lattice(np.zeros((80, 80)), 2))
+
+
+def test_the_power_of_a_wave_stands_in_the_ring_of_its_frequency() -> None:
+    rows, cols = np.mgrid[:128, :128]
+    for frequency in (0.1, 0.3):
+        for along in (rows, cols, (rows + cols) / np.sqrt(2)):
+            power = radial_power(np.sin(2 * np.pi * frequency * along), 20)
+            assert len(power) == 20
+            assert abs((int(power.argmax()) + 0.5) / 40 - frequency) <= 1 / 40
+            assert power.max() > 100 * np.median(power)

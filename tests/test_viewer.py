@@ -160,6 +160,16 @@ def test_a_result_with_other_bands_is_refused(tmp_path: Path) -> None:
         Viewed(str(one), result=str(fine))
 
 
+def test_a_result_of_some_bands_without_names_is_not_taken_for_the_first_of_the_scene(
+    scene: Path, tmp_path: Path
+) -> None:
+    second = Path(geosr.upscale(scene, tmp_path / "second.tif", model="nearest", bands=[2])["path"])
+    with pytest.raises(InputError, match="as many"):
+        Viewed(str(scene), result=str(second))
+    with pytest.raises(InputError, match="names don't tell"):
+        geosr.evaluate(second, lr=scene)
+
+
 @pytest.mark.parametrize("model", ["nobody", "glp"])
 def test_a_model_that_can_not_be_shown_is_refused_at_the_door(scene: Path, model: str) -> None:
     with pytest.raises(ModelError):
@@ -268,6 +278,21 @@ def test_memory_is_bounded_and_what_was_used_last_stays() -> None:
         assert desk.size == 200
         assert desk.kept("b") is None
         assert desk.kept("a") is not None
+
+
+def test_what_is_begun_before_anybody_asks_is_there_for_the_first_who_does() -> None:
+    made, started = [], threading.Event()
+
+    def make() -> Pixels:
+        made.append(1)
+        started.set()
+        return pixels_of(1)
+
+    with closing(Desk(1)) as desk:
+        desk.begin(Wanted("a", make))
+        assert started.wait(10)
+        desk.get([Wanted("a", make)], here)
+    assert made == [1]
 
 
 def test_a_failure_is_told_to_who_asked_and_not_kept() -> None:
