@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def test_tilings_threads_and_arrays_give_the_same_bits(tmp_path: Path) -> None:
     assert 0 < known.mean() < 1
 
 
+@pytest.mark.slow
+def test_processes_give_the_same_spread(tmp_path: Path) -> None:
+    src = scenes.make_gaps(tmp_path)
+    for name, scheduler in (("here", "threads"), ("there", "processes")):
+        geosr.upscale(src, tmp_path / f"{name}.tif", scheduler=scheduler, **OPTIONS)
+    assert (tmp_path / "here.sigma.tif").read_bytes() == (tmp_path / "there.sigma.tif").read_bytes()
+
+
 def test_a_command_writes_and_names_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +173,15 @@ def test_what_has_no_uncertainty_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="glp has no uncertainty"):
         geosr.upscale(src, tmp_path / "x.tif", model="glp", guide=src, uncertainty=True)
     assert [path.name for path in tmp_path.iterdir()] == [src.name]
+
+
+def test_a_model_with_its_uncertainty_travels_small_and_equal() -> None:
+    model = registry.find("fast", 2, uncertainty=True)
+    sent = pickle.dumps(model)
+    assert len(sent) < 4000
+    assert pickle.loads(sent) == model
+    assert hash(pickle.loads(sent)) == hash(model)
+    assert registry.find(model, 2, uncertainty=True) is model
 
 
 def test_a_damaged_head_or_another_than_before_is_refused(tmp_path: Path) -> None:
