@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geosr.evaluation.alone import angles, ratio
 from geosr.evaluation.sums import Doubles
 
 FIGURES = ("reflectance", "spectral", "spatial", "synthesis", "hallucination", "omission", "improvement")
@@ -43,7 +44,7 @@ def opensr(lr: Doubles, sr: Doubles, hr: Doubles) -> Doubles:
     harmonised = _matched(sr, hr)
     harmonised = _moved(harmonised, _offset(harmonised.mean(0), hr.mean(0)))
     colours = slice(0, 3) if len(lr) >= 3 else slice(0, 1)
-    consistent = float(np.abs(lr - down).mean()), _angle(lr, down)
+    consistent = float(np.abs(lr - down).mean()), ratio(*angles(lr.reshape(len(lr), -1), down.reshape(len(lr), -1)))
     place = math.hypot(*_offset(lr[colours].mean(0), down[colours].mean(0)))
     synthesis = float(np.abs(up - harmonised).mean())
     return np.array([*consistent, place, synthesis, *_correctness(up, harmonised, hr)])
@@ -75,13 +76,6 @@ def _correctness(up: Doubles, sr: Doubles, hr: Doubles) -> tuple[float, float, f
 def _distance(x: Doubles, y: Doubles) -> Doubles:
     """(h, w), the mean over bands of the difference over the sum."""
     return np.asarray((np.abs(x - y) / np.abs(x + y + 1e-8)).mean(0))
-
-
-def _angle(x: Doubles, y: Doubles) -> float:
-    """The mean angle between spectra, degrees."""
-    lengths = np.linalg.norm(x, axis=0) * np.linalg.norm(y, axis=0)
-    cosine = (x * y).sum(0)[lengths > 0] / lengths[lengths > 0]
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))).mean()) if cosine.size else math.nan
 
 
 def _resized(bands: Doubles, factor: float) -> Doubles:
