@@ -270,9 +270,10 @@ def pan(root: Path) -> None:
 
 
 def raster(path: Path) -> tuple[Doubles, Affine]:
-    """Numbers with NaN for no data, and the grid."""
+    """Numbers of the six bands, or of all where none is named so, with NaN for no data, and the grid."""
     with rasterio.open(path) as file:
-        values = file.read().astype(np.float64)
+        known = [band for band, name in enumerate(file.descriptions, 1) if name in LANDSAT_BANDS]
+        values = file.read(known or None).astype(np.float64)
         values[(values == 0) | (values == file.nodata)] = np.nan
         return values, file.transform
 
