@@ -213,8 +213,8 @@ def test_what_was_measured_of_ones_own_weights_travels_with_the_network(
 def test_weights_for_a_device_are_made_there() -> None:
     ready = built("edsr", "meta")
     assert isinstance(ready, trained.Residual)
-    head, blocks, tail = ready.weights(PROBE)
-    assert {each.device.type for each in (head, tail, *(one for pair in blocks for one in pair))} == {"meta"}
+    head, blocks, *tails = ready.weights(PROBE)
+    assert {each.device.type for each in (head, *tails, *(one for pair in blocks for one in pair))} == {"meta"}
 
 
 def test_threads_that_ask_together_make_a_thing_once() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from geosr.errors import InputError
@@ -14,7 +16,20 @@ from geosr.models.classical import upsample
 from geosr.models.degradation import degrade
 from geosr.response import PROBE
 from geosr.training.losses import LOSSES, Outcome, below_bicubic, consistency, decibels, lattice, spectral, ssim, total
-from tests.test_metrics import spectral_angle
+
+
+def spectral_angle(estimate: ArrayLike, reference: ArrayLike) -> float:
+    """Mean angle in degrees between the spectra of two (bands, height, width) arrays (Kruse et al. 1993).
+
+    Pixels where either spectrum is zero are left out; NaN where none is left.
+    """
+    a, b = (np.asarray(x, np.float64).reshape(len(np.asarray(x)), -1) for x in (estimate, reference))
+    lengths = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    valid = lengths > 0
+    if not valid.any():
+        return float("nan")
+    cosine = np.sum(a[:, valid] * b[:, valid], axis=0) / lengths[valid]
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))).mean())
 
 
 def outcome(error: Tensor, truth: Tensor | None = None, scale: int = 2) -> Outcome:
