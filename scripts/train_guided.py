@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.places import over_places
+from geosr.evaluation.metrics import over_places
 from geosr.models.networks.guided import Guided
 from geosr.training.soap import Soap
 from geosr.training.state import learner_state, load_learner, part
