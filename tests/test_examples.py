@@ -17,6 +17,7 @@ from distributed import LocalCluster
 
 import geosr
 from tests import scenes
+from tests.safe import make_safe
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -38,6 +39,17 @@ def example(name: str) -> ModuleType:
 def test_ndvi_keeps_its_mean() -> None:
     before, after = example("ndvi_before_and_after").main(str(EXAMPLES / "scene.tif"))
     assert after == pytest.approx(before, abs=0.005)
+
+
+def test_indices_of_a_product_are_the_same_at_ten_metres_and_finer(tmp_path: Path) -> None:
+    fine, ten = tmp_path / "fine.tif", tmp_path / "ten.tif"
+    found = example("sentinel2_to_fine").main(str(make_safe(tmp_path)), str(fine), str(ten))
+    for before, after in found.values():
+        assert after == pytest.approx(before, abs=0.02)
+    with rasterio.open(fine) as made, rasterio.open(ten) as coarse:
+        assert (made.count, made.res, coarse.res) == (12, (2.5, 2.5), (10, 10))
+        assert made.bounds == coarse.bounds
+        assert set(made.offsets) == {-0.1}
 
 
 def test_a_cube_comes_back_from_zarr_as_it_was_upscaled(tmp_path: Path) -> None:
