@@ -61,15 +61,17 @@ def _from(group: GuidedScene) -> str:
 
 
 def _sharpeners(group: GuidedScene, model: Model | None) -> list[tuple[Model | None, tuple[int, ...]]]:
-    """The models of a group, and the places of the bands that each takes; classes go with the last."""
+    """The models of a group, and the places of the bands that each takes; none of them takes classes."""
     measured = [place for place, same in enumerate(group.categorical) if not same]
     classes = tuple(place for place, same in enumerate(group.categorical) if same)
-    if model is not None or not measured:
-        return [(model if measured else None, tuple(range(len(group.bands))))]
+    found = list[tuple[Model | None, tuple[int, ...]]]([(None, classes)] if classes else [])
+    if not measured:
+        return found
+    if model is not None:
+        return [(model, tuple(measured)), *found]
     names = [group.names[place] for place in measured]
-    found = sharpeners_for(group.sensor.sensor, names, group.guide.names, group.placement.step)
-    *most, (last, places) = ((each, tuple(measured[place] for place in taken)) for each, taken in found)
-    return [*most, (last, tuple(sorted((*places, *classes))))]
+    fitting = sharpeners_for(group.sensor.sensor, names, group.guide.names, group.placement.step)
+    return [*((each, tuple(measured[place] for place in taken)) for each, taken in fitting), *found]
 
 
 def brought(

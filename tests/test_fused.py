@@ -371,6 +371,8 @@ def test_bands_of_a_product_are_chosen_by_name_and_guided_by_all_of_the_finest(s
     some = geosr.prepare(safe, tmp_path / "some.tif", to=10, bands=["swir16", "SCL", "B02"])
     assert some.scene.names == ("B11", "SCL", "B02")
     assert some.tags["GEOSR_GUIDE"] == "B02, B03, B04, B08"
+    assert some.tags["GEOSR_TO"] == "B11 from 20 m by s2-20to10; SCL from 20 m by nearest"
+    assert not [line for line in some.notes if "SCL:" in line]  # no word of blur, noise or detail of classes
     some.execute()
     pixels = read(tmp_path / "some.tif")
     assert np.array_equal(pixels[0], alone[0])
