@@ -80,6 +80,9 @@ def test_values_sensor_and_classes_are_what_the_product_tells(product: Product) 
     assert (fine.scales, fine.offsets, fine.nodata) == ((1e-4,), (-0.1,), 0)
     assert (coarse.scales, coarse.offsets, coarse.categorical) == ((1e-4, 1), (-0.1, 0), (False, True))
     assert coarse.sensor.bands[1].repeated == SCL
+    assert [line for line in coarse.warnings if "classes" in line] == [
+        f"holds classes, which are repeated and never mixed: SCL ({SCL}); --categorical can say otherwise"
+    ]
     assert (fine.sensor.sensor, fine.sensor.bands[0].zero) == (SENTINEL_2.name, 1000)
     assert [band.table.name for band in (*fine.sensor.bands, coarse.sensor.bands[0]) if band.table] == ["B04", "B05"]
     assert "scale 0.0001 and offset -0.1 as the metadata say" in fine.warnings
@@ -89,6 +92,8 @@ def test_values_sensor_and_classes_are_what_the_product_tells(product: Product) 
 def test_options_win_over_the_product_but_leave_classes_alone(product: Product) -> None:
     (scene,) = scenes_of(product, ["B05", "SCL"], scale_offset=(2.0, 3.0), nodata=7)
     assert (scene.scales, scene.offsets) == ((2, 1), (3, 0))
+    told = [line for line in scene.warnings if "scale" in line]
+    assert told == ["scale and offset 2 and 3 as asked, not what the product tells; numbers stay as stored"]
     assert scenes_of(product, ["B05"], nodata=7)[0].nodata == 7
     assert scenes_of(product, ["SCL"], categorical="none")[0].categorical == (False,)
 

@@ -27,14 +27,20 @@ def remarks_on_place(scene: Scene) -> list[str]:
     return []
 
 
+def remarks_on_classes(scene: Scene) -> list[str]:
+    """A line on the bands of a scene that hold classes, and why they are taken to."""
+    classes = categorical.listed(scene.sensor.bands)
+    told = f"holds classes, which are repeated and never mixed: {classes}; --categorical can say otherwise"
+    return [told] if classes else []
+
+
 def remarks_on_bands(dataset: DatasetReader, scene: Scene) -> list[str]:
     """Lines on the bands of a scene."""
     lines = []
     kinds = sorted({dataset.dtypes[band - 1] for band in scene.bands})
     if len(kinds) > 1:
         lines.append(f"bands are of {', '.join(kinds)}; all are widened to {scene.dtype}")
-    if classes := categorical.listed(scene.sensor.bands):
-        lines.append(f"holds classes, which are repeated and never mixed: {classes}; --categorical can say otherwise")
+    lines += remarks_on_classes(scene)
     if scene.mask == "bands":
         lines.append("bands have masks of their own: a pixel that is masked in one band counts as no data in all")
     if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":

@@ -20,7 +20,7 @@ from geosr.io.guided import Paths
 from geosr.io.marked import without_marked
 from geosr.io.metadata import Metadata
 from geosr.io.mosaic import mosaic
-from geosr.io.remarks import remarks_on_place
+from geosr.io.remarks import remarks_on_classes, remarks_on_place
 from geosr.io.scene import Scene, cropped, open_scene
 from geosr.io.stack import by_grid, stacked
 from geosr.io.zarr_source import is_array, open_array
@@ -100,7 +100,7 @@ def _product_on(
     guides = bands_of(product, finest, "none", **values) if finest else []
     marked = partial(masked_scene, product, mask=mask)
     made = fused(wanted, guides, to, bounds=bounds, aoi=aoi, marked=marked)
-    lines = dict.fromkeys((*product.notes, *made.warnings))
+    lines = dict.fromkeys((*_notes(product, values.get("scale_offset")), *made.warnings))
     return replace(made, path=product.path, name=product.name, warnings=tuple(lines))
 
 
@@ -124,7 +124,8 @@ def scenes_of(
     """
     given: Any = {"bounds": bounds, "aoi": aoi, "nodata": nodata, "scale_offset": scale_offset}
     scenes = bands_of(product, bands, categorical, **given)
-    return tuple(masked_scene(product, _joined(product, group), mask) for group in by_grid(scenes))
+    notes = _notes(product, scale_offset)
+    return tuple(masked_scene(product, _joined(product, group, notes), mask) for group in by_grid(scenes))
 
 
 def bands_of(
@@ -195,7 +196,7 @@ def scene_of(
         scene = open_array(part.path, **told)
     else:
         scene = open_scene(part.path, bands=[part.band], categorical=[part.band] if repeated else "none", **told)
-    own = {*scene.sensor.notes, *remarks_on_place(scene)}  # of the file alone, which the product knows better
+    own = {*scene.sensor.notes, *_remarks(scene)}  # of the file alone, which the product knows better
     guess = known(product.table, part.key, f"{product.kind} metadata", part.pixel, (scene.scales[0], scene.offsets[0]))
     metadata = _placed(product, part, scene, _described(product, part, scene.metadata))
     scene = replace(
@@ -206,7 +207,11 @@ def scene_of(
         files=(*scene.files, *product.files),
         warnings=tuple(line for line in scene.warnings if line not in own),
     )
-    return cropped(replace(scene, warnings=(*scene.warnings, *remarks_on_place(scene))), bounds, aoi)
+    return cropped(replace(scene, warnings=(*scene.warnings, *_remarks(scene))), bounds, aoi)
+
+
+def _remarks(scene: Scene) -> list[str]:
+    return [*remarks_on_place(scene), *remarks_on_classes(scene)]
 
 
 def _described(product: Product, part: Part, metadata: Metadata) -> Metadata:
@@ -236,7 +241,15 @@ def _corner(transform: Affine) -> str:
     return f"{transform.c:.10g}, {transform.f:.10g} with pixels of {abs(transform.a):g}"
 
 
-def _joined(product: Product, scenes: Sequence[Scene]) -> Scene:
+def _notes(product: Product, scale_offset: tuple[float, float] | None) -> tuple[str, ...]:
+    """What is told of a product's values: what its metadata say, or what a user says in their place."""
+    if scale_offset is None:
+        return product.notes
+    scale, offset = scale_offset
+    return (f"scale and offset {scale:g} and {offset:g} as asked, not what the product tells; numbers stay as stored",)
+
+
+def _joined(product: Product, scenes: Sequence[Scene], notes: Sequence[str]) -> Scene:
     """Bands on one grid as a scene that is called as the product is."""
-    lines = dict.fromkeys((*product.notes, *(line for scene in scenes for line in scene.warnings)))
+    lines = dict.fromkeys((*notes, *(line for scene in scenes for line in scene.warnings)))
     return replace(stacked(scenes), path=product.path, name=product.name, warnings=tuple(lines))
