@@ -401,6 +401,22 @@ def test_a_band_that_a_product_lacks_is_told_and_not_invented(tmp_path: Path) ->
     assert not (tmp_path / "out.tif").exists()
 
 
+def test_a_guide_that_a_product_lacks_is_told(tmp_path: Path) -> None:
+    product = make_safe(tmp_path)
+    next(product.rglob("*_B04_10m.jp2")).unlink()
+    made = geosr.prepare(product, tmp_path / "out.tif", to=10, bands=["B02", "B05"])
+    assert "B04: listed by the metadata and not there, or cut off" in made.warnings
+    assert made.tags["GEOSR_GUIDE"] == "B02, B03, B08"
+
+
+def test_a_crs_that_metadata_and_files_disagree_on_is_refused(tmp_path: Path) -> None:
+    product = make_safe(tmp_path)
+    tile = next(product.rglob("MTD_TL.xml"))
+    tile.write_text(tile.read_text().replace("EPSG:32631", "EPSG:32632"))
+    with pytest.raises(InputError, match="is in EPSG:32631 and the metadata say EPSG:32632"):
+        geosr.prepare(product, tmp_path / "out.tif", to=10)
+
+
 def test_a_landsat_product_is_brought_onto_its_pan_band(tmp_path: Path) -> None:
     product = build(tmp_path, level_1())
     made = geosr.prepare(product, tmp_path / "out.tif", to="15m")

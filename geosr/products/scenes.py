@@ -100,7 +100,10 @@ def _product_on(
     guides = bands_of(product, finest, "none", **values) if finest else []
     marked = partial(masked_scene, product, mask=mask)
     made = fused(wanted, guides, to, bounds=bounds, aoi=aoi, marked=marked)
-    lines = dict.fromkeys((*_notes(product, values.get("scale_offset")), *made.warnings))
+    gone = (
+        [f"{', '.join(product.missing)}: listed by the metadata and not there, or cut off"] if product.missing else []
+    )
+    lines = dict.fromkeys((*_notes(product, values.get("scale_offset")), *gone, *made.warnings))
     return replace(made, path=product.path, name=product.name, warnings=tuple(lines))
 
 
@@ -222,8 +225,15 @@ def _described(product: Product, part: Part, metadata: Metadata) -> Metadata:
 
 def _placed(product: Product, part: Part, scene: Scene, metadata: Metadata) -> Metadata:
     """The metadata with the place that the product tells where the file tells none; both have to agree."""
-    if product.crs and metadata.crs is None and not metadata.gcps:
-        metadata = replace(metadata, crs=crs_of(product.crs, product.name))
+    if product.crs and not metadata.gcps:
+        crs = crs_of(product.crs, product.name)
+        codes = [None if each is None else each.to_epsg() for each in (metadata.crs, crs)]
+        if None not in codes and codes[0] != codes[1]:
+            raise InputError(
+                f"{product.name}: {scene.name} is in EPSG:{codes[0]} and the metadata say EPSG:{codes[1]}; the product "
+                "is damaged, or its files are of several"
+            )
+        metadata = metadata if metadata.crs is not None else replace(metadata, crs=crs)
     if part.transform is None:
         return metadata
     told = Affine(*part.transform)
