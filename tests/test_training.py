@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,6 @@ from geosr.training.reading import read_recipe
 from geosr.training.recipe import Critic, Data, Group, Recipe
 from geosr.training.samples import Degraded, Paired, sharp_side
 from geosr.training.sensing import Degradation
-from geosr.training.soap import Soap
 from geosr.training.start import adopt
 from geosr.training.team import Team
 from geosr.training.trainer import Material, Progress, Trainer, learning_rate
@@ -134,24 +133,6 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
         resumed.step()
     assert resumed.progress.loss == undisturbed.progress.loss
     assert all(torch.equal(value, resumed.average[name]) for name, value in undisturbed.average.items())
-
-
-def test_soap_goes_down_a_narrow_valley_faster_than_adam() -> None:
-    random = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(12, 12, generator=random))[0]
-    wide = turn @ torch.diag(torch.logspace(-2, 0, 12)) @ turn.T
-    goal = torch.randn(8, 12, generator=random)
-
-    def left(make: Callable[..., torch.optim.Optimizer]) -> float:
-        weight = torch.nn.Parameter(torch.zeros(8, 12))
-        optimiser = make([weight], lr=0.03)
-        for _ in range(200):
-            optimiser.zero_grad()
-            (((weight - goal) @ wide) ** 2).sum().backward()
-            optimiser.step()
-        return float((weight.detach() - goal).norm())
-
-    assert left(Soap) < 0.1 * left(torch.optim.Adam)
 
 
 def test_a_run_goes_on_where_it_was_cut_off(recipe: Recipe) -> None:
