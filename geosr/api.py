@@ -212,7 +212,7 @@ def prepare(
     found, own = model_of(model, times, metres, uncertainty)
     check_guided(found, guide is not None or times == 1, project)
     _check_observed(metres, times, mtf=mtf, snr=snr)
-    check_fused(found, fuse, guide is not None or metres is not None, project)
+    check_fused(found, fuse, guide is not None or metres is not None, project, reference)
     dates = {"reference": reference, "strict": strict} if fuse else None
     scene = _scene(src, guide, metres, dates, **handed_on(open_source, locals()))
     _check_type(scene, dtype)

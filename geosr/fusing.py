@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 from geosr.errors import GeosrError, InputError
 from geosr.frames import Frame
@@ -13,10 +13,27 @@ from geosr.models.frames import FramesNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.observing import Settled, samples
 from geosr.registration.register import register
-from geosr.registration.values import Registration
+from geosr.registration.values import Patch, Registration
+from geosr.sensors import Observation
+from geosr.window import Window
 
 _VOICES = 4
 """Bands of a scene that tell where a frame lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Another date than the reference, and where it was found to lie."""
+
+    name: str
+    row: int
+    """Of the reference, counted from the scene's corner, where this date's own grid says that its pixel (0, 0) lies."""
+    col: int
+    registration: Registration
+
+    def frame(self, index: int, ground: Window) -> Frame:
+        """The date as what is fused, which has this place among the others."""
+        return Frame(index, self.name, self.registration, self.row, self.col, ground)
 
 
 def frames_network(settled: Settled, scene: FramesScene) -> tuple[ModelNetwork, tuple[str, ...]]:
@@ -24,33 +41,53 @@ def frames_network(settled: Settled, scene: FramesScene) -> tuple[ModelNetwork, 
 
     Raises `InputError` where none of the other dates fits.
     """
-    measured = [place for place, same in enumerate(scene.categorical) if not same]
-    if not measured:
-        raise InputError("all bands hold classes, which are not fused; leave --fuse out")
+    check_measured(scene.categorical)
     observation, lines = settled.observe(samples(scene))
-    single = settled.network(observation)
-    found = [(place, other, _placed(scene, other, measured)) for place, other in enumerate(scene.others)]
-    told = tuple(f"{other.name}: {registration}" for _, other, registration in found)
-    frames = tuple(_frame(scene, *each) for each in found if not each[2].unfit)
-    if not frames:
-        raise InputError(f"none of the other dates fits {scene.name}: {'; '.join(told[:3])}")
-    known = {each.name: getattr(single, each.name) for each in fields(ModelNetwork)}
-    network = FramesNetwork(**known, frames=frames, ground=scene.ground)
-    return network, (f"{1 + len(frames)} of {1 + len(found)} dates are fused, on {scene.name}", *told, *lines)
+    others = [_other(scene, other) for other in scene.others]
+    network = fused(settled, observation, scene.ground, others)
+    told = tuple(f"{other.name}: {other.registration}" for other in others)
+    if not network.frames:
+        raise none_fits(scene.name, others)
+    used, given = 1 + len(network.frames), 1 + len(others)
+    return network, (f"{used} of {given} dates are fused, on {scene.name}", *told, *lines)
 
 
-def _placed(scene: FramesScene, other: Scene, measured: Sequence[int]) -> Registration:
-    """How another date lies to the reference; one that can't be read is unfit."""
-    try:
-        patches = scene.patches(other)
-    except GeosrError as error:
-        if scene.strict:
-            raise
-        return Registration(unfit=str(error))
+def check_measured(categorical: Sequence[bool]) -> None:
+    """Raise `InputError` where no band of a scene is measured."""
+    if all(categorical):
+        raise InputError("all bands hold classes, which are not fused; leave --fuse out")
+
+
+def none_fits(name: str, others: Sequence[Other]) -> InputError:
+    """The error of a reference beside which no other date can be used."""
+    told = "; ".join(f"{other.name}: {other.registration}" for other in others[:3])
+    return InputError(f"none of the other dates fits {name}: {told}")
+
+
+def placed(patches: Sequence[Patch], categorical: Sequence[bool]) -> Registration:
+    """The place of another date to the reference, told by a few of the measured bands."""
+    measured = [band for band, same in enumerate(categorical) if not same]
     return register(patches, measured[:: -(-len(measured) // _VOICES)])
 
 
-def _frame(scene: FramesScene, place: int, other: Scene, registration: Registration) -> Frame:
+def fused(settled: Settled, observation: Observation, ground: Window, others: Sequence[Other]) -> FramesNetwork:
+    """The model for a reference that was so observed and those of the other dates that fit, which may be none.
+
+    `ground` is all that can be read of the reference, counted from the scene's corner. Raises as `Settled.network`.
+    """
+    single = settled.network(observation)
+    known = {each.name: getattr(single, each.name) for each in fields(ModelNetwork)}
+    fitting = ((place, other) for place, other in enumerate(others) if not other.registration.unfit)
+    return FramesNetwork(**known, frames=tuple(other.frame(place, ground) for place, other in fitting), ground=ground)
+
+
+def _other(scene: FramesScene, other: Scene) -> Other:
+    """Another date of a scene; one that can't be read is unfit."""
     row, col = scene.corner(other)
-    ground = scene.ground
-    return Frame(place, other.name, registration, row + ground.row, col + ground.col, ground)
+    try:
+        registration = placed(scene.patches(other), scene.categorical)
+    except GeosrError as error:
+        if scene.strict:
+            raise
+        registration = Registration(unfit=str(error))
+    return Other(other.name, row + scene.ground.row, col + scene.ground.col, registration)

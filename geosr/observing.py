@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from geosr.errors import InputError
 from geosr.io.samples import sample_windows
 from geosr.io.scene import Scene
+from geosr.models.frames import HEADS
 from geosr.models.model import Model, Precision
 from geosr.models.runtime import ModelNetwork, is_projected, network_for
 from geosr.mtf import MtfEstimate, estimate_mtf
 from geosr.noise import SILENT, Noise, noise_of, published_noise
-from geosr.radiometry import Pixels, Radiometry
+from geosr.radiometry import Head, Pixels, Radiometry
 from geosr.sensor_table import SENTINEL_2, Origin
 from geosr.sensors import Band, Observation, SensorGuess, about_noise, about_response
 from geosr.window import Window
@@ -66,6 +67,11 @@ class Settled:
     def sampled(self) -> bool:
         """True where a few windows of the source have to be looked at."""
         return (self.conditioned or self.model.card.levelled) and not all(self.categorical)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The results, the image first."""
+        return HEADS if self.fused else self.model.heads
 
     def part(self, indices: Sequence[int]) -> Settled:
         """The same for some bands, counted from 0."""
@@ -191,8 +197,10 @@ def check_guided(model: Model, guided: bool, project: bool | None) -> None:
         raise InputError(f"results of {model.card.title} are brought near the bands by itself; leave --project out")
 
 
-def check_fused(model: Model, fused: bool, guided: bool, project: bool | None) -> None:
+def check_fused(model: Model, fused: bool, guided: bool, project: bool | None, reference: object = None) -> None:
     """Raise `InputError` where dates can't be fused as is asked."""
+    if reference is not None and not fused:
+        raise InputError("--reference speaks of dates that are fused; add --fuse, or fuse=True")
     if fused and guided:
         raise InputError("dates are fused without a guide; fuse first, or leave one of --fuse and --guide out")
     if fused and len(model.heads) > 1:

@@ -56,8 +56,7 @@ class FramesScene(Scene):
 
     def patches(self, other: Scene) -> list[Patch]:
         """Pixels of both dates in a few windows, always the same. Raises as reading does."""
-        windows = spread_windows(self.full, len(self.bands), size=_side(len(self.bands)))
-        return [self._patch(other, window) for window in windows]
+        return [self._patch(other, window) for window in patch_windows(self.full, len(self.bands))]
 
     def _patch(self, other: Scene, window: Window) -> Patch:
         row, col = self.corner(other)
@@ -79,8 +78,9 @@ class FramesScene(Scene):
         return FramesSource(self.source, tuple(others))
 
 
-def _side(bands: int) -> int:
-    return max(32, min(_SIDE, int((_NUMBERS / 16 / bands) ** 0.5)))
+def patch_windows(shape: tuple[int, int], bands: int) -> list[Window]:
+    """The windows of a reference of this shape and number of bands that tell where other dates lie."""
+    return spread_windows(shape, bands, size=max(32, min(_SIDE, int((_NUMBERS / 16 / bands) ** 0.5))))
 
 
 def open_frames(
@@ -100,7 +100,7 @@ def open_frames(
     Raises as `opener` does, and `InputError` where grids or bands differ, or no other date is left.
     """
     names = _listed(paths)
-    first = names[_chosen(names, reference)]
+    first = names[chosen(names, reference)]
     anchor = opener(first, bounds=bounds, aoi=aoi, **alike)
     others, lines = [], []
     for name in sorted(set(names) - {first}):
@@ -145,7 +145,7 @@ def _listed(paths: str | Path | Sequence[str | Path]) -> list[str]:
     return names
 
 
-def _chosen(names: Sequence[str], reference: int | str | Path | None) -> int:
+def chosen(names: Sequence[str], reference: int | str | Path | None) -> int:
     """The place of the reference: the first, or by its number, its name, or a date that its name tells."""
     if reference is None:
         return 0

@@ -25,6 +25,7 @@ from geosr.xarray.cf import band_dim, band_names, grid_of, named
 from geosr.xarray.datasets import finer_dataset, planes_of, with_mappings
 from geosr.xarray.export import Progress, to_geotiff
 from geosr.xarray.finer import with_grid
+from geosr.xarray.frames import upscale_fused
 from geosr.xarray.guided import upscale_guided
 from geosr.xarray.lazy import upscale_dask, upscale_numpy
 from geosr.xarray.recipe import Recipe
@@ -56,6 +57,8 @@ class DataArrayGeosr:
         scale: int | None = None,
         *,
         guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
+        fuse: bool = False,
+        reference: int | str | None = None,
         categorical: Sequence[int | str] | Literal["none"] | None = None,
         mtf: float | Sequence[float] | None = None,
         snr: float | Sequence[float] | None = None,
@@ -72,8 +75,9 @@ class DataArrayGeosr:
         A Dask array gives a lazy result: nothing is read and no network is loaded until it is computed, and a crop of
         it computes the tiles that it meets. A numpy array is upscaled now. Pixels are those of `geosr.upscale`; type,
         nodata, attributes, encoding, name and other coordinates stay; `nodata`, where given, becomes `_FillValue`.
-        Positions along dimensions other than bands, such as time, are scenes of their own. Of a model that gives more
-        than an image it is a Dataset of the image and the rest, such as `sigma`, which share their tiles.
+        Positions along dimensions other than bands, such as time, are scenes of their own, unless they are fused. Of
+        what gives more than an image it is a Dataset of the image and the rest, such as `sigma`, which share their
+        tiles.
 
         Raises `InputError` and `ModelError` at once, for what can't be done.
 
@@ -86,6 +90,14 @@ class DataArrayGeosr:
         guide
             A finer array of the same place, or several on one grid: Sentinel-2's 10 m bands, Landsat's pan. The result
             lies on its grid, and there is no `scale` beside it. For models that take one: "glp".
+        fuse
+            The positions along the one other dimension are dates of a place: what the others know is added to the
+            reference, and what changed is not. A Dataset of the image and of `frames`, the dates that each pixel drew
+            on. Whether any date fits is known when a pixel is computed: raises `InputError` then.
+        reference
+            With `fuse` the date to show: its number from 1, or a text such as "2024-05" that is in one date alone; the
+            first by default. With "each" all of them, each fused with the seven nearest in time: a series again, in
+            which a date that no other fits stays as it is.
         categorical
             Bands that hold classes or flags, and are repeated instead of mixed: their names or numbers, or the name of
             the array; "none" for none of them. By default those of which the array says so, by CF's flags or a name.
@@ -121,7 +133,8 @@ class DataArrayGeosr:
                 guided, finer = upscale_guided(array, guide, recipe.settled, tile)
                 results = [guided]
             else:
-                results, finer = _upscaled(array, recipe), str(recipe.scale)
+                made = upscale_fused(array, recipe, reference) if fuse else _upscaled(array, recipe)
+                results, finer = made, str(recipe.scale)
         settled = recipe.settled
         for result in results:
             if dtype is not None:
@@ -131,7 +144,7 @@ class DataArrayGeosr:
             if categorical is not None:
                 result.coords["band_categorical"] = _along_bands(result, list(settled.categorical))
             result.attrs |= _provenance(settled, finer)
-        return results[0] if len(results) == 1 else together(results, settled.model.heads)
+        return results[0] if len(results) == 1 else together(results, settled.heads)
 
     @keywords(like=upscale)
     def plan(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.fusing import fused
 from geosr.io.samples import spread_windows
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
@@ -40,7 +41,7 @@ class Recipe:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """The stored type of each of the results."""
-        return tuple(stored_type(head, self.settled.radiometry) for head in self.settled.model.heads)
+        return tuple(stored_type(head, self.settled.radiometry) for head in self.settled.heads)
 
     @property
     def samples(self) -> list[Window]:
@@ -105,6 +106,8 @@ def stored_of(tile: Tile, *results: Pixels) -> tuple[NDArray[Any], ...]:
 
 @lru_cache(maxsize=64)
 def _ready(recipe: Recipe) -> Ready:
-    network = recipe.settled.network(recipe.settled.observe()[0])
-    gaps = recipe.settled.radiometry.may_have_gaps
+    settled, seen = recipe.settled, recipe.settled.observe()[0]
+    whole = Window(0, 0, *recipe.shape)
+    network = fused(settled, seen, whole, ()) if settled.fused else settled.network(seen)
+    gaps = settled.radiometry.may_have_gaps
     return Ready(recipe, plan_tiles(recipe.shape, recipe.core, network, gaps=gaps), network)

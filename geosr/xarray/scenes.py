@@ -21,7 +21,7 @@ from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
-from geosr.observing import check_guided, scale_of, settle
+from geosr.observing import check_fused, check_guided, scale_of, settle
 from geosr.radiometry import Radiometry
 from geosr.sensors import Observation, SensorGuess
 from geosr.xarray.cf import (
@@ -62,6 +62,8 @@ def recipe_of(
     uncertainty: bool,
     categorical: Sequence[int | str] | str | None,
     guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
+    fuse: bool = False,
+    reference: int | str | None = None,
 ) -> Recipe:
     """The recipe for an array, checked: no pixel is read and no network loaded; of weights there is only a digest.
 
@@ -69,6 +71,7 @@ def recipe_of(
     """
     found = find(model, scale_of(scale, guided=guide is not None), uncertainty)
     check_guided(found, guide is not None, project)
+    check_fused(found, fuse, guide is not None, project, reference)
     grid = grid_of(array)
     if 0 in array.shape:
         raise InputError(f"there is nothing to upscale in an array of shape {array.shape}")
@@ -76,9 +79,10 @@ def recipe_of(
     repeated = settled_reasons(array, categorical)
     names = [name or f"band {number}" for number, name in enumerate(band_names(array), start=1)]
     sensor = sensor_of(array, grid, repeated).described(names, repeated, band_colors(array))
-    _check_chunks(found, sensor.bands, array, axes_of(array, grid).band)
+    if not fuse:
+        _check_chunks(found, sensor.bands, array, axes_of(array, grid).band)
     radiometry = radiometry_of(array, stored, dtype or stored, nodata)
-    others = array.size // math.prod(grid.shape)
+    others = len(sensor.bands) if fuse else array.size // math.prod(grid.shape)
     settled = settle(
         found,
         radiometry=radiometry,
@@ -88,6 +92,7 @@ def recipe_of(
         project=project,
         device=device,
         precision=precision,
+        fused=fuse,
     )
     core = choose_core(found.scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0]
     return Recipe(settled, grid.shape, min(core, 4096))
