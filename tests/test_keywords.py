@@ -49,7 +49,7 @@ def test_options_of_files_are_spelled_out_alike(function: Callable[..., Any]) ->
 @pytest.mark.parametrize("function", ARRAYS, ids=named)
 def test_options_of_arrays_are_spelled_out_alike_and_are_those_of_files(function: Callable[..., Any]) -> None:
     assert spelled(function) == of_scenes(spelled(DataArrayGeosr.upscale), function)
-    assert {"model", "scale", "guide", *spelled(function)} == set(spelled(recipe_of))
+    assert {"model", "scale", "guide", "fuse", "reference", *spelled(function)} == set(spelled(recipe_of))
     assert set(spelled(function)) <= set(spelled(geosr.prepare))
 
 
