@@ -73,6 +73,16 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Any, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [src]
 
 
+def test_a_dry_run_with_a_report_says_that_it_writes_none(run: Any, tmp_path: Path) -> None:
+    src, page = scenes.make_plain(tmp_path), tmp_path / "page.html"
+    code, _, err = run("upscale", src, "--dry-run", "--model", "bicubic", "--report", page)
+    assert code == 0
+    assert [line for line in err.splitlines() if str(page) in line] == [
+        f"geosr: {page} is not written: a dry run writes nothing, no report either"
+    ]
+    assert list(tmp_path.iterdir()) == [src]
+
+
 def test_a_dry_run_is_not_refused_where_the_result_exists_and_says_what_a_run_needs(run: Any, tmp_path: Path) -> None:
     src, dst = scenes.make_plain(tmp_path), tmp_path / "out.tif"
     dst.write_text("something else")

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.protocol import Case, Observation, Scene, compare, fine_detail, load_scenes, observed, score
 from geosr.evaluation.alone import angles
-from geosr.evaluation.metrics import bootstrap, lattice, psnr, radial_power, rmse, shift
+from geosr.evaluation.metrics import beyond, bootstrap, lattice, psnr, radial_power, rings_of, rmse, shift
 from geosr.models.degradation import BICUBIC
 from geosr.noise import SILENT
 from geosr.response import Response
@@ -150,3 +150,11 @@ def test_the_power_of_a_wave_stands_in_the_ring_of_its_frequency() -> None:
             assert len(power) == 20
             assert abs((int(power.argmax()) + 0.5) / 40 - frequency) <= 1 / 40
             assert power.max() > 100 * np.median(power)
+
+
+def test_waves_of_a_transform_are_told_by_ring_and_by_whether_coarser_pixels_show_them() -> None:
+    ring, finer = rings_of((64, 128), 16), beyond((64, 128), 2)
+    assert (ring[0, 0], ring[8, 0], ring[0, 16], ring[-8, 0], ring[32, 64]) == (0, 4, 4, 4, 16)
+    assert [bool(finer[row, col]) for row, col in ((16, 32), (17, 0), (0, 33), (-17, 0), (0, -32))] == [
+        False, True, True, True, False,
+    ]  # fmt: skip

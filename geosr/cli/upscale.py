@@ -263,6 +263,8 @@ def command(
     if dry_run:
         if not quiet:
             _say_what_stands_there(run, overwrite)
+            if page is not None:
+                tell(f"{page} is not written: a dry run writes nothing, no report either")
         print_plan(run.estimate(), as_json)
         return 0
     with bar(quiet) as advance:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geosr.evaluation.alone import Figures, angles, ratio
 from geosr.evaluation.alone import each as per_band
 from geosr.evaluation.indices import RADIUS, guide_sums, q2n_sums, structure_sums
-from geosr.evaluation.metrics import faded
+from geosr.evaluation.metrics import beyond, faded, rings_of
 from geosr.evaluation.opensr import FIGURES, opensr
 from geosr.evaluation.patches import Patch
 from geosr.evaluation.sums import Doubles, Sums
@@ -150,10 +150,7 @@ def _spectra(patch: Patch) -> Sums:
     """Power of result and reference and what both share, by rings and beyond the input's Nyquist frequency."""
     assert patch.hr is not None
     sr, hr = patch.inner(patch.sr), patch.inner(patch.hr)
-    rows, cols = (np.fft.fftfreq(side) for side in sr.shape[1:])
-    radius = np.hypot(rows[:, None], cols[None])
-    ring = np.minimum((radius * 2 * RINGS).astype(int), RINGS)
-    ring[np.maximum(np.abs(rows)[:, None], np.abs(cols)[None]) > 0.5 / patch.scale] += RINGS + 1
+    ring = rings_of(sr.shape[1:], RINGS) + (RINGS + 1) * beyond(sr.shape[1:], patch.scale)
     found = []
     for own, true in zip(sr, hr, strict=True):
         a, b = np.fft.fft2(faded(own)), np.fft.fft2(faded(true))

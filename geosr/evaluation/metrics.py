@@ -113,18 +113,27 @@ def power_beyond(image: ArrayLike, scale: int) -> tuple[float, float]:
     pixel of the input shows, true or not.
     """
     power = np.abs(np.fft.fft2(faded(np.asarray(image, np.float64)))) ** 2
-    rows, cols = (np.abs(np.fft.fftfreq(n)) for n in power.shape)
-    beyond = np.maximum(rows[:, None], cols[None]) > 0.5 / scale
-    return float(power[beyond].sum()), float(power.sum())
+    return float(power[beyond(power.shape, scale)].sum()), float(power.sum())
 
 
 def radial_power(image: ArrayLike, rings: int) -> Doubles:
     """The power of an image (h, w) by frequency: means over rings up to its Nyquist frequency, under a Hann window."""
     power = np.abs(np.fft.fft2(faded(np.asarray(image, np.float64)))) ** 2
-    rows, cols = (np.fft.fftfreq(n) for n in power.shape)
-    ring = np.minimum((np.hypot(rows[:, None], cols[None]) * 2 * rings).astype(int), rings).ravel()
+    ring = rings_of(power.shape, rings).ravel()
     counts = np.bincount(ring, minlength=rings + 1)
     return np.asarray((np.bincount(ring, power.ravel(), rings + 1) / np.maximum(counts, 1))[:rings])
+
+
+def beyond(shape: tuple[int, ...], scale: int) -> NDArray[np.bool_]:
+    """True where pixels `scale` times as coarse can't show the wave of a Fourier transform (height, width)."""
+    rows, cols = (np.abs(np.fft.fftfreq(side)) for side in shape)
+    return np.asarray(np.maximum(rows[:, None], cols[None]) > 0.5 / scale)
+
+
+def rings_of(shape: tuple[int, ...], rings: int) -> NDArray[np.int_]:
+    """The ring of each wave of a Fourier transform (height, width): 0 to `rings` - 1 up to its Nyquist frequency."""
+    rows, cols = (np.fft.fftfreq(side) for side in shape)
+    return np.asarray(np.minimum((np.hypot(rows[:, None], cols[None]) * 2 * rings).astype(int), rings))
 
 
 def bootstrap(differences: ArrayLike) -> Interval:
