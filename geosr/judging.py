@@ -42,7 +42,7 @@ class Figure(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """The figures of a result. What they mean, and what is good, stands in docs/trust.md."""
+    """The figures of a result. What they mean, and what is good, stands in docs/figures.md."""
 
     path: str
     lr: str

@@ -260,8 +260,8 @@ def test_the_command_prints_a_table_json_or_markdown_and_fails_at_a_gate(tmp_pat
         assert told in str(wrong.exception)
 
 
-def test_each_figure_stands_in_the_page_on_trust_with_its_meaning() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "trust.md").read_text(encoding="utf-8")
+def test_each_figure_stands_in_the_page_on_figures_with_its_meaning() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "figures.md").read_text(encoding="utf-8")
     for name, meaning in MEANINGS.items():
         assert f"| `{name}` | {meaning.about} | {meaning.good} |" in page
 

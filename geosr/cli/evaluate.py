@@ -60,7 +60,7 @@ def command(
     """Figures of SR, a result, beside its input (--lr), and beside HR, a reference on its grid, where there is one.
 
     With --protocol, figures of a model and its opponents on RASTERs. What each figure means, and what is good, stands
-    in docs/trust.md.
+    in docs/figures.md.
     """
     from geosr.judging import bound_of, gates
 

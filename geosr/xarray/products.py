@@ -41,7 +41,10 @@ def open_product(
     scale_offset
         Takes the place of what the product tells of measured bands.
 
-    Raises `InputError` for what is no product or not whole, and where its metadata leave open what numbers mean.
+    Raises
+    ------
+    geosr.errors.InputError
+        It is no product or not whole, or its metadata leave open what numbers mean.
     """
     product = read_product(path)
     if product is None:

@@ -63,8 +63,11 @@ def open_raster(
     masked
         NaN in place of nodata and of what a mask calls invalid, in floating point; nodata goes to the encoding.
 
-    Raises `InputError` for what can't be read, and for files of a list that differ in grid, number of bands, type,
-    nodata or which bands hold classes. Where they differ in sensor, a warning says so.
+    Raises
+    ------
+    geosr.errors.InputError
+        A file can't be read, or files of a list differ in grid, number of bands, type, nodata or which bands hold
+        classes. Where they differ in sensor, a warning says so.
     """
     if not isinstance(path, (str, Path)):
         return _open_stack(list(path), chunks, bands, masked)
