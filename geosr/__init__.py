@@ -55,7 +55,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch, GDAL or xarray is imported when it is first asked for."""
+    """A public name; what needs torch, GDAL or xarray is imported when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'geosr' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

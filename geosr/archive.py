@@ -145,6 +145,7 @@ def plan_many(
     gdal = current_options()
 
     def plan(pair: tuple[str, str]) -> Planned:
+        """The plan of a scene, under the options that GDAL has here."""
         with under(gdal):
             return _plan(*pair, overwrite, options)
 

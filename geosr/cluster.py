@@ -270,7 +270,7 @@ def look(job: Work) -> str | None:
 
 
 def _asked(client: Client, question: Callable[..., Any], *args: Any) -> Iterator[tuple[str, Any]]:
-    """What each worker answers. Raises `PlaceError` that names one that can't even understand the question."""
+    """The answer of each worker. Raises `PlaceError` that names one that can't even understand the question."""
     for address, answer in client.run(question, *args, on_error="return").items():
         if isinstance(answer, OSError):  # a worker that left meanwhile is none
             continue
@@ -283,6 +283,7 @@ def _teller() -> Callable[[], dict[str, str | None]]:
     """A function that tells versions, made here so that it travels whole: a worker without geosr can answer."""
 
     def versions() -> dict[str, str | None]:
+        """Versions by package; None where it isn't there."""
         from contextlib import suppress
         from importlib import import_module, metadata
 

@@ -189,21 +189,26 @@ class _Tile:
 
     @property
     def scale(self) -> int:
+        """The network's."""
         return self.network.scale
 
     @property
     def halo(self) -> int:
+        """The network's."""
         return self.network.halo
 
     @property
     def multiple(self) -> int:
+        """The network's."""
         return self.network.multiple
 
     @property
     def heads(self) -> tuple[Head, ...]:
+        """The network's."""
         return self.network.heads
 
     def groups(self, bands: Sequence[int]) -> Sequence[tuple[int, ...]]:
+        """The network's."""
         return self.network.groups(bands)
 
     def __call__(self, block: NDArray[np.floating], bands: tuple[int, ...]) -> NDArray[np.floating]:

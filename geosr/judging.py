@@ -202,12 +202,15 @@ class _Sink:
 
     @property
     def encoder(self) -> Any:
+        """None: sums come as they are."""
         return None
 
     def done(self) -> frozenset[int]:
+        """No tile: nothing is kept of an earlier run."""
         return frozenset()
 
     def append(self, tile: Tile, encoded: Any) -> None:
+        """Adds a tile's sums, in the order of tiles."""
         self.early[tile.index] = encoded
         while self.next in self.early:
             self.total += self.early.pop(self.next)
@@ -242,6 +245,7 @@ def _job(result: Scene, measured: Sequence[int], others: Mapping[str, Scene], mt
         raise InputError(f"{result.name} and {others['lr'].name} don't overlap by one whole pixel of the input")
 
     def layer(name: str, bands: Sequence[int]) -> Layer:
+        """Bands of a raster where both begin."""
         begins, fit = (part.row, part.col), fits[name]
         row, col = ((first - off) // fit.scale for first, off in zip(begins, fit.corner, strict=True))
         return Layer.of(others[name], bands, (row, col))
@@ -299,7 +303,7 @@ def _figure(how: str, value: float | list[float]) -> Figure:
 
 
 def _of_all(how: str, bands: Sequence[float]) -> float:
-    """What stands for all bands; those that couldn't be measured are left out."""
+    """The figure that stands for all bands; those that couldn't be measured are left out."""
     told = [value for value in bands if not math.isnan(value)]
     if not told:
         return math.nan
@@ -311,7 +315,7 @@ def _of_all(how: str, bands: Sequence[float]) -> float:
 
 
 def _warnings(sums: Sums, figures: Mapping[str, Figure], names: Sequence[str]) -> list[str]:
-    """What a reader shouldn't miss: detectors that fired."""
+    """Lines that a reader shouldn't miss: detectors that fired."""
     lines = []
     if not sums["pixels"]:
         lines.append("no pixel is data in all of the rasters")

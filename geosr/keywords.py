@@ -27,10 +27,12 @@ def keywords(like: Callable[..., Any] | None = None) -> Callable[[Callable[_P, _
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """The function, checked and documented."""
         known = list(signature(function).parameters)
 
         @wraps(function)
         def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            """The function's own result."""
             for name in kwargs.keys() - known:
                 raise TypeError(
                     f"{function.__name__}() got an unexpected keyword argument {name!r}; {_meant(name, known)}"
@@ -88,7 +90,7 @@ def _documented(text: str, other: str, known: Sequence[str]) -> str:
 
 
 def _entries(text: str) -> dict[tuple[str, ...], str]:
-    """What a numpydoc text says of its parameters, by their names; some share an entry."""
+    """The entries of a numpydoc text on its parameters, by their names; some share one."""
     section = next((part for part in _sections(text) if part.startswith(_HEADING)), _HEADING)
     entries = re.split(r"\n(?=\S)", section.removeprefix(_HEADING).rstrip())
     return {tuple(entry.partition("\n")[0].split(", ")): entry for entry in entries if entry}

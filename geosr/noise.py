@@ -204,7 +204,7 @@ _TWISTS = 4
 
 @cache
 def _shapes() -> tuple[Floats, Floats]:
-    """What is measured of noise of variance 1, (colours, measures), and of detail, (shapes, colours, measures).
+    """The measures of noise of variance 1, (colours, measures), and of detail, (shapes, colours, measures).
 
     Colours are those of kernels at phases along each axis: 0 where pixels coincide, 1 half way between. Detail falls
     with a power of frequency, behind a sensor's blur, and is interpolated like the noise.

@@ -137,7 +137,7 @@ class Settled:
         )
 
     def _levels(self, patches: list[Windows]) -> tuple[Sequence[tuple[float, float] | None], tuple[str, ...]]:
-        """What is dark and bright in each band, where a network from elsewhere asks for it, and a line on it."""
+        """The dark and the bright number of each band, where a network from elsewhere asks for it, and a line on it."""
         card, dtype = self.model.card, self.radiometry.dtype
         narrow = not self.model.wide and self.radiometry.working.itemsize > 4
         lines = (f"{card.title} computes in float32, which keeps 7 digits of {dtype}",) if narrow else ()

@@ -49,7 +49,7 @@ class Work(Protocol):
         """Where tiles are read from."""
 
     def __call__(self, tile: Tile) -> Any:
-        """What a sink takes of a tile. Pickles small."""
+        """The part of a tile that a sink takes. Pickles small."""
 
 
 @dataclass(frozen=True, slots=True)

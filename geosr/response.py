@@ -143,7 +143,7 @@ def _taps(response: Response, scale: int) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _left(response: Response, scale: int, radius: int) -> Floats:
-    """What taps of this radius leave of waves below Nyquist, (axes, frequencies)."""
+    """The share of waves below Nyquist that taps of this radius leave, (axes, frequencies)."""
     waves = np.cos(2.0 * np.pi * np.linspace(0.0, NYQUIST, 33)[:, None] * _offsets(scale, radius))
     return np.stack([waves @ taps for taps in _sampled(response, scale, radius)])
 

@@ -243,7 +243,7 @@ class Run:
         return open_sink(self.outputs(tags), self.scene.bands, fingerprint, self.overwrite)
 
     def _fingerprint(self, known: str) -> dict[str, str]:
-        """What must be the same for a stopped run to go on: what the input holds, and all settings."""
+        """The facts that must be the same for a stopped run to go on: what the input holds, and all settings."""
         decided = settings(self.network, self.scene, self.upscaler.radiometry, self.layout)
         kind = {"computed on": self.computing.kind} if self.computing.kind else {}
         return {SOURCE: known.partition(" ")[2], **kind, **decided}

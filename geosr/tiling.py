@@ -91,6 +91,7 @@ class TilePlan(Sequence[Tile]):
         """
 
         def meeting(part: Window) -> Iterator[int]:
+            """The indices of tiles of a part, by halves."""
             if not touches(part.scale(self.core).clip(self.scene)):
                 return
             if part.size == 1:

@@ -44,6 +44,7 @@ def upscaler(model: Any, scale: int, **options: Any) -> Upscale:
     """A model as a user runs it: `geosr.upscale` on the product's file, which is written first where there is none."""
 
     def run(product: Product) -> NDArray[Any]:
+        """The result's pixels (bands, height, width)."""
         with tempfile.TemporaryDirectory() as folder:
             source = product.source or written_as_file(product, Path(folder))
             bands = product.numbers if product.source else None

@@ -46,7 +46,7 @@ def upscale_all(paths: Sequence[str], outdir: str, scheduler: str | None, talk: 
 
 
 def _print_plan(records: Sequence[Record], talk: Talk) -> None:
-    """What would become of each scene, as JSON a line; in words only what all take together."""
+    """Prints the plan of each scene as JSON, a line each; in words only what all take together."""
     if talk.as_json:
         for record in records:
             out(json.dumps(record))

@@ -36,6 +36,7 @@ def bar(quiet: bool) -> Iterator[Advance]:
         task = progress.add_task("", total=None, told="the first tile", speed=0.0)
 
         def advance(done: int, total: int, pixels: int) -> None:
+            """Moves the bar."""
             speed = pixels / 1e6 / max(time.monotonic() - start, 1e-6)
             progress.update(task, completed=done, total=total, told=f"{done}/{total} tiles", speed=speed)
 

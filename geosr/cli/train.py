@@ -80,7 +80,7 @@ def _told(card: dict[str, Any]) -> str:
 
 
 class _Lines:
-    """What matters, on stderr; nothing for a step."""
+    """Lines on stderr of what matters; nothing for a step."""
 
     def note(self, line: str) -> None:
         """See `geosr.training.loop.Watch`."""

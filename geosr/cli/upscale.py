@@ -311,7 +311,7 @@ def _write_page(page: str, run: Run, mtf: Any, quiet: bool) -> None:
 
 
 def _source_and_result(paths: tuple[str, ...], out: str | None) -> tuple[Any, ...]:
-    """What is upscaled, and where to, if that is said: products of one pass are one."""
+    """The scene, and where its result goes, if that is said: products of one pass are one."""
     if out is not None and len(paths) > 1 and all("://" in path or Path(path).exists() for path in paths):
         return paths, out
     if len(paths) > 2 or any(path.startswith("@") for path in paths):

@@ -54,7 +54,7 @@ def alone(patch: Patch, responses: Sequence[Response], *, spectra: bool) -> Sums
 
 
 def _round_trip(patch: Patch, responses: Sequence[Response]) -> Sums:
-    """What the result, degraded as the sensor does it, lacks of the input."""
+    """The difference of the result, degraded as the sensor does it, from the input."""
     valid = patch.known_lr & patch.known_sr.reshape(*_blocks(patch)).all((1, 3))
     bands = list(zip(patch.sr, patch.lr, responses, strict=True))
     found = [residual(sr, lr, response, valid) for sr, lr, response in bands]
@@ -91,7 +91,7 @@ def angles(estimate: Doubles, reference: Doubles) -> tuple[float, int]:
 
 
 def _ringing(patch: Patch) -> Sums:
-    """How far the result leaves the range of the input's neighbourhood, at the edges of the square."""
+    """The distance by which the result leaves the range of the input's neighbourhood, at the edges of the square."""
     from scipy import ndimage
 
     size = 1, 3, 3

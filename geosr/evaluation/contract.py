@@ -73,7 +73,7 @@ def grid_faults(result: Scene, other: Scene) -> Iterator[str]:
 
 
 def _placed(result: Scene, other: Scene) -> tuple[float, tuple[float, float], tuple[float, float]]:
-    """How far another raster's grid is turned, where its corner lies and how large its pixels are, in the result's."""
+    """The turn of another raster's grid, its corner and the size of its pixels, in the result's."""
     if _placeless(result):
         rows, cols = (theirs / own for own, theirs in zip(other.shape, result.shape, strict=True))
         return 0.0, (0.0, 0.0), (rows, cols)

@@ -31,6 +31,7 @@ def structure_sums(
     from scipy import ndimage
 
     def mean(image: Doubles) -> Doubles:
+        """A Gaussian mean of what lies around, for pixels whose window lies inside."""
         across = ndimage.gaussian_filter(image, _SIGMA, radius=RADIUS, mode="nearest")
         return np.asarray(across[RADIUS:-RADIUS, RADIUS:-RADIUS])
 
@@ -113,6 +114,7 @@ def guide_sums(image: Doubles, guide: Doubles, inside: NDArray[np.bool_]) -> tup
     from scipy import ndimage
 
     def mean(one: Doubles) -> Doubles:
+        """A mean of what lies around, band by band."""
         return np.asarray(ndimage.uniform_filter(one, (0, _LOCAL, _LOCAL), mode="nearest"))
 
     image, guide = (each - each.mean((1, 2), keepdims=True) for each in (image, guide))

@@ -96,7 +96,7 @@ def _band_matched(band: Doubles, reference: Doubles) -> Doubles:
 
 
 def _offset(image: Doubles, reference: Doubles) -> tuple[float, float]:
-    """How far (down, right) an image is to be moved onto the reference, in fiftieths of a pixel.
+    """The shift (down, right) that moves an image onto the reference, in fiftieths of a pixel.
 
     The peak of the phase correlation, looked for around it with a transform of its own (Guizar-Sicairos et al. 2008).
     """

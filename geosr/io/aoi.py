@@ -125,6 +125,7 @@ def _carried(transform: Affine, polygons: BaseGeometry, turn: float) -> BaseGeom
     a, b, c, d, e, f = transform[:6]
 
     def carry(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (n, 2) through the transform."""
         x, y = xy[:, 0] + turn, xy[:, 1]
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
@@ -231,6 +232,7 @@ def _in_crs(polygons: BaseGeometry, here: CRS, there: CRS, path: Path) -> BaseGe
         dense = _wrapped(dense)
 
     def bend(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (n, 2) in the other CRS."""
         xs, ys = rasterio.warp.transform(here, there, xy[:, 0], xy[:, 1])
         return np.column_stack([xs, ys])
 

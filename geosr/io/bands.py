@@ -48,7 +48,7 @@ def asked_bands(
 
 
 def _rejoined(texts: Sequence[str | None], wanted: list[int | str]) -> Iterator[int | str]:
-    """What is wanted, where names with commas, such as "B4, central wavelength 665 nm", may have been split at them."""
+    """The names wanted, where such with commas, such as "B4, central wavelength 665 nm", may be split at them."""
     known = {_even(text) for text in texts if text and "," in text}
     while wanted:
         ends = (end for end in range(len(wanted), 1, -1) if _even(",".join(map(str, wanted[:end]))) in known)
@@ -116,7 +116,7 @@ def told_of_bands(dataset: DatasetReader, metadata: Metadata, bands: tuple[int, 
 
 
 def _marks(dataset: DatasetReader, band: int, metadata: BandMetadata) -> Iterator[str]:
-    """What the format says of classes."""
+    """The marks by which the format tells classes."""
     if metadata.color is ColorInterp.alpha:
         yield ALPHA
     if metadata.color is ColorInterp.palette:

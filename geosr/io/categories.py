@@ -74,7 +74,7 @@ def _categories(band: ElementTree.Element) -> Categories | None:
 
 
 def _is_thematic(table: ElementTree.Element) -> bool:
-    """Whether its rows are classes and no bins of values; Erdas's files may call even classes with names athematic."""
+    """True where rows are classes and no bins of values; Erdas's files may call even classes with names athematic."""
     uses = {use.text for use in table.findall("FieldDefn/Usage")}
     binned = "row0Min" in table.attrib or {_LOW, _HIGH} & uses
     return _NAME in uses or (table.get("tableType", "thematic") == "thematic" and not binned)
@@ -103,7 +103,7 @@ def _of_table(text: str) -> dict[int, str]:
 
 
 def _use(field: ElementTree.Element) -> str | None:
-    """What a column is for; Erdas's files keep no use of a column, but its name."""
+    """The use of a column; Erdas's files keep none of it, but its name."""
     return _VALUE if (field.findtext("Name") or "").lower() == "value" else field.findtext("Usage")
 
 

@@ -56,6 +56,6 @@ def check_companions(
 
 
 def _belongs(there: Path, name: str, image: Mapping[str, str] | None) -> bool:
-    """Whether a file says that it is the result of this name, and of the run that made the image, if there is one."""
+    """True where a file says that it is the result of this name, and of the run that made the image, if any."""
     told = tags_of_file(there)
     return told.get(RESULT) == name and (image is None or told.get(RUN, "") == image.get(RUN))

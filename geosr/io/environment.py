@@ -273,7 +273,7 @@ def _patience() -> float:
 
 
 def _set_by_user(key: str) -> Any:
-    """What the `rasterio.Env` of this thread, or else the process's environment, says; None where neither does."""
+    """The value in the `rasterio.Env` of this thread, or else in the process's environment; None where in neither."""
     return (getenv() if hasenv() else {}).get(key, os.environ.get(key))
 
 

@@ -112,6 +112,7 @@ class Growing:
         end = self.end
 
         def keep(level: int, row: int, col: int, image: Image) -> None:
+            """Writes an image's blocks behind all others."""
             nonlocal end
             for slot, index, data in encode_image(self.layout, level, row, col, image):
                 write_at(self._data, data, end)
@@ -119,6 +120,7 @@ class Growing:
                 end += len(data)
 
         def rest(row: int, col: int) -> Image | None:
+            """The remainder that a tile left, if it did."""
             if (row, col) not in self._rests:
                 return None
             shape = self.layout.tile_share(row, col, first)

@@ -80,7 +80,7 @@ def _content_of(path: Path) -> str:
 
 
 def _remote(dataset: DatasetReader, real: str) -> bytes:
-    """What the server says of an object, or what some of its blocks hold where it says nothing."""
+    """The words of the server on an object, or what some of its blocks hold where it says nothing."""
     address = real.partition("/vsicurl/")[2]
     if address.startswith(("http://", "https://")):
         request = urllib.request.Request(address, method="HEAD")

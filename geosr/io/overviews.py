@@ -83,6 +83,7 @@ def _build_block(
         return None
 
     def child(r: int, c: int) -> Image | None:
+        """An image of the level below."""
         if level == first:
             return read(r, c)
         below = _build_block(layout, first, level - 1, r, c, read, keep)

@@ -296,7 +296,7 @@ def _check_size(dataset: Any, name: str) -> None:
 
 
 def _is_sparse(dataset: Any) -> bool:
-    """Whether a GeoTIFF leaves its last block, or one in the middle, unwritten."""
+    """True where a GeoTIFF leaves its last block, or one in the middle, unwritten."""
     if dataset.driver != "GTiff":
         return False
     height, width = dataset.block_shapes[0]

@@ -235,7 +235,7 @@ class _StalledError(PlaceError):
 
 
 def _is_gone(path: str) -> bool:
-    """Whether a local file can't be read at all, as where a disk was taken away: what it holds is not at fault."""
+    """True where a local file can't be read at all, as where a disk was taken away: what it holds is not at fault."""
     file = local_file(path)
     return bool(file) and not os.access(file, os.R_OK)
 

@@ -143,7 +143,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _told(place: Path | str) -> Iterator[None]:
-    """What the place says, as one line."""
+    """The place's own words, as one line."""
     try:
         yield
     except (InputError, PlaceError, KeyboardInterrupt, MemoryError):

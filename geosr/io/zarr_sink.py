@@ -109,7 +109,7 @@ class ZarrEncoder:
         return None
 
     def _is_current(self) -> bool:
-        """Whether the store is that of this run."""
+        """True where the store is that of this run."""
         return self.store is None or self.store.get(_RUN) == self.run.encode()
 
 
@@ -212,9 +212,11 @@ class ZarrSink:
         first = pyramid.layout.tile_levels + 1
 
         def read(row: int, col: int) -> Image | None:
+            """The remainder that a tile left, if it did."""
             return self._rest(pyramid, scene, row, col)
 
         def keep(level: int, row: int, col: int, image: Image) -> None:
+            """Writes an image's chunks."""
             self.encoder.put(pyramid, scene, level, row, col, image)
 
         if first <= pyramid.layout.levels:
@@ -270,7 +272,7 @@ def _pyramids(layout: Layout, contents: Contents, others: Sequence[Output]) -> t
 
 
 def _contents_of(contents: Contents, others: Sequence[Output]) -> list[Contents]:
-    """What the store holds beside each of its arrays of pixels; coordinates are the image's."""
+    """The documents beside each array of pixels of the store; coordinates are the image's."""
     image = replace(contents, ancillary=tuple(output.head.name for output in others))
     return [image, *(replace(contents, name=each.head.name, metadata=each.metadata) for each in others)]
 

@@ -197,7 +197,7 @@ def _stamp(store: str, key: str, array: Any) -> str:
 
 @contextmanager
 def _told(what: str, damage: bool = False) -> Iterator[None]:
-    """What zarr and the place say, as one line."""
+    """The words of zarr and the place, as one line."""
     try:
         yield
     except (GeosrError, MemoryError):

@@ -85,7 +85,7 @@ def bicubic_phases(x: Tensor, scale: int) -> Tensor:
 
 
 def _exporting() -> bool:
-    """Whether `torch.export` is following what is computed: it knows neither numpy nor work in place."""
+    """True where `torch.export` follows what is computed: it knows neither numpy nor work in place."""
     return bool(sys.modules["torch"].compiler.is_compiling())
 
 

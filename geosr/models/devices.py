@@ -145,7 +145,7 @@ def _own(count: int) -> int:
 
 
 def _trouble(card: str) -> str:
-    """What keeps a card from computing, as one line; empty where it does."""
+    """The reason why a card doesn't compute, as one line; empty where it does."""
     try:
         _convolve(card)
     except Exception as error:  # whatever drivers and builds without this card's kernels raise

@@ -160,7 +160,7 @@ class Injection:
 
 
 class _Frame:
-    """What a core depends on, from its own pixels backwards."""
+    """The pixels that a core depends on, from its own backwards."""
 
     def __init__(self, injection: Injection, core: Window) -> None:
         every = [lines(injection.placement, response) for response in injection.responses]

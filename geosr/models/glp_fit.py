@@ -72,7 +72,7 @@ def _regressed(detail: Detail, band: int) -> tuple[tuple[float, ...], float]:
 
 
 def _contrast(detail: Detail, band: int, samples: Sequence[Piece]) -> float:
-    """What makes the detail of a band of variance 1; 0 where it has none."""
+    """The factor that makes the detail of a band of variance 1; 0 where it has none."""
     return float(scales_of(detail.bands[band : band + 1], [each.coarse[band : band + 1] for each in samples])[0])
 
 

@@ -133,7 +133,7 @@ def _explained(detail: Detail) -> Doubles:
 
 
 class _Votes:
-    """What each part of a scene tells of the shift that is left."""
+    """The votes of the parts of a scene on the shift that is left."""
 
     def __init__(self, detail: Detail, bands: int) -> None:
         every = [_pulled(detail, band) for band in range(bands)]
@@ -180,7 +180,7 @@ class _Votes:
 
     @property
     def _pooled(self) -> tuple[Doubles, float]:
-        """What all of the scene tells; the error is larger where bands differ more than by chance (Birge 1932)."""
+        """The shift by all of the scene; the error is larger where bands differ more than by chance (Birge 1932)."""
         information, pull = (np.sum([each[i] for each in self.bands], 0) for i in (0, 1))
         error = _error(information, len(self.bands))
         if not math.isfinite(error):
@@ -202,7 +202,7 @@ def _error(information: Doubles, bands: int) -> float:
 
 
 def _pulled(detail: Detail, band: int) -> tuple[Doubles, Doubles]:
-    """How precisely one band tells a shift in each part (parts, 2, 2), and that times the shift that it tells."""
+    """The precision of one band's shift in each part (parts, 2, 2), and that times the shift."""
     values, guides = detail.of(band)
     there, count = detail.there(band), int(detail.parts.max(initial=-1)) + 1
     information, pull = np.zeros((count, 2, 2)), np.zeros((count, 2))

@@ -49,7 +49,7 @@ class TorchNetwork:
     """What copies in other processes have in common."""
 
     def __repr__(self) -> str:
-        """What a stopped run knows it by: nothing of this process."""
+        """The name that a stopped run knows it by: nothing of this process."""
         weights = None if self.weights is None else str(self.weights)
         return f"TorchNetwork({self.name}, {self.scale}, {self.halo}, {weights!r}, {self.bands}, {self.multiple})"
 

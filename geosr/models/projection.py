@@ -115,7 +115,7 @@ def _differences(stages: Sequence[A]) -> Iterator[A]:
 
 
 def _share(part: Tensor, expected: Tensor) -> Tensor:
-    """How much of each pixel is more than noise of the expected power, in [0, 1]; less `WINDOW` pixels a side."""
+    """The share of each pixel that is more than noise of the expected power, in [0, 1]; less `WINDOW` pixels a side."""
     power = smooth_both(part * part, (1.0 / (2 * WINDOW + 1),) * (2 * WINDOW + 1))
     return 1.0 - expected / torch.maximum(power, expected.clamp_min(_LEAST))
 
@@ -142,9 +142,11 @@ def _inverse(response: Response, scale: int) -> Inverse:
     axes = list(zip(round_trip(response, scale), response.at(_FREQUENCIES), strict=True))
 
     def taps(radius: int, penalty: float) -> list[NDArray[np.float64]]:
+        """The filter's taps along each axis."""
         return [_taps(*axis, radius, penalty) for axis in axes]
 
     def rest(radius: int) -> float:
+        """The most that a filter of this radius leaves, of both axes."""
         return max(_left(*axis, one) for axis, one in zip(axes, taps(radius, _PENALTIES[1]), strict=True))
 
     radius = next((r for r in range(2, _WIDEST) if rest(r) <= _REST), _WIDEST)
@@ -215,6 +217,7 @@ def _decimated(image: Tensor, taps: tuple[float, ...], scale: int, start: int, a
     count = image.shape[axis] // scale - 2 * (-(-((len(taps) - scale) // 2) // scale))
 
     def every(tap: int) -> Tensor:
+        """The pixels that a tap meets."""
         first = start + tap
         span = slice(first, first + (count - 1) * scale + 1, scale)
         return image[span] if axis == 0 else image[:, span]

@@ -216,7 +216,7 @@ def is_projected(project: bool | None, card: Card) -> bool:
 
 
 def _about_noise(network: ModelNetwork) -> Iterator[str]:
-    """What is to be said of the response that is undone, and where a band's noise is less than what rounding does."""
+    """Lines on the response that is undone, and on bands whose noise is less than what rounding does."""
     if not (network.card.conditioned or network.project):
         return
     yield f"relative to a result at x{network.scale}: MTF {listed(band.response.mtf for band in network.relative)}"
@@ -225,7 +225,7 @@ def _about_noise(network: ModelNetwork) -> Iterator[str]:
 
 
 def _about_projection(network: ModelNetwork) -> Iterator[str]:
-    """What is to be said of projected bands, those with an MTF of their own and the others."""
+    """Lines on projected bands, those with an MTF of their own and the others."""
     if network.project:
         assumed = {band.assumed for band in network.observation if not band.categorical}
         yield from (line for line, by_half in ((PROJECTED, False), (BY_HALF, True)) if by_half in assumed)

@@ -31,7 +31,7 @@ class Once(Generic[P, T]):
         self.cache_clear, self.cache_info = self._made.cache_clear, self._made.cache_info
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function returns."""
+        """The function's own result."""
         with self._lock:
             return self._made(*args, **kwargs)  # type: ignore[arg-type]  # who passes what can't be hashed is told so
 

@@ -130,6 +130,7 @@ class Residual(Trained):
         gains = module.gains(torch.tensor([response.told], device=module.head.weight.device))[0]
 
         def gained(weight: Tensor, index: int) -> Tensor:
+            """Weights times the gains of a block of layers."""
             return _channels_last((weight * gains[index].view(1, -1, 1, 1)).to(self.dtype))
 
         blocks = [
@@ -142,7 +143,7 @@ class Residual(Trained):
         return start, blocks, gained(module.tail.weight, -1), gained(last, -1)
 
     def _at_rest(self, response: Response) -> Tensor:
-        """What the network adds to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1)."""
+        """The network's addition to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1)."""
         side = 2 * self.rim + 1
         flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
         return self._detail(flat, torch.ones_like(flat), response)
@@ -186,7 +187,7 @@ class Padded(Trained):
         return self.module.residual(high[None, None], told, spread[None, None])[0, 0]
 
     def _at_rest(self, response: Response) -> Tensor:
-        """What the network adds to a flat scene with noise of standard deviation 1, (1, scale, 1, scale)."""
+        """The network's addition to a flat scene with noise of standard deviation 1, (1, scale, 1, scale)."""
         side = self._smallest()
         flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
         detail = self._phases(self._detail(flat, torch.ones_like(flat), response))
@@ -209,7 +210,7 @@ class Padded(Trained):
         return rim
 
     def _spread(self, side: int) -> int | None:
-        """How far a pixel that is no number spreads, source pixels; None where it reaches the border of the probe.
+        """The reach of a pixel that is no number, source pixels; None where it comes to the border of the probe.
 
         Tried at every place that a pixel can have in a window of the network's.
         """

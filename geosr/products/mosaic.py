@@ -66,7 +66,7 @@ def _joined(products: Sequence[Product], part: Part) -> Part:
 
 
 def _clouds(products: Sequence[Product]) -> Iterator[Marks]:
-    """What all of them mark alike; nothing where one has no mask."""
+    """The mask that all of them have alike; none where one has no mask."""
     for marks in products[0].clouds:
         others = [next((each for each in product.clouds if _alike(each, marks)), None) for product in products]
         if all(others):

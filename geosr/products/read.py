@@ -46,7 +46,7 @@ def read_product(src: str | Path | Sequence[str | Path]) -> Product | None:
 
 
 def _claims(reader: Reader, src: str) -> bool:
-    """Whether a product is of a reader's kind; what can't even be looked at is left to who reads rasters."""
+    """True where a product is of a reader's kind; what can't even be looked at is left to who reads rasters."""
     try:
         return reader.claims(src)
     except (OSError, ValueError):

@@ -252,7 +252,7 @@ def _corner(transform: Affine) -> str:
 
 
 def _notes(product: Product, scale_offset: tuple[float, float] | None) -> tuple[str, ...]:
-    """What is told of a product's values: what its metadata say, or what a user says in their place."""
+    """Lines on a product's values: what its metadata say, or what a user says in their place."""
     if scale_offset is None:
         return product.notes
     scale, offset = scale_offset

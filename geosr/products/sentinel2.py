@@ -98,7 +98,7 @@ def _main(members: Members) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the metadata of a product tell."""
+    """The facts that the metadata of a product tell."""
 
     file: str
     level: str
@@ -261,7 +261,7 @@ class _Grids:
 
 
 def _grids(members: Members, images: dict[tuple[str, int], str], name: str) -> _Grids:
-    """What the metadata of the tile tell; nothing where they are not there, since images tell it too."""
+    """The grids by the metadata of the tile; none where these are not there, since images tell them too."""
     folder = PurePosixPath(next(iter(images.values())).partition("/IMG_DATA/")[0])
     there = (PurePosixPath(member) for member in members.sizes)
     found = next((path for path in there if path.parent == folder and _TILE_METADATA.fullmatch(path.name)), None)
@@ -293,7 +293,7 @@ def _part(path: str, key: str, size: int, told: _Told, grids: _Grids) -> Part:
 
 
 def _clouds(members: Members, images: dict[tuple[str, int], str], parts: Collection[Part]) -> tuple[Marks, ...]:
-    """What SCL marks; of L1C the mask that it has as a raster since baseline 04.00."""
+    """The mask by SCL; of L1C that which it has as a raster since baseline 04.00."""
     if scl := next((part for part in parts if part.key == "SCL"), None):
         return cloud_marks([scl])
     folder = next(iter(images.values())).partition("/IMG_DATA/")[0]

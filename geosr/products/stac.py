@@ -195,7 +195,7 @@ def _listed(fields: Fields, name: str) -> list[Fields]:
 
 
 def _first(told: Sequence[Fields], *names: str) -> Any:
-    """What a band's own fields state under one of these names, or else those of its asset."""
+    """The value that a band's own fields state under one of these names, or else those of its asset."""
     return next((fields[name] for fields in told for name in names if fields.get(name) is not None), None)
 
 

@@ -45,6 +45,7 @@ def _drawn(means: Mapping[str, NDArray[np.float64]], ends: Mapping[str, float], 
     across, down = _WIDTH - _LEFT - 10, _HEIGHT - _BOTTOM - 10
 
     def place(frequency: float, log: float) -> str:
+        """A point of the drawing, as SVG has it."""
         return f"{_LEFT + frequency / 0.5 * across:.1f},{10 + (high - log) / max(high - low, 1e-9) * down:.1f}"
 
     lines = []

@@ -219,4 +219,5 @@ class _Held:
         self._pixels = pixels
 
     def pixels(self, window: Window) -> Pixels:
+        """All of them, whatever the window."""
         return self._pixels

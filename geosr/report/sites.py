@@ -70,7 +70,7 @@ def _relative(values: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _near(by_place: dict[Window, float]) -> Callable[[tuple[int, int]], float]:
-    """How much is added in the square that begins at a join; 0 where not all of that is data."""
+    """The amount that is added in the square that begins at a join; 0 where not all of that is data."""
     corners = {(at.row, at.col): value for at, value in by_place.items()}
     return lambda join: corners.get(join, 0.0)
 

@@ -229,7 +229,7 @@ def _responses(observation: Observation, scale: int) -> tuple[Response, ...]:
 
 
 def _planes(parts: Sequence[_Part], observation: Observation, scale: int) -> list[Plane]:
-    """What may be trained on: the parts without the blocks that choose or decide."""
+    """The planes that may be trained on: the parts without the blocks that choose or decide."""
     planes = []
     for number, part in enumerate(parts):
         allowed = part.valid.copy()

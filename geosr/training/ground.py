@@ -68,6 +68,7 @@ def together(grounds: Sequence[Ground | None], labels: Sequence[str]) -> list[li
     boxes, place = _boxes(grounds), list(range(len(grounds)))
 
     def root(index: int) -> int:
+        """The index that stands for a group."""
         while place[index] != index:
             place[index] = place[place[index]]
             index = place[index]

@@ -243,6 +243,7 @@ def _interruptions() -> Iterator[threading.Event]:
     before = signal.getsignal(signal.SIGINT)
 
     def ask(number: int, frame: Any) -> None:
+        """Asks for an end; a second time ends at once."""
         if event.is_set():
             raise KeyboardInterrupt
         event.set()

@@ -161,8 +161,8 @@ def _degraded(hr: Floats, mtf: float, scale: int) -> Floats:
 
 
 def _offset(lr: Floats, coarse: Floats) -> tuple[float, float]:
-    """How far `coarse` must move, (down, right) in pixels, to lie on `lr`: phase correlation (Kuglin and Hines 1975),
-    its peak refined by the slope of the phase (Stone et al. 2001)."""
+    """The shift (down, right), pixels, that moves `coarse` onto `lr`: phase correlation (Kuglin and Hines 1975), its
+    peak refined by the slope of the phase (Stone et al. 2001)."""
     from geosr.evaluation.metrics import shift
 
     one, other = _without_outliers(lr), _without_outliers(coarse)

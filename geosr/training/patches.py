@@ -154,6 +154,7 @@ class Patches:
         rims = [(first, gap - first) for first, gap in zip(before, gaps, strict=True)]
 
         def cut(values: NDArray[Any]) -> Floats:
+            """The patch of a plane, mirrored where it ends."""
             inside = values[rows, cols].astype(np.float32)
             return np.pad(inside, rims, mode="symmetric") if max(gaps) > 0 else inside
 
@@ -204,7 +205,7 @@ def contrast_of(values: NDArray[Any]) -> float:
 
 
 def _is_useful(patch: Floats, plane: Plane) -> bool:
-    """Whether a patch is wholly valid, not flat and not saturated."""
+    """True where a patch is wholly valid, not flat and not saturated."""
     if not np.isfinite(patch).all():
         return False
     top = patch.max()

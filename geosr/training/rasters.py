@@ -209,7 +209,7 @@ def _archived(values: NDArray[Any], about: dict[str, Any]) -> Plane:
 
 
 def _matches(pattern: str, root: Path) -> Iterator[Path]:
-    """What a pattern stands for; one that starts at the root of the file system counts from there."""
+    """The files that a pattern stands for; one that starts at the root of the file system counts from there."""
     path = Path(pattern)
     if path.is_absolute():
         yield from Path(path.anchor).glob(str(path.relative_to(path.anchor)))

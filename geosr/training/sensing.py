@@ -179,7 +179,7 @@ TOLD = (0.03, 0.85)
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """What was drawn for a batch."""
+    """The chains that were drawn for a batch."""
 
     responses: tuple[Response, ...]
     puts: Tensor
@@ -248,7 +248,7 @@ def _b_spline(d: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _left(see: Tensor, put: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """What a chain along an axis leaves of waves of half the Nyquist frequency and of that itself, (n,) both.
+    """The share that a chain along an axis leaves of waves of half the Nyquist frequency and of that itself, (n,) both.
 
     It is measured, since a grid that is drawn out or a response that is sharper than the truth's pixels changes it.
     """

@@ -90,7 +90,7 @@ def _grow_gains(target: Tensor, source: Tensor, depth: int, narrow: int, wide: i
 
 
 def _is_smaller(weights: dict[str, Tensor], own: dict[str, Tensor]) -> bool:
-    """Whether these are an EDSR's, with fewer channels or blocks than `own` has, and more of neither."""
+    """True where these are an EDSR's, with fewer channels or blocks than `own` has, and more of neither."""
     if not (weights.keys() <= own.keys() and "head.weight" in weights):
         return False
     fewer = len(weights) < len(own)

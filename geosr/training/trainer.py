@@ -193,7 +193,7 @@ class Trainer:
         self._states = tuple(source.get_state() for source in self.material.named.values())
 
     def _outcome(self, sample: Sample) -> tuple[Outcome, Tensor]:
-        """What the network made of a sample, and what the bicubic estimate lacks; of the estimate where there is no
+        """The network's estimate of a sample, and what the bicubic one lacks; of the estimate where there is no
         truth."""
         rim = CROP * self.recipe.scale
         with torch.no_grad(), exact_convolutions(self.device):

@@ -95,6 +95,7 @@ def by_network(network: BandNetwork, device: str = "cpu") -> Method:
     """A network as a method; windows are mirrored up to what its attention asks for."""
 
     def method(case: Case) -> Floats:
+        """The estimate (bands, height, width) of a case."""
         lr = torch.from_numpy(case.lr)[:, None].to(device)
         return estimate(network, lr, case.bands)[:, 0].cpu().numpy()
 

@@ -62,6 +62,7 @@ class Exports:
 
     def _write(self, path: Path, options: dict[str, Any]) -> None:
         def progress(done: int, total: int, pixels: int) -> None:
+            """Tells how far it is."""
             self.state = {**self.state, "done": done, "total": total}
 
         try:

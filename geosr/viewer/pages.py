@@ -94,7 +94,7 @@ class Pages:
         return values if stored is not None else None
 
     def _notes(self, asked: Asked, gone: Gone) -> dict[str, Any]:
-        """What a run found and assumed."""
+        """Lines on what a run found and assumed."""
         model, warnings = self._model(_whole(asked["model"])), self._viewed.scene.warnings
         run = None if model == RESULT else self._viewed.run(model, self._bands(asked), gone)
         return {"notes": [*warnings, *(run.notes if run else ())]}

@@ -285,7 +285,7 @@ def _meeting(run: Run, spot: Spot, times: int) -> Sequence[Tile]:
 
 
 def _joined(there: Window, tiles: Sequence[Tile], made: Sequence[Pixels]) -> Image:
-    """What tiles have made of a window of the result."""
+    """The pixels that tiles have made of a window of the result."""
     stored = np.empty((made[0].stored.shape[0], there.height, there.width), made[0].stored.dtype)
     mask = None if made[0].mask is None else np.empty((there.height, there.width), bool)
     for tile, pixels in zip(tiles, made, strict=True):

@@ -100,15 +100,18 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE
 
     def version_string(self) -> str:
+        """The server's name, without versions."""
         return "geosr"
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the token would be in it."""
 
     def do_GET(self) -> None:
+        """Answers what only looks."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
+        """Answers what changes something."""
         self._answer(self._post)
 
     def _answer(self, route: Callable[[str, dict[str, str]], None]) -> None:
@@ -135,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._tell(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": one_line(error)})
 
     def _is_meant(self, token: str) -> bool:
-        """Whether a request knows the token, and is none that another page sends under a name of its own."""
+        """True where a request knows the token, and is none that another page sends under a name of its own."""
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         known = not self.server.local or host in self.server.hosts
         return (
@@ -178,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _has_left(self) -> bool:
-        """Whether the client has closed its end, as a page does that doesn't want a tile any more."""
+        """True where the client has closed its end, as a page does that doesn't want a tile any more."""
         try:
             readable = select.select([self.connection], [], [], 0)[0]
             return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)

@@ -270,7 +270,7 @@ def _in_units(transform: Affine, units: tuple[float, float]) -> Affine:
 
 
 def _only_counts(array: xr.DataArray, dims: tuple[str, str], transform: Affine, declared: Affine | None) -> bool:
-    """Whether coordinates count pixels and say nothing of a place: GDAL's identity stands for no transform."""
+    """True where coordinates count pixels and say nothing of a place: GDAL's identity stands for no transform."""
     if declared is not None:
         return declared.is_identity and (*transform[:2], *transform[3:5]) == (1.0, 0.0, 0.0, 1.0)
     told = [key for dim in dims if dim in array.coords for key in array.coords[dim].attrs]
@@ -316,7 +316,7 @@ def _line(array: xr.DataArray, dim: str, step: float | None) -> tuple[float, flo
 
 
 def _jump(values: NDArray[Any]) -> str:
-    """What to do about uneven coordinates; of longitudes that start again behind 360 or 180 degrees, where."""
+    """The way out of uneven coordinates; of longitudes that start again behind 360 or 180 degrees, where."""
     turned = values + 360.0 * np.cumsum(np.r_[0.0, np.diff(values.astype(float))] < -180)
     if turned[-1] != values[-1] and is_even(turned):
         at = int(np.argmax(turned != values))

@@ -241,7 +241,7 @@ _TOLD = {"band_name", "band_color", "band_categorical", *BY_BAND.values()}
 
 
 def _band_tags(array: xr.DataArray) -> list[dict[str, str]]:
-    """What coordinates tell of each band, such as `wavelength`, as ENVI's tags have it: with a unit beside a number."""
+    """Tags of each band by coordinates such as `wavelength`, as ENVI has them: with a unit beside a number."""
     dim = band_dim(array)
     tags: list[dict[str, str]] = [{} for _ in range(band_count(array))]
     for name, coordinate in array.coords.items():

@@ -166,7 +166,7 @@ def _dates_of(array: xr.DataArray, grid: Grid) -> Any:
 
 
 def _names(array: xr.DataArray, dim: Any) -> list[str]:
-    """What dates are called: as their coordinate says, without a time of day that all share; else by number."""
+    """The names of dates: as their coordinate says, without a time of day that all share; else by number."""
     if dim not in array.coords:
         return [str(number) for number in range(1, array.sizes[dim] + 1)]
     values = array.coords[dim].values
@@ -266,6 +266,7 @@ def _tasks(
     ready = recipe.ready()
 
     def window(date: int, at: Window) -> Key:
+        """The key of a window of a date, whose task is there then."""
         key = (f"{name}-window", date, at.row, at.col, at.height, at.width)
         tasks.setdefault(key, (_window, source.pieces([date, 0, 0, 0], at)[0]))
         return key

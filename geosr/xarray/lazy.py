@@ -97,6 +97,7 @@ def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> tuple[NDAr
     outs = tuple(np.empty(shape, dtype) for dtype in recipe.dtypes)
 
     def work(tile: Tile) -> None:
+        """Writes a tile into the results."""
         for out, made in zip(outs, ready(scenes[..., *tile.read.slices], tile, bands, seen), strict=True):
             out[..., *tile.write.slices] = made
 
@@ -124,6 +125,7 @@ class Chunked:
         along = range(bisect_right(cols, window.col) - 1, bisect_right(cols, window.stop[1] - 1))
 
         def chunk(row: int, col: int) -> Key:
+            """The key of a chunk of the source."""
             here = list(index)
             here[self.axes.y], here[self.axes.x] = row, col
             return (self.name, *here)

@@ -115,7 +115,7 @@ class FileArray:
 
 
 def _span(part: slice | int, size: int) -> tuple[range, slice | int]:
-    """What is to be read of an axis without a break, and what is to be taken of that."""
+    """The part of an axis to read without a break, and what is to be taken of that."""
     if not isinstance(part, slice):
         return range(part % size, part % size + 1), 0
     wanted = range(size)[part]
@@ -177,7 +177,7 @@ def _grid(scene: Scene) -> Grid:
 
 
 def _losses(scene: Scene, masked: bool) -> Iterator[str]:
-    """What the file has and a DataArray has no place for, one line each."""
+    """Lines on what the file has and a DataArray has no place for."""
     if scene.mask != "none" and not masked:
         yield "a mask, which a DataArray has no place for; masked=True puts NaN there"
     bands = scene.metadata.bands
@@ -209,7 +209,7 @@ def _attributes(scene: Scene) -> dict[str, Any]:
 
 
 def _by_band(scene: Scene) -> dict[str, tuple[Any, ...]]:
-    """What a file tells of each band and CF of an array, by the attribute's name."""
+    """The values that a file tells of each band and CF of an array, by the attribute's name."""
     units = tuple(band.unit or "" for band in scene.metadata.bands)
     return {"scale_factor": scene.scales, "add_offset": scene.offsets, "units": units}
 

@@ -146,7 +146,7 @@ NODATA = ("_FillValue", "missing_value", "nodata", "fill_value", "nodatavals")
 
 
 def _for_bands(array: xr.DataArray, key: str, told: Any) -> list[Any]:
-    """What an attribute tells of each band."""
+    """The values that an attribute tells, a band each."""
     count = band_count(array)
     several = isinstance(told, list | tuple | np.ndarray) and np.size(told) > 1
     by_band = key == "nodatavals" or (key != "missing_value" and count > 1)
@@ -185,7 +185,7 @@ _STAC = ("classification:classes", "classification:bitfields")
 
 
 def _told_of_bands(array: xr.DataArray) -> list[Told]:
-    """What the array tells of each band that may say that it is categorical."""
+    """The words of the array on each band that may say that it is categorical."""
     dim, count = band_dim(array), band_count(array)
     own = () if dim is None else (dim,)
     along = {str(name): list(np.atleast_1d(coord.values)) for name, coord in array.coords.items() if coord.dims == own}

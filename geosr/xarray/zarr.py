@@ -104,7 +104,7 @@ def _tiles(plan: TilePlan, scenes: int) -> Iterator[Tile]:
 
 
 def _contents(array: xr.DataArray, grid: Grid, layout: Layout) -> Contents:
-    """What is written beside the pixels of an array whose rows and columns are last."""
+    """The documents beside the pixels of an array whose rows and columns are last."""
     return Contents(
         dims=tuple(map(str, array.dims)),
         shape=array.shape[:-2],

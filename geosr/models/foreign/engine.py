@@ -88,6 +88,7 @@ def blocks_of(runner: Runner, card: Card, response: Response = PROBE, noise: Noi
         )
 
     def run(block: Tensor) -> Tensor:
+        """The result of a block (bands, height, width), piece by piece."""
         height, width = block.shape[1:]
         whole = _continued(block, (_whole(height, size[0], steps[0]), _whole(width, size[1], steps[1])))
         out = whole.new_empty(len(whole), *(side * scale for side in whole.shape[1:]))

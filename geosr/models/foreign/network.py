@@ -109,7 +109,7 @@ def _find(path: Path, sha: str, told_beside: tuple[tuple[str, Any], ...]) -> For
 
 
 def _known(told: dict[str, Any]) -> dict[str, Any]:
-    """What a file says of itself; what only geosr's own engines use is left out."""
+    """The card of a file, as it says itself; what only geosr's own engines use is left out."""
     return {key: value for key, value in told.items() if key not in ("network", "channels", "blocks")}
 
 

@@ -103,7 +103,7 @@ def _session(path: Path, device: str) -> Any:
 
 
 def _shape(path: Path, shape: list[Any]) -> tuple[dict[str, Any], tuple[int, int] | None]:
-    """What the shape of the input tells: bands, and a size where that is fixed."""
+    """Bands, and a size where that is fixed, by the shape of the input."""
     if len(shape) != 4 or (shape[0] not in (1, None) and not isinstance(shape[0], str)):
         raise ModelError(f"{path} takes {shape}; geosr gives (1, bands, height, width)")
     bands, height, width = (side if isinstance(side, int) else None for side in shape[1:])

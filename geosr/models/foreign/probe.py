@@ -95,7 +95,7 @@ def _tries(runner: Runner, told: int) -> Iterator[tuple[tuple[int, int], int]]:
 def _halo(
     runner: Runner, bands: int, scale: int, size: tuple[int, int], multiple: int, ends: tuple[float, ...]
 ) -> int | None:
-    """How far from a block's border the results of two blocks agree that overlap; None where they never do.
+    """The distance from a block's border from where on two blocks agree that overlap; None where they never do.
 
     Tried with fine noise, then with coarse. Raises `ModelError` for results that are no numbers.
     """
