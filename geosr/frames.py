@@ -8,7 +8,7 @@ of the model: all else is the path of any scene (`Upscaler`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -123,6 +123,29 @@ class Seen:
     """Of the frame's own pixels."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Damage:
+    """A block of a frame that can't be read, and counts as no data."""
+
+    name: str
+    """Of the frame."""
+    block: tuple[int, int]
+    """Row and column among the frame's blocks."""
+    why: str
+
+
+def about_damage(lost: Iterable[Damage]) -> list[str]:
+    """A line for each frame of which blocks are lost."""
+    by_name: dict[str, list[Damage]] = {}
+    for each in sorted(lost):
+        by_name.setdefault(each.name, []).append(each)
+    return [
+        f"{name}: {len(blocks)} block{'s' * (len(blocks) > 1)} of it can't be read and count{'s' * (len(blocks) == 1)} "
+        f"as no data: {blocks[0].why}"
+        for name, blocks in by_name.items()
+    ]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FramePixels:
     """Pixels of all frames that a tile takes, as stored."""
@@ -131,6 +154,8 @@ class FramePixels:
     """Of the tile's read window."""
     others: tuple[tuple[Pixels, Window], ...]
     """Of the other frames, and where they lie in own pixels."""
+    lost: tuple[Damage, ...] = ()
+    """Blocks of other frames that can't be read."""
 
 
 class Fuser(Network, Protocol):

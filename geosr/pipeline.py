@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from geosr.errors import DamageError, GeosrError, TileError
-from geosr.frames import FramesUpscaler
+from geosr.frames import Damage, FramePixels, FramesUpscaler
 from geosr.guided import GuidedUpscaler
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan, split
@@ -53,6 +53,14 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Without:
+    """The encoded result of a tile of which parts of other dates are missing."""
+
+    encoded: Any
+    lost: tuple[Damage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """The work of a worker on a tile."""
 
@@ -65,7 +73,10 @@ class Job:
     def __call__(self, tile: Tile) -> Any:
         """The encoded result of a tile. Raises `TileError` that names the tile and its window."""
         try:
-            return self.encoder(tile, *self._upscale(self.source.read(tile), tile))
+            pixels = self.source.read(tile)
+            encoded = self.encoder(tile, *self._upscale(pixels, tile))
+            lost = pixels.lost if isinstance(pixels, FramePixels) else ()
+            return Without(encoded, lost) if lost else encoded
         except DamageError as error:
             raise DamageError(f"{name_of(tile)}: {error}") from error
         except TileError:
@@ -96,8 +107,11 @@ def run(
     sink: Sink,
     executor: Executor,
     ahead: int | Callable[[], int],
+    lost: set[Damage] | None = None,
 ) -> Generator[Tile, None, None]:
     """Run a job over tiles and yield each as its result is kept; never more than `ahead` in flight, which may change.
+
+    What of other dates could not be read is added to `lost`.
 
     Tiles are handed out in order and kept as they finish. The first failure, or an interrupt, stops the run: tiles in
     flight are kept as `finishing` says, then it is raised.
@@ -113,12 +127,21 @@ def run(
                 return
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 tile = flying.pop(future)
-                sink.append(tile, future.result())
+                sink.append(tile, _whole(future.result(), lost))
                 yield tile
     except BaseException as error:
         for future in finishing(flying, error):
-            sink.append(flying[future], future.result())
+            sink.append(flying[future], _whole(future.result(), lost))
         raise
+
+
+def _whole(done: Any, lost: set[Damage] | None) -> Any:
+    """What a sink takes of a job's result."""
+    if not isinstance(done, Without):
+        return done
+    if lost is not None:
+        lost.update(done.lost)
+    return done.encoded
 
 
 _PATIENCE = 1.0

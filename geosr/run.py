@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import numpy as np
 
 from geosr.cluster import kind_for, pool_for, stop_where_imported
-from geosr.frames import FramesUpscaler
+from geosr.frames import Damage, FramesUpscaler, about_damage
 from geosr.guided import GuidedUpscaler
 from geosr.io.fingerprint import SOURCE
+from geosr.io.frames_source import FramesSource
 from geosr.io.layout import Layout, estimate_size
 from geosr.io.output import Output, outputs_of
 from geosr.io.scene import Scene
@@ -142,9 +143,12 @@ class Run:
         run = self.on(kind_for(scheduler, self.computing))
         with prepare_process(), run.open_sink() as sink:
             kept = sink.done()
-            done = run._compute(sink, kept, progress, scheduler)
+            lost = run._lost(kept)
+            done = run._compute(sink, kept, progress, scheduler, lost)
             sink.finish()
-        return self.report(len(kept), done, time.perf_counter() - start)
+        report = self.report(len(kept), done, time.perf_counter() - start)
+        report["warnings"] += about_damage(lost)
+        return report
 
     def on(self, kind: str) -> Run:
         """The same, all of it on one kind of device (`ModelNetwork.kind`): no other process takes part or goes on."""
@@ -206,6 +210,7 @@ class Run:
         kept: frozenset[int],
         progress: Progress | None,
         scheduler: Any,
+        lost: set[Damage],
     ) -> int:
         """Source pixels times bands that were upscaled."""
         pixels = 0
@@ -214,7 +219,7 @@ class Run:
         try:
             with (
                 pool_for(scheduler, self.workers, job) as pool,
-                closing(run(job, missing, sink, pool.executor, lambda: pool.ahead)) as finished,
+                closing(run(job, missing, sink, pool.executor, lambda: pool.ahead, lost)) as finished,
             ):
                 for count, tile in enumerate(finished, len(kept) + 1):
                     pixels += tile.core.size * self.layout.count
@@ -228,6 +233,12 @@ class Run:
         finally:
             close_files()
         return pixels
+
+    def _lost(self, kept: frozenset[int]) -> set[Damage]:
+        """What of other dates could not be read for tiles of an earlier run: they are read again, and not computed."""
+        if not isinstance(self.source, FramesSource):
+            return set()
+        return {each for index in kept for each in self.source.read(self.plan[index]).lost}
 
     def job(self, encoder: Callable[..., Any] | None = None) -> Job:
         """The work on a tile; with an encoder that keeps nothing unless one is given."""

@@ -269,6 +269,8 @@ def command(
         return 0
     with bar(quiet) as advance:
         report = run.execute(advance, scheduler)
+    for line in () if quiet else [line for line in report["warnings"] if line not in run.warnings]:
+        tell(line)
     if as_json:
         announce(to_json(report))
     elif not quiet:

@@ -71,7 +71,15 @@ class FramesScene(Scene):
     def feed(self, frames: Iterable[Frame]) -> FramesSource:
         """The source of tiles: the reference, and those of the other dates that are used."""
         others = [
-            FrameSource(frame, scene.source, Window(0, 0, *scene.full), len(scene.bands), scene.dtype)
+            FrameSource(
+                frame,
+                scene.source,
+                Window(0, 0, *scene.full),
+                len(scene.bands),
+                scene.dtype,
+                scene.block,
+                self.strict,
+            )
             for frame in frames
             for scene in (self.others[frame.index],)
         ]

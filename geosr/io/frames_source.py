@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geosr.frames import Frame, FramePixels
+from geosr.errors import DamageError
+from geosr.frames import Damage, Frame, FramePixels
 from geosr.io.source import Raster
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
@@ -23,11 +24,45 @@ class FrameSource:
     """All that can be read of it, own pixels."""
     bands: int
     dtype: str
+    block: tuple[int, int]
+    """Height and width of the blocks that it is made of."""
+    strict: bool = False
+    """Whether a block that can't be read is an error."""
 
-    def taken(self, reference: Window) -> tuple[Pixels, Window]:
-        """The pixels that show a window of the reference, and where they lie. Raises as the raster does."""
+    def taken(self, reference: Window) -> tuple[Pixels, Window, tuple[Damage, ...]]:
+        """The pixels that show a window of the reference, where they lie, and what of it can't be read.
+
+        That has no data. It is whole blocks of the file, so that no tiling changes what is lost. Raises as the raster
+        does for what may be read another time.
+        """
         at = self.frame.taken(reference).clip(self.footprint)
-        return self.raster.pixels(at) if at.size else Pixels(np.empty((self.bands, 0, 0), self.dtype)), at
+        if not at.size:
+            return Pixels(np.empty((self.bands, 0, 0), self.dtype)), at, ()
+        try:
+            return self.raster.pixels(at), at, ()
+        except DamageError:
+            if self.strict:
+                raise
+            return self._pieces(at)
+
+    def _pieces(self, at: Window) -> tuple[Pixels, Window, tuple[Damage, ...]]:
+        """The same for a window of which some can't be read, block by block."""
+        stored, lost = np.zeros((self.bands, at.height, at.width), self.dtype), []
+        mask = np.zeros((at.height, at.width), bool)
+        height, width = self.block
+        for row in range(at.row // height, -(-at.stop[0] // height)):
+            for col in range(at.col // width, -(-at.stop[1] // width)):
+                block = Window(row * height, col * width, height, width).clip(self.footprint)
+                part = block.clip(at)
+                try:
+                    pixels = self.raster.pixels(block)
+                except DamageError as error:
+                    lost.append(Damage(self.frame.name, (row, col), str(error)))
+                    continue
+                there, here = part.within(block).slices, part.within(at).slices
+                stored[:, *here] = pixels.stored[:, *there]
+                mask[here] = True if pixels.mask is None else pixels.mask[there]
+        return Pixels(stored, mask), at, tuple(lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +74,9 @@ class FramesSource:
 
     def read(self, tile: Tile) -> FramePixels:
         """The pixels that a tile takes of all. Raises as the rasters do."""
-        return FramePixels(self.reference.pixels(tile.read), tuple(each.taken(tile.block) for each in self.others))
+        taken = [each.taken(tile.block) for each in self.others]
+        lost = tuple(each for *_, damage in taken for each in damage)
+        return FramePixels(self.reference.pixels(tile.read), tuple((pixels, at) for pixels, at, _ in taken), lost)
 
     @property
     def rasters(self) -> tuple[Raster, ...]:
