@@ -136,7 +136,7 @@ def run(
 
 
 def _whole(done: Any, lost: set[Damage] | None) -> Any:
-    """What a sink takes of a job's result."""
+    """The part of a job's result that a sink takes."""
     if not isinstance(done, Without):
         return done
     if lost is not None:
