@@ -199,11 +199,8 @@ class _Sink:
     total: Sums
     next: int
     early: dict[int, Sums]
-
-    @property
-    def encoder(self) -> Any:
-        """None: sums come as they are."""
-        return None
+    encoder: Any = None
+    """Sums come as they are."""
 
     def done(self) -> frozenset[int]:
         """No tile: nothing is kept of an earlier run."""
