@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from geosr.errors import GeosrError, InputError
 from geosr.frames import Frame
 from geosr.io.frames import FramesScene
 from geosr.io.scene import Scene
 from geosr.models.frames import FramesNetwork
+from geosr.models.registry import find
 from geosr.models.runtime import ModelNetwork
 from geosr.observing import Settled, samples
 from geosr.registration.register import register
@@ -75,8 +76,10 @@ def fused(settled: Settled, observation: Observation, ground: Window, others: Se
 
     `ground` is all that can be read of the reference, counted from the scene's corner. Raises as `Settled.network`.
     """
-    single = settled.network(observation)
+    model, start = settled.model, settled.model.card.start
+    single = (replace(settled, model=find(start, model.scale)) if start else settled).network(observation)
     known = {each.name: getattr(single, each.name) for each in fields(ModelNetwork)}
+    known |= {"model": model} if start else {}
     fitting = ((place, other) for place, other in enumerate(others) if not other.registration.unfit)
     return FramesNetwork(**known, frames=tuple(other.frame(place, ground) for place, other in fitting), ground=ground)
 

@@ -37,7 +37,13 @@ def smooth_both(image: Tensor, down: Sequence[float], across: Sequence[float] | 
     return smooth(smooth(image, down, 0), down if across is None else across, 1)
 
 
-def cut(image: Tensor, rim: int) -> Tensor:
+def gaussian(sigma: float, radius: int) -> tuple[float, ...]:
+    """Taps of a Gaussian with sum 1, `radius` on each side of its centre."""
+    weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(-radius, radius + 1)]
+    return tuple(weight / math.fsum(weights) for weight in weights)
+
+
+def cut(image: A, rim: int) -> A:
     """`image` without `rim` pixels on each of its four sides."""
     return image[..., rim : image.shape[-2] - rim, rim : image.shape[-1] - rim]
 

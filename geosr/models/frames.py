@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.frames import COUNT, Frame, Seen
-from geosr.models.fusion import Date, back_projected, reach, shifted_and_added
+from geosr.models.fusion import Block, Date, back_projected, reach, shifted_and_added
+from geosr.models.registry import find
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import IMAGE, Head
+from geosr.response import Response
 from geosr.sensors import Observation
 from geosr.window import Window
+
+if TYPE_CHECKING:
+    from geosr.models.multiframe import Merger
 
 HEADS = (IMAGE, COUNT)
 """The results of dates that are fused."""
@@ -43,13 +49,15 @@ class FramesNetwork(ModelNetwork):
     @property
     def single(self) -> ModelNetwork:
         """The network of one frame that is started from."""
-        return ModelNetwork(**{each.name: getattr(self, each.name) for each in fields(ModelNetwork)})
+        own = ModelNetwork(**{each.name: getattr(self, each.name) for each in fields(ModelNetwork)})
+        return replace(own, model=find(self.card.start, self.scale)) if self.card.start else own
 
     @property
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side."""
-        responses = {band.response for band in self.relative}
-        return self.single.halo + reach(tuple(responses), self.scale)
+        responses = tuple({band.response for band in self.relative})
+        around = self._merger.reach(responses) if self.card.start else reach(responses, self.scale)
+        return self.single.halo + around
 
     @property
     def multiple(self) -> int:
@@ -59,7 +67,8 @@ class FramesNetwork(ModelNetwork):
     @property
     def alive(self) -> int:
         """Numbers a source pixel of a block that stand in memory at once, about."""
-        return max(self.single.alive, _WORKING * (len(self.frames) + self.scale**2))
+        merging = self._merger.alive if self.card.start else 0
+        return max(self.single.alive, merging, _WORKING * (len(self.frames) + self.scale**2))
 
     def fuse(
         self,
@@ -72,7 +81,6 @@ class FramesNetwork(ModelNetwork):
         """See `geosr.frames.Fuser`."""
         start = self.single(block, bands)
         out = np.empty((2 * len(bands), *start.shape[1:]), start.dtype)
-        add = shifted_and_added if self.model.adds else back_projected
         for place, band in enumerate(bands):
             known = None if valid is None else valid[band]
             dates = [self._date(frame, band) for frame in self.frames]
@@ -80,9 +88,20 @@ class FramesNetwork(ModelNetwork):
                 (one.values[band], one.there[band] & _shared(frame, one.at, at, known, self.ground), one.at)
                 for frame, one in zip(self.frames, seen, strict=True)
             ]
-            noise = self.relative[band].noise
-            out[place], out[len(bands) + place] = add(start[place], at, self.scale, noise, dates, parts)
+            observed = self.relative[band]
+            met = Block(start[place], at, self.scale, observed.noise, dates, parts)
+            out[place], out[len(bands) + place] = self._added(met, observed.response)
         return out
+
+    def _added(self, block: Block, response: Response) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """What dates make of a band's block, and how many each pixel drew on."""
+        if self.card.start:
+            return self._merger(block, response.told)
+        return shifted_and_added(block) if self.model.adds else back_projected(block)
+
+    @property
+    def _merger(self) -> Merger:
+        return self._engine()  # type: ignore[return-value]
 
     def _date(self, frame: Frame, band: int) -> Date:
         known = self.relative[band]

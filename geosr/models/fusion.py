@@ -66,75 +66,110 @@ class Date:
 
 def reach(responses: Sequence[Response], scale: int, steps: int = STEPS) -> int:
     """Source pixels around one of which back-projection takes the single-frame result and the frames."""
-    radius = max(_radius(response, scale) for response in responses)
-    start = 2 * _ends(_AROUND) + _ends(_FINEST) + _ends(_POOLED)
-    return steps * (radius + REACH["linear"] + 2) + start + radius + 4
+    start = _ends(_FINEST) + _ends(_POOLED)
+    return steps * (radius_of(responses, scale) + REACH["linear"] + 2) + start + weighing(responses, scale)
 
 
-def back_projected(
-    start: Floating,
-    at: Window,
-    scale: int,
-    own: Noise,
-    dates: Sequence[Date],
-    seen: Sequence[tuple[Floating, NDArray[np.bool_], Window]],
-) -> tuple[Floating, Floating]:
-    """The single-frame result of a band (h, w) with what frames add, and how many frames it drew on.
-
-    Parameters
-    ----------
-    start
-        Over `at.scale(scale)`.
-    at
-        The block, pixels of the reference; what lies nearer to its border than `reach` may be otherwise elsewhere.
-    own
-        The reference's noise.
-    seen
-        Of each date the band's values (h, w) in the reference's numbers, where they count, and where they lie.
-    """
-    views = _views(start, at, scale, dates, seen)
-    detail = start - _low(start, _FINEST * scale)
-    missing = _low(detail * detail, _POOLED * scale)
-    for view in views:
-        view.weigh(view.degraded(start), view.degraded(missing), own)
-    total = _sum(start, (view.up(view.weight) for view in views))
-    noise = _variance(own, start)
-    prior = _PRIOR * noise / (missing + 1e-3 * noise)
-    result = ahead = start
-    for step in range(STEPS):
-        pull = _sum(start, (view.up(view.weight * (view.values - view.degraded(ahead))) for view in views))
-        new = ahead + (pull - prior * (ahead - start)) / (total + prior)
-        ahead = new + (new - result) * start.dtype.type(step / (step + 3))
-        result = new
-    return result, _counted(start, views)
+def weighing(responses: Sequence[Response], scale: int) -> int:
+    """Source pixels around one of which an estimate and the frames decide what is believed of these."""
+    return 2 * _ends(_AROUND) + radius_of(responses, scale) + 4
 
 
-def shifted_and_added(
-    start: Floating,
-    at: Window,
-    scale: int,
-    own: Noise,
-    dates: Sequence[Date],
-    seen: Sequence[tuple[Floating, NDArray[np.bool_], Window]],
-) -> tuple[Floating, Floating]:
-    """An interpolated band (h, w), to which samples of frames are added, and how many frames it drew on.
+def radius_of(responses: Sequence[Response], scale: int) -> int:
+    """Source pixels around one that frames see."""
+    return max(_radius(response, scale) for response in responses)
 
-    Parameters as of `back_projected`.
-    """
-    views = _views(start, at, scale, dates, seen)
-    detail = start - _low(start, _FINEST * scale)
-    missing = _low(detail * detail, _POOLED * scale)
-    total, added = np.ones_like(start), np.zeros_like(start)
-    for view in views:
+
+def back_projected(block: Block) -> tuple[Floating, Floating]:
+    """The single-frame result of a band (h, w) with what frames add, and how many frames it drew on."""
+    believed = block.believed(block.start)
+    return block.projected(believed, STEPS), block.counted(believed)
+
+
+def shifted_and_added(block: Block) -> tuple[Floating, Floating]:
+    """An interpolated band (h, w), to which samples of frames are added, and how many frames it drew on."""
+    start = block.start
+    total, added, believed = np.ones_like(start), np.zeros_like(start), list[Believed]()
+    for view in block.views:
         there = view.sampled(start)
-        view.weigh(there, view.sampled(missing), own)
+        each = view.believed(there, view.sampled(block.missing), block.own)
         near = view.nearness()
-        total += near * view.up(view.weight)
-        added += near * view.up(view.weight * (view.values - there))
-    return start + added / total, _counted(start, views)
+        total += near * view.up(each.weight)
+        added += near * view.up(each.weight * (each.values - there))
+        believed.append(each)
+    return start + added / total, block.counted(believed)
 
 
-class _View:
+class Block:
+    """A band's block of the reference, and the frames that meet it."""
+
+    def __init__(
+        self,
+        start: Floating,
+        at: Window,
+        scale: int,
+        own: Noise,
+        dates: Sequence[Date],
+        seen: Sequence[tuple[Floating, NDArray[np.bool_], Window]],
+    ) -> None:
+        """Lays out the frames.
+
+        Parameters
+        ----------
+        start
+            The single-frame result over `at.scale(scale)`.
+        at
+            The block, pixels of the reference; what lies nearer to its border than `reach` may be otherwise elsewhere.
+        own
+            The reference's noise.
+        seen
+            Of each date the band's values (h, w) in the reference's numbers, where they count, and where they lie.
+        """
+        views = (View(date, at.scale(scale), scale, each, at) for date, each in zip(dates, seen, strict=True))
+        self.start, self.own = start, own
+        self.views = [view for view in views if view.own.size and view.there.any()]
+        detail = start - _low(start, _FINEST * scale)
+        self.missing = _low(detail * detail, _POOLED * scale)
+        """The variance of the finest detail."""
+        self.noise = variance(own, start)
+        self.prior = _PRIOR * self.noise / (self.missing + 1e-3 * self.noise)
+        """How much the single-frame result counts beside a frame."""
+
+    def believed(self, estimate: Floating) -> list[Believed]:
+        """The pixels of each frame as they are believed, where the ground is expected to look as an estimate has it."""
+        return [view.believed(view.degraded(estimate), view.degraded(self.missing), self.own) for view in self.views]
+
+    def projected(self, believed: Sequence[Believed], steps: int) -> Floating:
+        """The result after some steps of back-projection."""
+        start, both = self.start, list(zip(self.views, believed, strict=True))
+        total = _sum(start, (view.up(each.weight) for view, each in both))
+        result = ahead = start
+        for step in range(steps):
+            left = (view.up(each.weight * (each.values - view.degraded(ahead))) for view, each in both)
+            new = ahead + (_sum(start, left) - self.prior * (ahead - start)) / (total + self.prior)
+            ahead = new + (new - result) * start.dtype.type(step / (step + 3))
+            result = new
+        return result
+
+    def counted(self, believed: Sequence[Believed]) -> Floating:
+        """How many frames each pixel drew on, the reference among them."""
+        robust = (view.up(each.robust) for view, each in zip(self.views, believed, strict=True))
+        return np.ones_like(self.start) + _sum(self.start, robust)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Believed:
+    """A frame's pixels as they are believed, all (h, w)."""
+
+    values: Floating
+    """Less what neighbourhoods as a whole are brighter by."""
+    robust: Floating
+    """How much they count, from 0 to 1: 0 where they show something else."""
+    weight: Floating
+    """One over their variance, in units of that of the reference's noise."""
+
+
+class View:
     """A frame's band as a block meets it: its pixels that see nothing beyond the block."""
 
     def __init__(
@@ -151,7 +186,6 @@ class _View:
                 self.cells.append((own, _lines(cell, scale, date.response)))
                 self.there[own.within(self.own).slices] = there[own.within(lies).slices]
         self.values = np.where(self.there, values[part], 0).astype(values.dtype)
-        self.robust = self.weight = np.zeros_like(self.values)
 
     def degraded(self, image: Floating) -> Floating:
         """An image on the fine grid as the frame's own pixels see it."""
@@ -190,41 +224,24 @@ class _View:
             out[target.within(self.fine).slices] = rows[:, None] * cols
         return out
 
-    def weigh(self, expected: Floating, missing: Floating, own: Noise) -> None:
-        """Take off what a neighbourhood as a whole is brighter by, and settle the weights.
+    def believed(self, expected: Floating, missing: Floating, own: Noise) -> Believed:
+        """Its pixels as they are believed.
 
         `expected` is what the frame would show had nothing changed, `missing` the variance of what it may add to it.
         """
-        noise = _variance(self.date.noise, expected)
+        noise = variance(self.date.noise, expected)
         there = self.there.astype(self.values.dtype)
         share = np.maximum(_low(there, _AROUND), 1e-6)
         usual = _NOISE * noise + _MISSING * _low(there * missing, _AROUND) / share
-        error = there * (self.values - expected)
-        level = _low(error, _AROUND) / share
+        level = _low(there * (self.values - expected), _AROUND) / share
         square = level * level
         level *= square / (square + usual / _SHRUNK)
-        self.values = self.values - level
-        error = there * (self.values - expected)
+        values = self.values - level
+        error = there * (values - expected)
         differs = _low(error * error, _AROUND) / share
         strange = differs / usual
-        self.robust = there / (1 + strange * strange)
-        self.weight = self.robust * (_variance(own, expected) / np.maximum(differs, noise))
-
-
-def _views(
-    start: Floating,
-    at: Window,
-    scale: int,
-    dates: Sequence[Date],
-    seen: Sequence[tuple[Floating, NDArray[np.bool_], Window]],
-) -> list[_View]:
-    """The frames that a block meets."""
-    views = (_View(date, at.scale(scale), scale, each, at) for date, each in zip(dates, seen, strict=True))
-    return [view for view in views if view.own.size and view.there.any()]
-
-
-def _counted(start: Floating, views: Sequence[_View]) -> Floating:
-    return np.ones_like(start) + _sum(start, (view.up(view.robust) for view in views))
+        robust = there / (1 + strange * strange)
+        return Believed(values, robust, robust * (variance(own, expected) / np.maximum(differs, noise)))
 
 
 def _sum(like: Floating, images: Iterable[Floating]) -> Floating:
@@ -234,10 +251,10 @@ def _sum(like: Floating, images: Iterable[Floating]) -> Floating:
     return total
 
 
-def _variance(noise: Noise, level: Floating) -> Floating:
+def variance(noise: Noise, level: Floating) -> Floating:
     """The noise's variance, never quite 0."""
-    variance: Floating = (noise.variance(level) + 1e-10 * level * level + 1e-20).astype(level.dtype)
-    return variance
+    found: Floating = (noise.variance(level) + 1e-10 * level * level + 1e-20).astype(level.dtype)
+    return found
 
 
 def _inside(cell: Cell, at: Window, rim: int) -> Window:

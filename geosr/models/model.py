@@ -65,7 +65,8 @@ class Model(ABC):
     guided = False
     """Whether it brings bands onto the grid of a finer raster, which it takes beside them."""
     adds = False
-    """Whether it needs other dates, whose samples it adds to the interpolated reference."""
+    """Whether it needs other dates, which it adds to the interpolated reference, or to the result that its card starts
+    from."""
     key = ""
     """What a stopped run knows it by, beside title and weights."""
 

@@ -6,7 +6,6 @@ pass. A pixel has the same bits in any block.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from geosr.errors import InputError
-from geosr.models.filters import smooth_both
+from geosr.models.filters import gaussian, smooth_both
 from geosr.models.glp import Injection
 from geosr.models.regrid import Line, interpolated, lines
 from geosr.sensor_table import bare
@@ -138,9 +137,4 @@ def _smooth(image: Floating) -> Floating:
     return smooth_both(torch.from_numpy(image), _TAPS).numpy()
 
 
-def _gaussian() -> tuple[float, ...]:
-    weights = [math.exp(-0.5 * (i / LOW_PASS_SIGMA) ** 2) for i in range(-LOW_PASS_RADIUS, LOW_PASS_RADIUS + 1)]
-    return tuple(weight / math.fsum(weights) for weight in weights)
-
-
-_TAPS = _gaussian()
+_TAPS = gaussian(LOW_PASS_SIGMA, LOW_PASS_RADIUS)

@@ -23,6 +23,8 @@ from geosr.response import PROBE
 
 SPREAD_OF = "fast"
 """The model whose features the scale heads see."""
+MULTIFRAME = "multiframe"
+"""The network that takes other dates, and what a card calls it."""
 _ANY_SCALE = tuple(range(2, 9))
 
 CLASSICAL = {
@@ -180,6 +182,11 @@ class Weights(Model):
         return bool(self.card.guides)
 
     @property
+    def adds(self) -> bool:  # type: ignore[override]
+        """True for a network that takes other dates."""
+        return self.card.network == MULTIFRAME
+
+    @property
     def key(self) -> str:  # type: ignore[override]
         """The weights of the network that it starts from."""
         return str(find(self.card.start, self.scale).sha256) if self.card.start else ""
@@ -189,18 +196,20 @@ class Weights(Model):
         return replace(self, reach=engine.reach(PROBE))
 
     def engine(self, device: str, precision: Precision) -> Any:
-        """The network with its weights, a `Refiner` of a guided one.
+        """The network with its weights, a `Refiner` of a guided one, a `Merger` of one that takes other dates.
 
         Raises `ModelError` where they are missing, others, or don't fit.
         """
         import torch
 
-        from geosr.models import engines, refiner, trained
+        from geosr.models import engines, multiframe, refiner, trained
 
         about = self.card
         path = check_weights(_weights().get((self.name, self.scale), Path(self.name)), self.sha256)
         if self.guided:
             return refiner.build(about, read_tensors(path), device, getattr(torch, precision))
+        if self.adds:
+            return multiframe.build(about, self.scale, read_tensors(path), device, getattr(torch, precision))
         settings = {"scale": self.scale, "channels": about.channels, "blocks": about.blocks}
         # Only of weights that were published is it known that the card's halo was measured on them.
         reach = self.reach or (about.halo if self.name in names() else 0)

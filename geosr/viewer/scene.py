@@ -236,10 +236,16 @@ def _models(given: str, scale: int) -> tuple[str, ...]:
 
     Raises `ModelError` where that one can't be used.
     """
-    if registry.find(given, scale).guided:
-        raise ModelError(f"{given} needs a guide, which the page can't show; choose another model")
+    if _needs_more(given, scale):
+        raise ModelError(f"{given} needs other rasters, which the page can't show; choose another model")
     known = [name for name in registry.names() if scale in registry.card(name).scales]
-    return tuple(dict.fromkeys([given, *(name for name in known if not registry.find(name, scale).guided)]))
+    return tuple(dict.fromkeys([given, *(name for name in known if not _needs_more(name, scale))]))
+
+
+def _needs_more(name: str, scale: int) -> bool:
+    """True for a model that takes a guide or other dates."""
+    model = registry.find(name, scale)
+    return model.guided or model.adds
 
 
 def _as_pixels(tile: Tile, *results: Pixels) -> Pixels:

@@ -114,7 +114,8 @@ class Conv(nn.Conv2d):
         size = IN_ONE_SUM if self.kernel_size == (1, 1) else self.in_channels
         parts = zip(x.split(size, 1), self.weight.split(size, 1), strict=True)  # type: ignore[no-untyped-call]
         placed = self.padding, self.stride, self.dilation, 1
-        return reduce(add, (torch.mkldnn_convolution(part, weight, None, *placed) for part, weight in parts))  # type: ignore[arg-type]
+        made: Tensor = reduce(add, (torch.mkldnn_convolution(part, weight, None, *placed) for part, weight in parts))  # type: ignore[arg-type]
+        return made if self.bias is None else made.add_(self.bias.view(-1, 1, 1))
 
 
 def is_exact(x: Tensor) -> bool:

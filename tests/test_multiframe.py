@@ -1,0 +1,170 @@
+"""The network that takes several dates: the same in training and at run time, in any tile, at any gain and offset."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import geosr
+from geosr.errors import InputError, ModelError
+from geosr.frames import Frame
+from geosr.models import registry
+from geosr.models.card import KEY, Card
+from geosr.models.fusion import Block, Date
+from geosr.models.multiframe import Merger
+from geosr.models.networks.multiframe import STEPS, MultiFrame
+from geosr.noise import Noise
+from geosr.registration.values import Registration
+from geosr.response import Response
+from geosr.window import Window
+from scripts.frames_in_torch import Dates, Table
+from tests.dates import MTF, SHIFTS, Ground
+from tests.test_frames import DATES, files, fused, pixels, single
+
+CARD = Card("several", "dates", (2,), "multiframe", channels=8, blocks=1, start="fast", conditioned=True)
+RESPONSE = Response.gaussian(MTF).relative(2)
+NOISE = Noise(300.0, 0.05)
+
+
+def network(scale: int = 2, channels: int = 8, blocks: int = 1, stages: int = 2) -> MultiFrame:
+    """Small, with weights that are all at work."""
+    torch.manual_seed(3)
+    made = MultiFrame(scale, channels, blocks, stages)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if "second" in name or "tail" in name:
+                weight.normal_(0.0, 0.05)
+    return made
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "several.safetensors"
+    save_file({name: value.contiguous() for name, value in network().state_dict().items()}, path, {KEY: CARD.to_json()})
+    return str(path)
+
+
+def block(side: int, scale: int = 2, gain: float = 1.0, offset: float = 0.0, noise: Noise = NOISE) -> Block:
+    """Of a ground of waves, seen by three other dates, with a gap."""
+    ground, at = Ground.of(3), Window(0, 0, side, side)
+    fine = np.arange(side * scale)[:, None] / scale
+    start = ground.seen(fine, fine.T, RESPONSE) * gain + offset
+    dates, seen = [], []
+    for number, (down, right) in enumerate(SHIFTS[1:4]):
+        shift = round(down * 32) / 32, round(right * 32) / 32
+        there = np.ones((side, side), bool)
+        there[side // 2 :, number * 9 : number * 9 + 9] = False
+        frame = Frame(number, "", Registration(*shift, gains=(1.0,), offsets=(0.0,)), 0, 0, at)
+        dates.append(Date(frame, RESPONSE, noise))
+        values = ground.date((side, side), shift, scale=scale, seed=number) * gain + offset
+        seen.append((values.astype(np.float32), there, at))
+    return Block(start.astype(np.float32), at, scale, noise, dates, seen)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_what_was_trained_is_what_is_run(scale: int) -> None:
+    side = 64
+    module, met = network(scale), block(side, scale)
+    result, _ = Merger(module, "cpu", torch.float32)(met, RESPONSE.told)
+    shifts = torch.tensor([[[-float(c) * scale for c in _shift(view)] for view in met.views]])
+    values, there = np.zeros((2, 1, 3, side, side), np.float32)
+    for place, view in enumerate(met.views):
+        rows, cols = view.own.slices
+        values[0, place, rows, cols], there[0, place, rows, cols] = view.values, view.there
+    dates = Dates(
+        torch.from_numpy(met.start)[None],
+        torch.from_numpy(values),
+        torch.from_numpy(there),
+        shifts,
+        torch.zeros(1, dtype=torch.long),
+        torch.tensor([[NOISE.constant, NOISE.slope]]),
+        Table([RESPONSE], scale, "cpu"),
+    )
+    made = dates.back_projected(STEPS)[:, None]
+    with torch.no_grad():
+        for stage in module.stages:
+            says = dates.evidence(made[:, 0])
+            made = made + stage(says.images, says.maps, torch.tensor([RESPONSE.told]), says.voices, says.places)
+    inner = slice(22 * scale, -22 * scale)
+    before = met.start[inner, inner]
+    apart = np.abs(result[inner, inner] - made[0, 0].numpy()[inner, inner])
+    assert apart.max() < 1e-3 * np.abs(result[inner, inner] - before).max()
+
+
+def _shift(view: Any) -> tuple[float, float]:
+    at = view.date.frame.registration
+    return at.down, at.right
+
+
+def test_gain_and_offset_pass(weights: str) -> None:
+    merger = Merger(network(), "cpu", torch.float32)
+    result, count = merger(block(64), RESPONSE.told)
+    moved, same = merger(block(64, gain=0.25, offset=70.0, noise=NOISE.moved(0.25, 70.0)), RESPONSE.told)
+    np.testing.assert_allclose(moved, result * 0.25 + 70.0, rtol=2e-5)
+    np.testing.assert_allclose(same, count, atol=1e-3)
+
+
+def test_no_tiling_changes_a_pixel(tmp_path: Path, weights: str) -> None:
+    shape = 150, 170
+    dates = [Ground.of(3).date(shape, shift, seed=place) for place, shift in enumerate(SHIFTS[:4])]
+    dates[1][40:60, 50:90], dates[0][100:110, 120:150] = np.nan, np.nan
+    paths = files(tmp_path, dates, nodata=0)
+    whole = fused(paths, tmp_path / "whole.tif", tile=512, model=weights)
+    counts = pixels(tmp_path / "whole.frames.tif")
+    assert (whole != fused(paths, tmp_path / "plain.tif", tile=512, model=str(registry.locate("fast", 2)))).mean() > 0.3
+    for tile in (32, 64):
+        np.testing.assert_array_equal(fused(paths, tmp_path / "tiles.tif", tile=tile, model=weights), whole)
+        np.testing.assert_array_equal(pixels(tmp_path / "tiles.frames.tif"), counts)
+
+
+def test_the_order_of_dates_changes_nothing(tmp_path: Path, weights: str) -> None:
+    paths = files(tmp_path, DATES[:5], nodata=0)
+    first = fused(paths, tmp_path / "first.tif", model=weights, dtype="float32")
+    other = fused([paths[0], *paths[:0:-1]], tmp_path / "other.tif", model=weights, dtype="float32")
+    np.testing.assert_allclose(other, first, rtol=1e-5)
+
+
+def test_where_no_date_has_data_the_single_result_stays_to_the_last_bit(tmp_path: Path, weights: str) -> None:
+    dates = [DATES[0], *(date.copy() for date in DATES[1:4])]
+    for date in dates[1:]:
+        date[:, 30:] = np.nan
+    paths = files(tmp_path, dates, nodata=0)
+    one, many = single(paths[0], tmp_path / "one.tif", model="fast"), fused(paths, tmp_path / "many.tif", model=weights)
+    assert (one == many)[0, :, 2 * 34 :].all()
+    assert (one != many)[0, 20:-20, 20:40].any()
+
+
+def test_other_weights_and_one_date_are_refused(tmp_path: Path, weights: str) -> None:
+    paths = files(tmp_path, DATES[:2])
+    with pytest.raises(InputError, match="name their files, with --fuse"):
+        single(paths[0], tmp_path / "out.tif", model=weights)
+    with pytest.raises(InputError, match="that of one date"):
+        fused(paths, tmp_path / "out.tif", model=weights, uncertainty=True)
+    save_file(network(channels=4).state_dict(), tmp_path / "x.safetensors", {KEY: CARD.to_json()})
+    with pytest.raises(ModelError, match="don't fit its card"):
+        fused(paths, tmp_path / "out.tif", model=str(tmp_path / "x.safetensors"))
+
+
+def test_a_network_of_dates_pickles_small_and_is_known_by_both_weights(tmp_path: Path, weights: str) -> None:
+    paths = files(tmp_path, DATES[:3])
+    run = geosr.api.prepare(paths, tmp_path / "x.tif", fuse=True, model=weights, scale=2)
+    assert len(pickle.dumps(run.network)) < 20_000
+    assert pickle.loads(pickle.dumps(run.network)).halo == run.network.halo
+    assert run.network.model.key == registry.find("fast", 2).sha256
+    assert run.tags["GEOSR_MODEL"] == "several"
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_write_the_same_bytes(tmp_path: Path, weights: str) -> None:
+    pytest.importorskip("distributed")
+    shape = 100, 100
+    paths = files(tmp_path, [Ground.of(3).date(shape, shift, seed=place) for place, shift in enumerate(SHIFTS[:3])])
+    fused(paths, tmp_path / "here.tif", tile=48, model=weights)
+    fused(paths, tmp_path / "there.tif", tile=48, model=weights, scheduler="local:1")
+    assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "there.tif").read_bytes()
