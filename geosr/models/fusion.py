@@ -152,7 +152,7 @@ class Block:
         return result
 
     def counted(self, believed: Sequence[Believed]) -> Floating:
-        """How many frames each pixel drew on, the reference among them."""
+        """The number of frames that each pixel drew on, the reference among them."""
         robust = (view.up(each.robust) for view, each in zip(self.views, believed, strict=True))
         return np.ones_like(self.start) + _sum(self.start, robust)
 
