@@ -94,7 +94,7 @@ class FramesNetwork(ModelNetwork):
         return out
 
     def _added(self, block: Block, response: Response) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """What dates make of a band's block, and how many each pixel drew on."""
+        """A band's block as dates make it, and how many each pixel drew on."""
         if self.card.start:
             return self._merger(block, response.told)
         return shifted_and_added(block) if self.model.adds else back_projected(block)
