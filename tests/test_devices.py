@@ -127,6 +127,19 @@ def test_overlapping_users_of_a_card_leave_the_flags_to_the_last_of_them(flags: 
     assert devices._flags() == flags
 
 
+def test_training_says_where_a_card_cuts_float32_to_tf32(flags: dict[str, object]) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    assert [devices.precision_trained_in(*each) for each in ((CARD, False), (CARD, True), ("cpu", False))] == [
+        "float32, cut to TF32",
+        "bfloat16",
+        "float32",
+    ]
+    torch.backends.cudnn.allow_tf32 = False
+    assert devices.precision_trained_in(CARD, False) == "float32"
+    asked_for_tf32_the_new_way()
+    assert devices.precision_trained_in(CARD, False) == "float32, cut to TF32"
+
+
 def test_a_block_on_a_processor_leaves_the_flags_alone(flags: dict[str, object]) -> None:
     looking = Looking()
     run(OnDevice(looking, "cpu"))

@@ -81,6 +81,13 @@ def _set(flags: Mapping[str, object]) -> None:
             torch.set_float32_matmul_precision(str(value))
 
 
+def precision_trained_in(device: str, bfloat16: bool) -> str:
+    """The precision of convolutions in training, where torch's flags are the caller's: a card may cut float32 short."""
+    flags = _flags() if device != "cpu" else {}
+    short = flags.get("cudnn.conv.fp32_precision") == "tf32" or flags.get("cudnn.allow_tf32") is True
+    return "bfloat16" if bfloat16 else "float32, cut to TF32" if short else "float32"
+
+
 _FULL = (
     "out of memory", "allocate memory", "not enough memory", "alloc_failed", "allocation_failed",
     "cublas_status_not_initialized", "cudnn_status_not_initialized",

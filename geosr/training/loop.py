@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geosr.errors import InputError, PlaceError
+from geosr.models.devices import precision_trained_in
 from geosr.models.runtime import choose_device, has_bfloat16
 from geosr.training import log
 from geosr.training.collection import Collection, collect
@@ -88,7 +89,7 @@ def train(recipe: Recipe, watch: Watch | None = None) -> Trained:
     with joined(device) as team, _interruptions() as interrupted:
         watch = watch if watch is not None and team.leads else Silent()
         run = _Run(recipe, device, quick, team, watch)
-        for line in (*run.notes, about, f"precision {'bfloat16' if quick else 'float32'}"):
+        for line in (*run.notes, about, f"precision {run.precision}"):
             if line:
                 watch.note(line)
         return run.finish(run.steps(interrupted))
@@ -99,6 +100,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, device: str, bfloat16: bool, team: Team, watch: Watch) -> None:
         self.recipe, self.device, self.team, self.watch = recipe, device, team, watch
+        self.precision = precision_trained_in(device, bfloat16)
         self.folder = Path(recipe.out)
         _make(self.folder)
         train, kept, lines = _pairs(recipe)
@@ -163,7 +165,8 @@ class _Run:
         card: dict[str, Any] = {}
         if self.team.leads:
             method = by_network(network, self.device)
-            card = publish(path, network, self.recipe, self.trainer.progress, self.validation, self.own, method)
+            progress = self.trainer.progress
+            card = publish(path, network, self.recipe, progress, self.precision, self.validation, self.own, method)
         return Trained(self.trainer.progress, path, card, stopped)
 
     def _is_stale(self) -> bool:

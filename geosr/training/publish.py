@@ -25,16 +25,17 @@ def publish(
     network: BandNetwork,
     recipe: Recipe,
     progress: Progress,
+    precision: str,
     validation: Validation | None,
     own: Sequence[Case],
     method: Method,
 ) -> dict[str, Any]:
     """Writes the model and returns its figures.
 
-    `own` are windows of the places it was trained on, judged like those of the validation: what it gains more there is
-    the gap that tells of overfitting.
+    `precision` is what it was trained in. `own` are windows of the places it was trained on, judged like those of the
+    validation: what it gains more there is the gap that tells of overfitting.
     """
-    figures = _figures(recipe, progress, validation, own, method)
+    figures = _figures(recipe, progress, precision, validation, own, method)
     card = Card(
         name=recipe.name or Path(recipe.out).name,
         summary=f"{recipe.network} at x{recipe.scale}, trained by geosr train",
@@ -56,9 +57,15 @@ def publish(
 
 
 def _figures(
-    recipe: Recipe, progress: Progress, validation: Validation | None, own: Sequence[Case], method: Method
+    recipe: Recipe,
+    progress: Progress,
+    precision: str,
+    validation: Validation | None,
+    own: Sequence[Case],
+    method: Method,
 ) -> dict[str, Any]:
-    training: dict[str, Any] = {"steps": progress.step, "minutes": round(progress.seconds / 60, 1)}
+    minutes = round(progress.seconds / 60, 1)
+    training: dict[str, Any] = {"steps": progress.step, "minutes": minutes, "precision": precision}
     training["error_over_bicubic"] = round(progress.loss, 4)
     figures: dict[str, Any] = {"training": training}
     if own:
