@@ -1,24 +1,29 @@
-"""What holds on a graphics card alone: `pytest -m gpu` where there is one. What needs none is in `test_devices`.
-
-None of this was run before there was a card: a failure is as likely one of the expectation.
-"""
+"""What holds on a graphics card alone: `pytest -m gpu` where there is one. What needs none is in `test_devices` and
+`test_graphics`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from numpy.typing import NDArray
 
+import geosr
 from geosr.models import devices, registry, runtime
+from geosr.models.engines import OnDevice
+from geosr.models.model import Precision
 from geosr.models.runtime import network_for
 from geosr.noise import Noise
 from geosr.response import Response
 from geosr.sensors import Band
+from tests.scenes import make_plain
 from tests.test_runtime import terrain
 
 pytestmark = pytest.mark.gpu
@@ -53,19 +58,47 @@ def test_a_network_gives_the_processors_stored_numbers_within_one_count(model: s
     assert counts_apart(made(model, card, block), made(model, "cpu", block)) <= 1
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model", NETWORKS)
-def test_blocks_of_other_shapes_agree_within_one_count(model: str, card: str) -> None:
-    scene = terrain(400, 416)[:1]
-    network = network_for(model, 2 if 2 in registry.card(model).scales else 4, SEEN, device=card)
-    scale, step = network.scale, network.multiple
-    rim = -(-network.halo // step) * step
+def test_blocks_of_other_shapes_agree_to_the_last_bit(model: str, precision: str, card: str) -> None:
+    scene = terrain(704, 776)[:1]
+    network = network_for(
+        model, 2 if 2 in registry.card(model).scales else 4, SEEN, device=card, precision=cast("Precision", precision)
+    )
+    scale = network.scale
+    rim = -(-network.halo // network.multiple) * network.multiple
     whole = network(scene, (0,))
-    for row, col, height, width in ((0, 0, 336, 416), (8 * step, 0, 304, 336), (0, 2 * step, 400, 320)):
+    for row, col, height, width in ((0, 0, 336, 416), (8, 0, 304, 336), (0, 16, 696, 320), (8, 16, 600, 760)):
         part = network(np.ascontiguousarray(scene[:, row : row + height, col : col + width]), (0,))
         inner = np.s_[:, rim * scale : -rim * scale, rim * scale : -rim * scale]
-        there = whole[:, row * scale : (row + height) * scale, col * scale : (col + width) * scale]
-        shared = part[:, : there.shape[1], : there.shape[2]]
-        assert counts_apart(shared[inner], there[inner]) <= 1
+        there = whole[:, row * scale :, col * scale :][:, : part.shape[1], : part.shape[2]]
+        assert np.array_equal(part[:, : there.shape[1], : there.shape[2]][inner], there[inner])
+
+
+@pytest.mark.parametrize("model", ["fast", "best", "swin"])
+def test_tilings_of_a_scene_are_one_result(model: str, tmp_path: Path, card: str) -> None:
+    src = make_plain(tmp_path, shape=(2, 700, 900))
+    for shared in ({}, {"project": True}, {"precision": "bfloat16"}):
+        made = []
+        for options in ({}, {"tile": 256, "workers": 3}, {"tile": 448}):
+            told: dict[str, Any] = {"model": model, "scale": 2, "device": card, "overwrite": True, **shared, **options}
+            geosr.upscale(src, dst := tmp_path / "out.tif", **told)
+            with rasterio.open(dst) as result:
+                made.append(result.read())
+        assert np.array_equal(made[0], made[1])
+        assert np.array_equal(made[0], made[2])
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_what_was_recorded_gives_the_bits_of_what_was_not(model: str, card: str) -> None:
+    network = network_for(model, 2 if 2 in registry.card(model).scales else 4, SEEN, device=card)
+    blocks = [terrain(320, 328, seed=seed)[:1] for seed in (0, 0, 1, 0)]
+    first, again, other, last = (network(block, (0,)) for block in blocks)
+    pieces = cast("OnDevice", network._engine())._pieces
+    assert pieces._records
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, last)
+    assert not np.array_equal(first, other)
 
 
 @pytest.mark.parametrize("project", [False, True])
@@ -88,14 +121,16 @@ def test_a_flat_scene_stays_flat(card: str) -> None:
         assert np.unique(made(model, card, np.full((1, 320, 320), 1234.5, np.float32))).tolist() == [1234.5]
 
 
-def test_a_card_without_memory_says_so_and_is_asked_for_less(card: str) -> None:
-    network = replace(network_for("fast", 2, SEEN, device=card))
+def test_a_card_without_memory_says_so_and_goes_on_when_it_has_some(card: str) -> None:
+    network = replace(network_for("vdsr", 2, SEEN, device=card))
     runtime._load.cache_clear()
     small = terrain(64, 64)[:1]
-    torch.cuda.set_per_process_memory_fraction(0.002)
+    torch.cuda.empty_cache()  # what was reserved before counts for nothing
+    torch.cuda.set_per_process_memory_fraction(0.4e9 / torch.cuda.mem_get_info()[1])
     try:
         with pytest.raises(MemoryError):
-            network(terrain(2048, 2048)[:1], (0,))
+            network(terrain(600, 600)[:1], (0,))
+        torch.cuda.set_per_process_memory_fraction(1.0)
         assert np.isfinite(network(small, (0,))).all()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

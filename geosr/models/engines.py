@@ -1,14 +1,14 @@
 """The models as the runtime runs them: one band in, the same band on the finer grid out.
 
 Every engine gives a pixel the same bits whatever the block around it: sums of shifted arrays are rounded operation
-by operation in a fixed order, and convolutions go to the one kernel that was found not to depend on the block's shape.
+by operation in a fixed order, and convolutions go to the one kernel that was found not to depend on the block's shape,
+or on a card are given blocks of one shape (`graphics`).
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from geosr.models.backprojection import backproject_into
 from geosr.models.backprojection import reach as backprojection_reach
 from geosr.models.devices import device_errors, exact_convolutions
+from geosr.models.graphics import Pieces, queue_of
 from geosr.models.model import Engine
 from geosr.models.projection import UNSURE, project_into
 from geosr.models.projection import reach as projection_reach
@@ -25,9 +26,6 @@ from geosr.models.scale_head import Spread
 from geosr.models.threads import Once
 from geosr.response import Response
 from geosr.sensors import Observation
-
-_one_on_the_card: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-"""By device. A second block on it would take memory and save no time, however many threads prepare blocks for it."""
 
 
 class OnDevice(Engine):
@@ -41,6 +39,7 @@ class OnDevice(Engine):
         self.device = device
         self.multiple = engine.multiple
         self.alive = engine.alive
+        self._pieces = Pieces(engine, device)
         self._too_large = math.inf
         """Numbers of the smallest block that a card had no memory for."""
         self._was_full = False
@@ -56,23 +55,34 @@ class OnDevice(Engine):
             if self.device == "cpu":
                 self.engine(torch.from_numpy(block), bands, target)
                 return
-            with _one_on_the_card[self.device]:
-                self._on_card(block, bands, target)
+            self._on_card(block, bands, target)
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """See `Engine`."""
+        return super().room(shape, dtype) if self.device == "cpu" else queue_of(self.device).room(shape, dtype)
 
     def _on_card(self, block: NDArray[np.floating], bands: Observation, target: Tensor) -> None:
-        if block.size >= self._too_large:
+        queue = queue_of(self.device)
+        given = queue.room(block.shape, block.dtype)
+        np.copyto(given, block)
+        with queue.turn():
+            self._make_room(block.size)
+            try:
+                with device_errors():
+                    result = target.new_empty(target.shape, device=self.device)
+                    self._pieces(queue.brought(torch.from_numpy(given)), bands, result)
+                    finished = queue.mark()
+            except MemoryError:
+                self._too_large, self._was_full = block.size, True
+                raise
+        queue.fetch(result, target, finished)
+
+    def _make_room(self, numbers: int) -> None:
+        if numbers >= self._too_large:
             raise MemoryError(f"{self.device} had no memory for a block as large")
         if self._was_full:
             torch.cuda.empty_cache()  # now that the failure is dealt with, and holds no tensors any more
             self._was_full = False
-        try:
-            with device_errors():
-                result = target.new_empty(target.shape, device=self.device)
-                self.engine(torch.from_numpy(block).to(self.device), bands, result)
-                target.copy_(result)
-        except MemoryError:
-            self._too_large, self._was_full = block.size, True
-            raise
 
 
 class BackProjection(Engine):
@@ -101,6 +111,7 @@ class Around(Engine):
         self.of_arrays = not isinstance(engine, OnDevice)
         self.engine = engine.engine if isinstance(engine, OnDevice) else engine
         self.multiple, self.alive = engine.multiple, engine.alive
+        self.of_one_shape = self.engine.of_one_shape
 
     def run(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """Write what the engine gives into `out`."""

@@ -50,8 +50,20 @@ def cut(image: A, rim: int) -> A:
 
 def mirror(image: A, rim: int) -> A:
     """`image` (..., h, w) continued by `rim` pixels on each side, mirrored with the edge pixel repeated."""
-    rows, cols = (mirrored(side, rim) for side in image.shape[-2:])
-    return image[..., rows, :][..., cols]
+    if isinstance(image, np.ndarray) or image.device.type == "cpu" or rim > min(image.shape[-2:]):
+        rows, cols = (mirrored(side, rim) for side in image.shape[-2:])
+        return image[..., rows, :][..., cols]
+    return _mirror_there(image, rim)
+
+
+def _mirror_there(image: Tensor, rim: int) -> Tensor:
+    """`mirror` without indices, which would have to be copied to a card, and waited for."""
+    import torch
+
+    for axis in (-2, -1):
+        before, after = image.narrow(axis, 0, rim).flip(axis), image.narrow(axis, image.shape[axis] - rim, rim)
+        image = torch.cat((before, image, after.flip(axis)), axis)
+    return image
 
 
 def mirrored(side: int, rim: int) -> NDArray[np.intp]:

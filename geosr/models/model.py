@@ -31,6 +31,13 @@ class Engine(ABC):
     alive: int = 0
     """Numbers a source pixel of a block that stand in memory at once, about; 0 where they are few or unknown."""
 
+    of_one_shape: bool = False
+    """Whether a card is to be given pieces of one shape, since the bits of a pixel depend on it there."""
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """An array for what it gives."""
+        return np.empty(shape, dtype)
+
     @abstractmethod
     def reach(self, response: Response) -> int:
         """Source pixels from an output pixel's own to the farthest that it depends on, along either axis."""

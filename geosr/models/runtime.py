@@ -104,7 +104,7 @@ class ModelNetwork:
         block = np.require(block, requirements=["C", "W"])
         try:
             heads, fine = len(self.heads), tuple(side * self.scale for side in block.shape[1:])
-            out = np.empty((heads * len(block), *fine), block.dtype)
+            out = self._engine().room((heads * len(block), *fine), block.dtype)
             for group in self.groups(bands):
                 places = [bands.index(band) for band in group]
                 if places == list(range(len(block))):

@@ -33,7 +33,24 @@ class Once(Generic[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's own result."""
         with self._lock:
-            return self._made(*args, **kwargs)  # type: ignore[arg-type]  # who passes what can't be hashed is told so
+            made = self._made(*args, **kwargs)  # type: ignore[arg-type]  # who passes what can't be hashed is told so
+        if (held := getattr(_own, "held", None)) is not None:
+            held.append(made)
+        return made
+
+
+_own = threading.local()
+
+
+@contextmanager
+def holding() -> Iterator[list[Any]]:
+    """All that `Once` gives this thread meanwhile, so that it is not forgotten."""
+    held: list[Any] = []
+    _own.held = held
+    try:
+        yield held
+    finally:
+        _own.held = None
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Trained(Engine):
 
     rim: int
     """Source pixels that the network itself sees on each side."""
+    of_one_shape = True
     padded = False
     """Whether the network is given as many pixels as the block has."""
 
@@ -101,7 +102,7 @@ class Residual(Trained):
         features = self._features(high.to(self.dtype), spread.to(self.dtype), response)
         _, _, tail, last = self.weights(response)
         detail = convolved(features, tail)
-        _add_phases(inner, detail - self.at_rest(response) * cut(spread, self.rim), self.scale)
+        _add_phases(inner, detail - self.at_rest(response, _shape_of(high)) * cut(spread, self.rim), self.scale)
         if others and self.spread is not None:
             around = cut(high, self.rim - self.spread.rim)
             sigma = self.spread(convolved(features, last), around, cut(spread, self.rim), band)
@@ -115,7 +116,7 @@ class Residual(Trained):
     def _features(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(1, channels, h, w) that the last convolution makes the detail of; the gains before it are in its weights."""
         head, blocks, *_ = self.weights(response)
-        start = features = convolved(_channels_last(torch.stack((high, spread))[None]), head)
+        start = features = convolved(_laid_out(torch.stack((high, spread))[None]), head)
         for first, second in blocks:
             inner = convolved(features, first).relu_()
             features = convolved(inner, second).add_(cut(features, 2))
@@ -131,22 +132,27 @@ class Residual(Trained):
 
         def gained(weight: Tensor, index: int) -> Tensor:
             """Weights times the gains of a block of layers."""
-            return _channels_last((weight * gains[index].view(1, -1, 1, 1)).to(self.dtype))
+            return _laid_out((weight * gains[index].view(1, -1, 1, 1)).to(self.dtype))
 
         blocks = [
-            (_channels_last(block.first.weight.to(self.dtype)), gained(block.second.weight, index))
+            (_laid_out(block.first.weight.to(self.dtype)), gained(block.second.weight, index))
             for index, block in enumerate(module.blocks)
             if isinstance(block, Block)
         ]
         last = module.tail.weight if self.spread is None else self.spread.first
-        start = _channels_last(module.head.weight.to(self.dtype))
+        start = _laid_out(module.head.weight.to(self.dtype))
         return start, blocks, gained(module.tail.weight, -1), gained(last, -1)
 
-    def _at_rest(self, response: Response) -> Tensor:
-        """The network's addition to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1)."""
+    def _at_rest(self, response: Response, shape: tuple[int, ...]) -> Tensor:
+        """The network's addition to a flat scene with noise of standard deviation 1, (1, scale**2, 1, 1).
+
+        As it does it to a block of this shape, where that matters.
+        """
         side = 2 * self.rim + 1
-        flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.head.weight.device)
-        return self._detail(flat, torch.ones_like(flat), response)
+        flat = torch.zeros(shape or (side, side), dtype=self.dtype, device=self.module.head.weight.device)
+        detail = self._detail(flat, torch.ones_like(flat), response)
+        row, col = (size // 2 for size in detail.shape[2:])
+        return detail[:, :, row : row + 1, col : col + 1].clone()
 
     def _rim(self) -> int:
         side = 64
@@ -172,26 +178,35 @@ class Padded(Trained):
         self.module = module
         self.multiple = module.multiple
         self.alive = module.alive
+        self.told = Once(self._told, 64)
         self.at_rest = Once(self._at_rest, 64)
         self.rim = reach - len(self.low_pass) // 2 if reach else self._rim()
         module.to(dtype)
 
     def _add(self, inner: Tensor, high: Tensor, spread: Tensor, band: Band, *others: Tensor) -> None:
         detail = self._phases(self._detail(high.to(self.dtype), spread.to(self.dtype), band.response))
-        detail = detail - self.at_rest(band.response) * spread[:, None, :, None]
+        detail = detail - self.at_rest(band.response, _shape_of(high)) * spread[:, None, :, None]
         inner.add_(cut(detail.reshape(high.shape[0] * self.scale, -1), self.reach(band.response) * self.scale))
 
     def _detail(self, high: Tensor, spread: Tensor, response: Response) -> Tensor:
         """(h * scale, w * scale) for a band without its low-pass and its noise, both (h, w)."""
-        told = torch.tensor([response.told], dtype=high.dtype, device=high.device)
-        return self.module.residual(high[None, None], told, spread[None, None])[0, 0]
+        return self.module.residual(high[None, None], self.told(response, high.dtype, high.device), spread[None, None])[
+            0, 0
+        ]
 
-    def _at_rest(self, response: Response) -> Tensor:
-        """The network's addition to a flat scene with noise of standard deviation 1, (1, scale, 1, scale)."""
+    def _told(self, response: Response, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.tensor([response.told], dtype=dtype, device=device)
+
+    def _at_rest(self, response: Response, shape: tuple[int, ...]) -> Tensor:
+        """The network's addition to a flat scene with noise of standard deviation 1, (1, scale, 1, scale).
+
+        As it does it to a block of this shape, where that matters.
+        """
         side = self._smallest()
-        flat = torch.zeros(side, side, dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
+        flat = torch.zeros(shape or (side, side), dtype=self.dtype, device=self.module.get_buffer("low_pass").device)
         detail = self._phases(self._detail(flat, torch.ones_like(flat), response))
-        return detail[side // 2, :, side // 2][None, :, None].clone()
+        row, col = (size // 2 for size in flat.shape)
+        return detail[row, :, col][None, :, None].clone()
 
     def _phases(self, detail: Tensor) -> Tensor:
         """(h * scale, w * scale) as (h, scale, w, scale)."""
@@ -259,6 +274,8 @@ def build(
     module = module.eval().requires_grad_(False)
     # On the processor: a kernel that works on patches of pixels, as cards have, lets a NaN spread farther than sums do.
     engine = Residual(module, dtype) if isinstance(module, Edsr) else Padded(module, dtype, reach)
+    if device != "cpu" and dtype == torch.bfloat16:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.to(device)
     return engine
 
@@ -267,8 +284,15 @@ def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
     return tuple(tensors[name].shape) if name in tensors else None
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def _shape_of(high: Tensor) -> tuple[int, ...]:
+    """The shape of a block, where the kernel that it is computed by depends on it."""
+    return () if high.device.type == "cpu" else tuple(high.shape)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """Channels last, but where that was found slower: cuDNN turns float32 round."""
+    on_card = x.is_cuda and x.dtype == torch.float32
+    return x.contiguous(memory_format=torch.contiguous_format if on_card else torch.channels_last)
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from geosr.errors import ModelError, one_line
 from geosr.models.card import Card
 from geosr.models.classical import REACH, upsample_into
 from geosr.models.foreign.runner import Runner
 from geosr.models.model import Engine
-from geosr.models.trial import Run, up
+from geosr.models.pieces import in_pieces
+from geosr.models.trial import Run
 from geosr.noise import SILENT, Noise
 from geosr.response import PROBE, Response
 from geosr.sensors import Observation
@@ -81,7 +80,7 @@ def blocks_of(runner: Runner, card: Card, response: Response = PROBE, noise: Noi
     if runner.size is None:
         return lambda block: runner(block[None], response, noise)[0]
     size, halo, multiple, scale = runner.size, card.halo, card.multiple, card.scales[0]
-    steps = tuple((side - 2 * halo) // multiple * multiple for side in size)
+    steps = (size[0] - 2 * halo) // multiple * multiple, (size[1] - 2 * halo) // multiple * multiple
     if min(steps) < 1:
         raise ModelError(
             f"{card.name} takes blocks of {size[0]} x {size[1]} pixels only, and its halo is {halo}: nothing is left"
@@ -89,34 +88,6 @@ def blocks_of(runner: Runner, card: Card, response: Response = PROBE, noise: Noi
 
     def run(block: Tensor) -> Tensor:
         """The result of a block (bands, height, width), piece by piece."""
-        height, width = block.shape[1:]
-        whole = _continued(block, (_whole(height, size[0], steps[0]), _whole(width, size[1], steps[1])))
-        out = whole.new_empty(len(whole), *(side * scale for side in whole.shape[1:]))
-        for row in range(0, whole.shape[1] - size[0] + 1, steps[0]):
-            for col in range(0, whole.shape[2] - size[1] + 1, steps[1]):
-                piece = runner(whole[None, :, row : row + size[0], col : col + size[1]].contiguous(), response, noise)[
-                    0
-                ]
-                # Pieces at the border of the block keep their rim there: the block's own halo covers it.
-                top, left = (halo if start else 0 for start in (row, col))
-                there = np.s_[:, (row + top) * scale : (row + size[0]) * scale, (col + left) * scale :]
-                out[there][:, :, : (size[1] - left) * scale] = piece[:, top * scale :, left * scale :]
-        return out[:, : height * scale, : width * scale]
+        return in_pieces(block, scale, size, halo, steps, lambda piece: runner(piece[None], response, noise)[0])
 
     return run
-
-
-def _whole(side: int, size: int, step: int) -> int:
-    """The first length that pieces of `size`, one every `step`, fill."""
-    return size + up(max(0, side - size), step)
-
-
-def _continued(block: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`block` (bands, h, w) continued below and to the right, mirrored as often as needed."""
-    import torch
-
-    for axis, length in enumerate(shape, 1):
-        side = block.shape[axis]
-        index = torch.arange(length, device=block.device) % (2 * side)
-        block = block.index_select(axis, torch.minimum(index, 2 * side - 1 - index))
-    return block

@@ -1,0 +1,162 @@
+"""Work on a graphics card: one block after the other, in pieces of one shape, copied while others are computed.
+
+A card's libraries choose an algorithm by the shape of what they are given, and another one rounds differently. Of one
+shape a pixel was measured to have the same bits wherever it lies in a block, with every network and precision. So
+every network gets pieces of one shape, and its pixels don't depend on how a scene was cut.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geosr.models.model import Engine
+from geosr.models.pieces import in_pieces
+from geosr.models.threads import Once, holding
+from geosr.models.trial import up
+from geosr.sensors import Observation
+
+SIDE = 512
+"""Source pixels on each side of what a piece answers for: enough to fill a card."""
+_RECORDS = 16
+"""Recordings that are kept of an engine: of as many bands of a scene."""
+
+
+class Queue:
+    """The work on a device that all threads and engines of this process share: computed in turn, on one stream.
+
+    A second block beside the first would take memory and save no time. What is not computing, reading blocks and
+    copying results, goes on meanwhile.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._lock = threading.Lock()
+        self._is_card = device.startswith("cuda")
+        self._own = threading.local()
+        if self._is_card:
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._pool = torch.cuda.graph_pool_handle()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """While inside it is the caller's turn to have something computed."""
+        with self._lock, torch.cuda.stream(self._stream) if self._is_card else nullcontext():
+            yield
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """An array that a card copies from and into by itself, where there is one and such memory is to be had."""
+        if self._is_card:
+            try:
+                return torch.empty(shape, dtype=getattr(torch, np.dtype(dtype).name), pin_memory=True).numpy()
+            except RuntimeError:
+                pass  # systems limit it; any other works, too
+        return np.empty(shape, dtype)
+
+    def brought(self, block: Tensor) -> Tensor:
+        """A block on the device; in the caller's turn."""
+        return block.to(self.device, non_blocking=True)
+
+    def fetch(self, result: Tensor, target: Tensor, finished: Any) -> None:
+        """Copy a result, once it is `finished`, to where it can be read; in nobody's turn."""
+        if not self._is_card:
+            target.copy_(result)
+            return
+        if not hasattr(self._own, "stream"):
+            self._own.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._own.stream):
+            self._own.stream.wait_event(finished)
+            target.copy_(result, non_blocking=True)
+        self._own.stream.synchronize()
+
+    def mark(self) -> Any:
+        """The point that the work on the card has come to, to be waited for."""
+        return self._stream.record_event() if self._is_card else None
+
+    def recorded(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Work that was done before, as one that starts all at once: it must touch the same memory each time."""
+        if not self._is_card:
+            return work
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
+            work()
+        return graph.replay
+
+
+queue_of = Once(Queue)
+"""The queue of a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    block: Tensor
+    out: Tensor
+    start: Callable[[], None]
+    kept: list[Any]
+    """What was made for these bands, which a recording reads where it lies."""
+
+
+class Pieces:
+    """A network on a card, given pieces of one shape; what is done again is recorded, and starts as one.
+
+    Of a small network's work on a piece a thread that shares an interpreter needs longer to start it than a card to do
+    it.
+    """
+
+    def __init__(self, engine: Engine, device: str) -> None:
+        self.engine, self.device = engine, device
+        self._records: OrderedDict[Any, _Record] = OrderedDict()
+        self._seen: set[Any] = set()
+        self._can_record = True
+
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
+        """See `Engine`; on the device, in the caller's turn."""
+        if not self.engine.of_one_shape:
+            self.engine(block, bands, out)
+            return
+        step = self.engine.multiple
+        rim = up(max(self.engine.reach(band.response) for band in bands), step)
+        side, scale = up(SIDE, step), out.shape[-1] // block.shape[-1]
+        size = side + 2 * rim
+        fine = len(out), size * scale, size * scale
+        made = in_pieces(block, scale, (size, size), rim, (side, side), lambda piece: self._run(piece, bands, fine))
+        out.copy_(made)
+
+    def _run(self, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> Tensor:
+        """What the engine makes of a piece, of shape `fine`, in memory that the next one may take."""
+        key = bands, piece.shape, piece.dtype
+        record = self._records.get(key)
+        if record is None and key in self._seen and self._can_record:
+            record = self._record(key, piece, bands, fine)
+        if record is None:
+            self._seen = {*list(self._seen)[-_RECORDS:], key}
+            out = piece.new_empty(fine)
+            self.engine(piece, bands, out)
+            return out
+        self._records.move_to_end(key)
+        record.block.copy_(piece)
+        record.start()
+        return record.out
+
+    def _record(self, key: Any, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> _Record | None:
+        """The work on such pieces as one recording; None where it can't be recorded, or there is no memory for it."""
+        block, out = torch.empty_like(piece), piece.new_empty(fine)
+        try:
+            with holding() as kept:
+                start = queue_of(self.device).recorded(lambda: self.engine(block, bands, out))
+        except Exception:  # whatever torch, cuDNN and cuBLAS raise there: the work can be done without
+            self._can_record = False
+            return None
+        while len(self._records) >= _RECORDS:
+            self._records.popitem(last=False)
+        self._records[key] = _Record(block, out, start, kept)
+        return self._records[key]

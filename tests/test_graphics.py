@@ -1,0 +1,160 @@
+"""A card's way with blocks, done by a processor under another name: one shape, recorded, copied beside the work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from geosr.models import graphics, trained
+from geosr.models.engines import OnDevice, Projected
+from geosr.models.filters import _mirror_there, mirror
+from geosr.models.model import Engine
+from geosr.models.networks import band
+from geosr.models.networks.swin import Attention
+from geosr.noise import Noise
+from geosr.response import PROBE, Response
+from geosr.sensors import Band, Observation
+from tests.test_devices import CARD, OneDevice, built, run
+from tests.test_engines import SMALL
+from tests.test_runtime import terrain
+
+SEEN = (Band(PROBE, Noise(1.0, 0.0175)),)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphics, "SIDE", 32)
+    torch.set_num_threads(1)
+
+
+def made(engine: Engine, block: np.ndarray, bands: Observation = SEEN) -> np.ndarray:
+    out = np.full((len(block), *(2 * side for side in block.shape[1:])), np.nan, block.dtype)
+    engine(np.ascontiguousarray(block), bands, out)
+    return out
+
+
+def by_shape(usual: Callable[..., Tensor], place: int) -> Callable[..., Tensor]:
+    """A convolution that rounds differently for every size, as algorithms that are chosen by it do."""
+
+    def convolution(*args: Any) -> Tensor:
+        height, width = args[place].shape[2:]
+        return usual(*args) * (1 + 1e-5 * ((7 * height + width) % 13))
+
+    return convolution
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_pixel_has_the_same_bits_in_any_block_though_every_shape_has_a_kernel_of_its_own(
+    name: str, projected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = OnDevice(built(name, CARD), CARD)
+    engine = OnDevice(Projected(ready, 2), CARD) if projected else ready
+    monkeypatch.setattr(trained, "convolved", by_shape(trained.convolved, 0))
+    monkeypatch.setattr(band.Conv, "forward", by_shape(band.Conv.forward, 1))
+    step, rim = engine.multiple, -(-engine.reach(PROBE) // engine.multiple) * engine.multiple
+    side = 2 * rim + 10 * step
+    scene = terrain(side + 48, side + 72)[:1]
+    whole = made(engine, scene)
+    assert np.isfinite(whole).all()
+    differ = []
+    for row, col, height, width in ((0, 0, side + 8, side), (step, 2 * step, side, side + 40), (8, 16, side, side + 8)):
+        here, inner = scene[:, row : row + height, col : col + width], np.s_[:, 2 * rim : -2 * rim, 2 * rim : -2 * rim]
+        there = whole[:, 2 * row : 2 * (row + height), 2 * col : 2 * (col + width)]
+        assert np.array_equal(made(engine, here)[inner], there[inner])
+        with monkeypatch.context() as usual:
+            usual.setattr(engine.engine, "of_one_shape", False)  # type: ignore[attr-defined]
+            differ.append(not np.array_equal(made(engine, here)[inner], there[inner]))
+    assert all(differ), "without pieces the kernels show"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_on_a_card_gives_a_processors_numbers(name: str) -> None:
+    block = terrain(144, 152)[:1]
+    cut = np.s_[:, 60:-60, 60:-60]
+    there, here = (made(OnDevice(built(name, device), device), block) for device in (CARD, "cpu"))
+    assert np.allclose(there[cut], here[cut], atol=2e-3)
+
+
+def test_what_is_done_again_is_recorded_and_takes_the_pixels_of_its_own_block() -> None:
+    fast = built("edsr", CARD)
+    engine, plain = OnDevice(fast, CARD), OnDevice(built("edsr", CARD), CARD)
+    plain._pieces._can_record = False
+    for seed in range(4):
+        block = terrain(70, 120, seed=seed)[:1]
+        assert np.array_equal(made(engine, block), made(plain, block))
+    assert len(engine._pieces._records) == 1
+    assert not plain._pieces._records
+
+
+def test_recordings_are_of_the_bands_and_few() -> None:
+    engine = OnDevice(built("edsr", CARD), CARD)
+    block = terrain(40, 40)[:1]
+    for constant in range(20):
+        bands = (Band(Response.gaussian(0.2), Noise(float(constant), 0.0)),)
+        first = made(engine, block, bands)
+        assert np.array_equal(made(engine, block, bands), first)
+    assert len(engine._pieces._records) == graphics._RECORDS
+
+
+def test_work_that_cannot_be_recorded_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphics.Queue, "recorded", refused)
+    engine = OnDevice(built("edsr", CARD), CARD)
+    results = [made(engine, terrain(70, 70)[:1]) for _ in range(3)]
+    assert np.array_equal(results[0], results[2])
+    assert not engine._pieces._can_record
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_block_that_is_done_again_brings_nothing_to_the_device(name: str, dtype: torch.dtype) -> None:
+    engine = built(name, "meta", dtype)
+    block, out = torch.empty(1, 160, 160, device="meta"), torch.empty(1, 320, 320, device="meta")
+    with torch.inference_mode():
+        engine(block, SEEN, out)
+        with OneDevice() as watching:
+            engine(block, SEEN, out)
+    assert not {"lift_fresh", "_local_scalar_dense", "nonzero"} & set(watching.launches)
+    biases = sum(isinstance(each, Attention) for each in engine.module.modules())  # type: ignore[attr-defined]
+    assert watching.launches["index"] == biases
+
+
+@pytest.mark.parametrize("rim", [0, 1, 6])
+def test_mirrors_on_a_card_are_those_of_a_processor(rim: int) -> None:
+    image = torch.rand(3, 7, 9)
+    assert torch.equal(_mirror_there(image, rim), mirror(image, rim))
+
+
+class Plain(Engine):
+    """Repeats pixels."""
+
+    def reach(self, response: Response) -> int:
+        return 0
+
+    def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
+        out.copy_(block.repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+
+def test_a_block_is_computed_while_the_result_of_another_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, usual = threading.Barrier(2), graphics.Queue.fetch
+
+    def fetch(*args: Any) -> None:
+        together.wait(30)  # both have been computed, and neither is copied
+        usual(*args)
+
+    monkeypatch.setattr(graphics.Queue, "fetch", fetch)
+    engine = OnDevice(Plain(), CARD)
+    blocks = [terrain(8, 8, seed=seed)[:1] for seed in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for block, found in zip(blocks, pool.map(lambda block: run(engine, block), blocks), strict=True):
+            assert np.array_equal(found, block.repeat(2, 1).repeat(2, 2))
