@@ -141,8 +141,8 @@ def upscale(
     workers
         Tiles worked on at a time; the processor's cores by default.
     device
-        Where the network computes: "auto", "cpu", "cuda" or "cuda:1". On a card, stored numbers may differ by one
-        count between tilings, and from a processor's: its kernels round by the shape of a block.
+        Where the network computes: "auto", "cpu", "cuda" or "cuda:1". A card's stored numbers may differ from a
+        processor's by one count; its own are the same in any tiling, but by one count those of guided networks.
     precision
         "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
     project

@@ -114,8 +114,8 @@ class DataArrayGeosr:
         tile
             Side of a tile, source pixels; it changes memory and speed, no pixel.
         device
-            Where the network computes: "auto", "cpu", "cuda" or "cuda:1". On a card, stored numbers may differ by one
-            count between tilings, and from a processor's: its kernels round by the shape of a block.
+            Where the network computes: "auto", "cpu", "cuda" or "cuda:1". A card's stored numbers may differ from a
+            processor's by one count; its own are the same however the array is chunked.
         precision
             "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
         project
