@@ -132,7 +132,7 @@ class Pieces:
         out.copy_(made)
 
     def _run(self, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> Tensor:
-        """What the engine makes of a piece, of shape `fine`, in memory that the next one may take."""
+        """The engine's result for a piece, of shape `fine`, in memory that the next one may take."""
         key = bands, piece.shape, piece.dtype
         record = self._records.get(key)
         if record is None and key in self._seen and self._can_record:
