@@ -258,10 +258,8 @@ def _blocks(patches: Iterable[NDArray[np.floating]]) -> tuple[Floats, Floats]:
 
 
 def _floor(powers: Floats) -> Floats:
-    """The mean power of the flattest blocks by waves and bends.
-
-    Blocks are chosen by some measures and measured by the others: what chooses blocks is lower in them by chance.
-    """
+    """The mean power of the flattest blocks by waves and bends. Blocks are chosen by some measures and measured by the
+    others: what chooses blocks is lower in them by chance."""
     even = _measures().even
     waves, bends = powers[:, : len(even)], powers[:, len(even) :]
     first = max(_FLATTEST * len(powers), _AT_LEAST)
@@ -317,10 +315,8 @@ def _split(floor: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _weighed(white: Floats, steep: Floats, misfit: Floats, common: Floats) -> tuple[float, float, float, float]:
-    """Mean variance and detail of the shapes that fit, the ratio that their variances span, and the least misfit.
-
-    `common` is what a colour is worse by than the best for all classes.
-    """
+    """Mean variance and detail of the shapes that fit, the ratio that their variances span, and the least misfit;
+    `common` is what a colour is worse by than the best for all classes."""
     worse = misfit + common
     likely = np.exp((worse.min() - worse) / _SURE)
     likely /= likely.sum()
@@ -331,18 +327,22 @@ def _weighed(white: Floats, steep: Floats, misfit: Floats, common: Floats) -> tu
 
 def _line(light: Floats, variances: Floats, errors: Floats) -> tuple[float, float]:
     """Constant and slope over light, neither below 0, through variances; those that lie above it count less."""
-    from scipy.optimize import nnls  # slow to import, and most models don't ask for the noise
-
     weights = sure = 1 / (errors * variances)
     unit = max(float(np.abs(light).max()), 1e-300)
-    constant = slope = 0.0
     for _ in range(6):
         mean, centre = (np.average(values, weights=weights**2) for values in (variances, light / unit))
         rows, values = np.stack([weights, weights * light / unit], 1) * mean, weights * variances
         if centre > 0:
             rows = np.vstack([rows, [0, centre / _SHOT_ERROR]])
             values = np.append(values, _SHOT / _SHOT_ERROR)
-        constant, slope = nnls(rows, values)[0] * mean
+        constant, slope = _none_below_0(rows, values) * mean
         above = variances / np.maximum(constant + slope * light / unit, 1e-12 * mean) - 1
         weights = sure / np.sqrt(1 + (np.maximum(above, 0) / 0.25) ** 2)
     return float(constant), float(slope / unit)
+
+
+def _none_below_0(rows: Floats, values: Floats) -> Floats:
+    """Both coefficients of least squares, neither below 0: `scipy.optimize.nnls`, without its half second to import."""
+    both: Floats = np.linalg.lstsq(rows, values, rcond=None)[0]
+    alone: Floats = np.diag(np.maximum(rows.T @ values / np.maximum((rows**2).sum(0), 1e-300), 0))
+    return both if (both >= 0).all() else alone[np.argmin(((rows @ alone - values[:, None]) ** 2).sum(0))]

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geosr.noise import Noise, default_noise, fit_noise, noise_of, published_noise
+from geosr.noise import Noise, _none_below_0, default_noise, fit_noise, noise_of, published_noise
 from geosr.sensor_table import LANDSAT_8, SENSORS, SENTINEL_2, Origin
 from tests.products import INTERPOLATIONS, Product, product
 
@@ -204,3 +204,17 @@ def test_open_water_of_sentinel_2_shows_its_noise(shared_data: Path, band: int, 
         assert fitted is not None
         found.append(fitted.sigma(float(np.median(pixels))))
     assert low <= float(np.median(found)) <= high
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_coefficients_of_which_none_is_below_0_are_those_that_scipy_finds(rank: int) -> None:
+    from scipy.optimize import nnls
+
+    rng, signs = np.random.default_rng(rank), set()
+    for _ in range(200):
+        rows = np.abs(rng.standard_normal((5, 2))) if rank == 2 else np.outer(rng.random(5) + 0.1, [1.0, -1.0])
+        values = rows @ rng.standard_normal(2) + 0.1 * rng.standard_normal(5)
+        found, expected = _none_below_0(rows, values), nnls(rows, values)[0]
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        signs.add(tuple(found > 0))
+    assert len(signs) >= 3 - (rank == 1)
