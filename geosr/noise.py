@@ -343,6 +343,6 @@ def _line(light: Floats, variances: Floats, errors: Floats) -> tuple[float, floa
 
 def _none_below_0(rows: Floats, values: Floats) -> Floats:
     """Both coefficients of least squares, neither below 0: `scipy.optimize.nnls`, without its half second to import."""
-    both: Floats = np.linalg.lstsq(rows, values, rcond=None)[0]
+    both = np.linalg.lstsq(rows, values, rcond=None)[0].astype(np.float64)
     alone: Floats = np.diag(np.maximum(rows.T @ values / np.maximum((rows**2).sum(0), 1e-300), 0))
     return both if (both >= 0).all() else alone[np.argmin(((rows @ alone - values[:, None]) ** 2).sum(0))]

@@ -61,6 +61,19 @@ def rgba(pixels: Pixels, radiometry: Radiometry, stretch: Stretch) -> NDArray[np
     return np.stack([*(shades if len(shades) == 3 else shades[[0, 0, 0]]), alpha], axis=-1)
 
 
+RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+"""Colours from little to much, evenly spaced: darker is less, for all who see colours and who don't (viridis)."""
+
+
+def ramp(values: NDArray[np.floating], stretch: Stretch) -> NDArray[np.uint8]:
+    """A picture (height, width, 4) of values (height, width) in colours of `RAMP`; transparent where they are NaN."""
+    anchors = np.array([[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in RAMP])
+    places = np.linspace(0, 255, len(anchors))
+    table = np.stack([np.interp(np.arange(256), places, shades) for shades in anchors.T], -1).round().astype(np.uint8)
+    alpha = np.isfinite(values).astype(np.uint8)[..., None] * 255
+    return np.concatenate([table[stretch.shades(values[None])[0]], alpha], -1)
+
+
 def png(picture: NDArray[np.uint8]) -> bytes:
     """A PNG of (height, width, 4) or, without alpha, (height, width, 3), rows told by their difference to the left."""
     height, width, channels = picture.shape

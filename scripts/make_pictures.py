@@ -112,7 +112,7 @@ def seen_viewer(browser: Browser, part: Path) -> Picture:
     browser.size(900, 560)
     with served(part, part.parent, model="fast") as server:
         browser.open(f"{server.url}#1100,900,0")
-        browser.until("document.body?.dataset.missing === '0'")
+        browser.until("document.getElementById('geosr')?.dataset.missing === '0'")
         return shot(browser)
 
 

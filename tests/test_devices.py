@@ -244,6 +244,24 @@ def test_threads_that_ask_together_make_a_thing_once() -> None:
     assert sorted(made) == [0, 1]
 
 
+def test_what_takes_long_to_make_keeps_nobody_from_another_thing() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(number: int) -> int:
+        if number:
+            begun.set()
+            assert go_on.wait(10)
+        return number
+
+    once = Once(make)
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(once, 1)
+        assert begun.wait(10)
+        assert pool.submit(once, 0).result(10) == 0
+        go_on.set()
+        assert long.result(10) == 1
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_what_a_network_adds_at_rest_is_kept_without_the_block_that_it_was_made_in(name: str) -> None:
     ready = built(name, "cpu")

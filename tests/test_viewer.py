@@ -26,7 +26,8 @@ from geosr.errors import InputError, ModelError
 from geosr.picture import Stretch, rgba
 from geosr.radiometry import Pixels, Radiometry
 from geosr.viewer.desk import BusyError, Desk, LeftError, Wanted
-from geosr.viewer.scene import RESULT, Spot, Viewed
+from geosr.viewer.ground import RESULT, FileGround
+from geosr.viewer.scene import MOST, Layer, Spot, Viewed
 from geosr.viewer.server import ViewServer
 from geosr.window import Window
 from tests import scenes
@@ -40,7 +41,7 @@ def here() -> bool:
 
 @contextmanager
 def viewing(src: Path, **options: Any) -> Iterator[Viewed]:
-    with closing(Viewed(str(src), **options)) as viewed:
+    with closing(Viewed(FileGround(str(src), **options))) as viewed:
         yield viewed
 
 
@@ -65,26 +66,90 @@ def result(scene: Path) -> Path:
     return Path(geosr.upscale(scene, scene.with_name("result.tif"), model="fast", scale=4)["path"])
 
 
+def everything(viewed: Viewed, level: int = 0) -> list[Spot]:
+    """The spots of single tiles that a scene has at a level."""
+    rows, cols = (-(-length // (viewed.side << level)) for length in (viewed.whole.height, viewed.whole.width))
+    return [Spot(level, row, col) for row in range(rows) for col in range(cols)]
+
+
 @pytest.mark.parametrize(("model", "scale"), [("fast", 4), ("bicubic", 3), ("ibp", 8)])
 def test_a_tile_of_the_page_is_a_window_of_the_file(scene: Path, tmp_path: Path, model: str, scale: int) -> None:
     file = Path(geosr.upscale(scene, tmp_path / "file.tif", model=model, scale=scale)["path"])
     with viewing(scene, model=model, scale=scale) as viewed:
-        side = viewed.side
-        rows, cols = (-(-length // side) for length in (viewed.whole.height, viewed.whole.width))
-        assert rows * cols > 1
-        for spot in [Spot(0, row, col) for row in range(rows) for col in range(cols)]:
-            there = Window(spot.row, spot.col, 1, 1).scale(side).clip(viewed.whole)
-            shown = viewed.tile(model, (0, 1), spot, here)
+        spots = everything(viewed)
+        assert len(spots) > 4
+        for spot in (*spots[:3], *spots[-2:]):
+            there = Window(spot.row, spot.col, 1, 1).scale(viewed.side).clip(viewed.whole)
+            shown = viewed.tiles(Layer(model, (0, 1)), spot, here)
             assert np.array_equal(shown.stored, in_file(file, there))
-            alone = viewed.tile(model, (1,), spot, here)
+            alone = viewed.tiles(Layer(model, (1,)), spot, here)
             assert np.array_equal(alone.stored, in_file(file, there)[[1]])
+
+
+def test_tiles_that_are_made_together_are_those_that_are_made_alone_and_are_made_once(
+    scene: Path, result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = Layer("fast", (0, 1))
+    with viewing(scene) as viewed:
+        together = viewed.tiles(fast, Spot(0, 0, 0, 3, 2), here)
+        assert np.array_equal(together.stored, in_file(result, Window(0, 0, 600, 512)))
+        monkeypatch.setattr(viewed.desk, "_start", lambda one: pytest.fail(f"{one.key} is made again"))
+        for spot in (Spot(0, 1, 1), Spot(0, 0, 1, 2, 1)):
+            there = Window(spot.row, spot.col, spot.rows, spot.cols).scale(viewed.side).clip(viewed.whole)
+            assert np.array_equal(viewed.tiles(fast, spot, here).stored, in_file(result, there))
+
+
+@pytest.mark.parametrize("spot", [Spot(0, 0, 0, 1, MOST + 1), Spot(1, 0, 0, 2, 3), Spot(0, 0, 0, 0, 1), Spot(0, 9, 0)])
+def test_more_tiles_than_are_made_at_a_time_are_refused(scene: Path, spot: Spot) -> None:
+    with viewing(scene, model="bicubic") as viewed, pytest.raises(InputError, match="or too many"):
+        viewed.tiles(Layer("bicubic", (0,)), spot, here)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_the_uncertainty_is_that_of_the_file_beside_the_result_and_leaves_the_image_as_it_is(
+    scene: Path, result: Path, tmp_path: Path, level: int
+) -> None:
+    told = geosr.upscale(scene, tmp_path / "file.tif", model="fast", scale=4, uncertainty=True)
+    how = {"OVERVIEW_LEVEL": level - 1} if level else {}
+    sigma = in_file(Path(told["others"]["sigma"]), **how)
+    with viewing(scene) as viewed:
+        assert viewed.ground.has_spread("fast")
+        layer, spot = Layer("fast", (0, 1), spread=True), Spot(level, 0, 0, *((3, 3) if not level else (2, 2)))
+        shown = viewed.tiles(layer, spot, here).stored
+        assert np.array_equal(shown, sigma, equal_nan=True)
+        assert viewed.spread(layer, spot, here) == pytest.approx(np.nanquantile(sigma.mean(0), 0.98))
+        assert viewed.point(layer, 300, 500, here) == in_file(Path(told["others"]["sigma"]))[:, 300, 500].tolist()
+        assert viewed.point(layer, 200, 360, here) == [None, None]  # in the gap
+        with pytest.raises(InputError, match="zoom in"):
+            viewed.tiles(layer, Spot(2, 0, 0), here)
+
+
+def test_a_finished_result_has_the_uncertainty_that_lies_beside_it(scene: Path, tmp_path: Path) -> None:
+    told = geosr.upscale(scene, tmp_path / "file.tif", model="bicubic", scale=4, uncertainty=True)
+    with viewing(scene, result=told["path"]) as viewed:
+        assert viewed.ground.has_spread(RESULT)
+        shown = viewed.tiles(Layer(RESULT, (1,), spread=True), Spot(0, 0, 0), here).stored
+        assert np.array_equal(
+            shown, in_file(Path(told["others"]["sigma"]), Window(0, 0, 256, 256))[[1]], equal_nan=True
+        )
+    Path(told["others"]["sigma"]).unlink()
+    with viewing(scene, result=told["path"]) as viewed:
+        assert not viewed.ground.has_spread(RESULT)
+        with pytest.raises(InputError, match="no such result"):
+            viewed.tiles(Layer(RESULT, (1,), spread=True), Spot(0, 0, 0), here)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_model_has_an_uncertainty_at_the_scales_that_have_a_head(scene: Path, scale: int) -> None:
+    ground = FileGround(str(scene), model="bicubic", scale=scale)
+    assert ground.has_spread("bicubic") == (scale == 2)
 
 
 def test_a_class_band_and_a_mask_are_shown_as_the_file_has_them(tmp_path: Path) -> None:
     product = scenes.make_product(tmp_path)
     file = Path(geosr.upscale(product, tmp_path / "file.tif", model="fast", scale=4)["path"])
     with viewing(product) as viewed:
-        shown = viewed.tile("fast", (2, 1, 0), Spot(0, 0, 0), here)
+        shown = viewed.tiles(Layer("fast", (2, 1, 0)), Spot(0, 0, 0), here)
         there = Window(0, 0, *shown.stored.shape[1:])
         assert np.array_equal(shown.stored, in_file(file, there)[[2, 1, 0]])
         with rasterio.open(file) as dataset:
@@ -93,7 +158,7 @@ def test_a_class_band_and_a_mask_are_shown_as_the_file_has_them(tmp_path: Path) 
 
 def test_from_a_little_further_a_tile_is_the_first_overview_of_the_file(scene: Path, result: Path) -> None:
     with viewing(scene) as viewed:
-        shown = viewed.tile("fast", (0, 1), Spot(1, 0, 0), here)
+        shown = viewed.tiles(Layer("fast", (0, 1)), Spot(1, 0, 0, 2, 2), here)
     overview = in_file(result, OVERVIEW_LEVEL=0)
     assert shown.stored.shape == overview.shape
     assert np.array_equal(shown.stored, overview)
@@ -101,10 +166,10 @@ def test_from_a_little_further_a_tile_is_the_first_overview_of_the_file(scene: P
 
 def test_from_afar_the_page_shows_averages_of_the_scene_and_computes_nothing(scene: Path) -> None:
     with viewing(scene) as viewed:
-        shown = viewed.tile("fast", (0,), Spot(2, 0, 0), here)
+        shown = viewed.tiles(Layer("fast", (0,)), Spot(2, 0, 0), here)
         assert np.array_equal(shown.stored, in_file(scene)[:1])
-        halved = viewed.tile("fast", (1,), Spot(3, 0, 0), here).stored[0].astype(float)
-        assert not [key for key in viewed.desk._kept if key[:2] == ("run", "fast")]
+        halved = viewed.tiles(Layer("fast", (1,)), Spot(3, 0, 0), here).stored[0].astype(float)
+        assert not [key for key in viewed.desk._kept if key[0] == "making"]
     source = in_file(scene)[1].astype(float)
     means = source.reshape(75, 2, 85, 2).mean((1, 3))
     valid = (source.reshape(75, 2, 85, 2) != 0).all((1, 3))
@@ -116,12 +181,12 @@ def test_a_product_is_shown_by_the_bands_of_its_finest_grid(tmp_path: Path) -> N
     file = Path(geosr.upscale(product, tmp_path / "file.tif", model="bicubic", bands=["B04", "B02"])["path"])
     with viewing(product, model="bicubic") as viewed:
         assert viewed.scene.names == ("B02", "B03", "B04", "B08")
-        shown = viewed.tile("bicubic", (2, 1, 0), Spot(0, 0, 0), here).stored
+        shown = viewed.tiles(Layer("bicubic", (2, 1, 0)), Spot(0, 0, 0), here).stored
         there = Window(0, 0, *shown.shape[1:])
         assert np.array_equal(shown[[0, 2]], in_file(file, there))
         row, col = viewed.start(here)
         pixels = viewed.scene.source.pixels(Window(row // 4, col // 4, 1, 1))
-        assert viewed.point("", (2,), row, col, here) == [pixels.stored[2, 0, 0]]
+        assert viewed.point(Layer("nearest", (2,)), row, col, here) == [pixels.stored[2, 0, 0]]
 
 
 def test_a_finished_result_is_shown_from_its_file_over_the_part_it_was_made_of(tmp_path: Path) -> None:
@@ -129,11 +194,11 @@ def test_a_finished_result_is_shown_from_its_file_over_the_part_it_was_made_of(t
     options = {"model": "bicubic", "scale": 4, "bands": ["B8A"], "bounds": bounds}
     cut = Path(geosr.upscale(scene, tmp_path / "cut.tif", **options)["path"])
     with viewing(scene, result=str(cut)) as viewed:
-        assert viewed.models[-1] == viewed.model == RESULT
+        assert viewed.ground.models[-1] == viewed.ground.model == RESULT
         assert viewed.scene.shape == (80, 80)
         for model in (RESULT, "bicubic"):
-            assert np.array_equal(viewed.tile(model, (0,), Spot(0, 0, 0), here).stored, in_file(cut))
-        nearest = viewed.tile("nearest", (0,), Spot(0, 0, 0), here).stored
+            assert np.array_equal(viewed.tiles(Layer(model, (0,)), Spot(0, 0, 0, 2, 2), here).stored, in_file(cut))
+        nearest = viewed.tiles(Layer("nearest", (0,)), Spot(0, 0, 0, 2, 2), here).stored
         assert np.array_equal(nearest[:, ::4, ::4], in_file(scene, Window(20, 20, 80, 80))[[1]])
 
 
@@ -149,7 +214,7 @@ def test_a_result_that_does_not_lie_on_the_scene_is_refused(
     make: Callable[[Path], Path], told: str, scene: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=told):
-        Viewed(str(scene), result=str(make(tmp_path)))
+        FileGround(str(scene), result=str(make(tmp_path)))
 
 
 def test_a_result_with_other_bands_is_refused(tmp_path: Path) -> None:
@@ -157,7 +222,7 @@ def test_a_result_with_other_bands_is_refused(tmp_path: Path) -> None:
     fine = scenes.make_finer(plain, tmp_path / "fine.tif")
     one = scenes.make_plain(tmp_path, "one.tif", shape=(1, 40, 50))
     with pytest.raises(InputError, match="as many"):
-        Viewed(str(one), result=str(fine))
+        FileGround(str(one), result=str(fine))
 
 
 def test_a_result_of_some_bands_without_names_is_not_taken_for_the_first_of_the_scene(
@@ -165,7 +230,7 @@ def test_a_result_of_some_bands_without_names_is_not_taken_for_the_first_of_the_
 ) -> None:
     second = Path(geosr.upscale(scene, tmp_path / "second.tif", model="nearest", bands=[2])["path"])
     with pytest.raises(InputError, match="as many"):
-        Viewed(str(scene), result=str(second))
+        FileGround(str(scene), result=str(second))
     with pytest.raises(InputError, match="names don't tell"):
         geosr.evaluate(second, lr=scene)
 
@@ -173,20 +238,20 @@ def test_a_result_of_some_bands_without_names_is_not_taken_for_the_first_of_the_
 @pytest.mark.parametrize("model", ["nobody", "glp"])
 def test_a_model_that_can_not_be_shown_is_refused_at_the_door(scene: Path, model: str) -> None:
     with pytest.raises(ModelError):
-        Viewed(str(scene), model=model)
+        FileGround(str(scene), model=model)
 
 
 def test_the_numbers_of_a_pixel_are_those_stored_and_none_where_nothing_is_known(scene: Path, result: Path) -> None:
     with viewing(scene) as viewed:
         row, col = 300, 500
-        assert viewed.point("fast", (0, 1), row, col, here) is None
-        viewed.tile("fast", (0, 1), Spot(0, 0, 0), here)
-        told = viewed.point("fast", (0, 1), row, col, here)
+        assert viewed.point(Layer("fast", (0, 1)), row, col, here) is None
+        viewed.tiles(Layer("fast", (0, 1)), Spot(0, 0, 0, 2, 2), here)
+        told = viewed.point(Layer("fast", (0, 1)), row, col, here)
         assert told == in_file(result)[:, row, col].tolist()
-        assert viewed.point("", (0, 1), row, col, here) == in_file(scene)[:, row // 4, col // 4].tolist()
-        assert viewed.point("fast", (0, 1), 50 * 4, 90 * 4, here) == [None, None]  # in the gap
+        assert viewed.point(Layer("nearest", (0, 1)), row, col, here) == in_file(scene)[:, row // 4, col // 4].tolist()
+        assert viewed.point(Layer("fast", (0, 1)), 50 * 4, 90 * 4, here) == [None, None]  # in the gap
         with pytest.raises(InputError, match="no pixel"):
-            viewed.point("", (0,), viewed.whole.height, 0, here)
+            viewed.point(Layer("nearest", (0,)), viewed.whole.height, 0, here)
 
 
 def test_the_page_begins_where_there_is_data(tmp_path: Path) -> None:
@@ -315,7 +380,7 @@ def test_a_failure_is_told_to_who_asked_and_not_kept() -> None:
 
 @contextmanager
 def served(src: Path, folder: Path, **options: Any) -> Iterator[ViewServer]:
-    server = ViewServer(Viewed(str(src), **options), "127.0.0.1", 0, folder)
+    server = ViewServer(FileGround(str(src), **options), "127.0.0.1", 0, folder)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -342,10 +407,10 @@ def ask(server: ViewServer, path: str, method: str = "GET", token: str | None = 
 
 
 def test_a_tile_over_http_is_the_stretched_window_of_the_file(server: ViewServer, result: Path) -> None:
-    fast = server.viewed.models.index("fast")
-    status, body = ask(server, f"tile/{fast}/0/0/1?bands=1&low=100&high=4000")
+    fast = server.viewed.ground.models.index("fast")
+    status, body = ask(server, f"tile/{fast}/0/1/2/2/1?bands=1&low=100&high=4000")
     assert status == 200
-    stored = in_file(result, Window(0, 512, 512, 168))[[1]]
+    stored = in_file(result, Window(256, 512, 344, 168))[[1]]
     expected = rgba(Pixels(stored), Radiometry("uint16", "uint16", ((0,),)), Stretch((100.0,), (4000.0,)))
     with scenes.quiet(), MemoryFile(body) as file, file.open() as dataset:
         assert np.array_equal(dataset.read().transpose(1, 2, 0), expected[..., : dataset.count])
@@ -403,13 +468,19 @@ def test_no_path_of_a_request_is_opened(server: ViewServer, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "tile/http://127.0.0.1/0/0/0?bands=0&low=0&high=1", "tile/%2fetc%2fpasswd/0/0/0?bands=0&low=0&high=1",
-        "tile/99/0/0/0?bands=0&low=0&high=1", "tile/-1/0/0/0?bands=0&low=0&high=1", "tile/0/0/0?bands=0&low=0&high=1",
-        "tile/0/9/0/0?bands=0&low=0&high=1", "tile/0/0/999999999/0?bands=0&low=0&high=1",
-        "tile/0/0/0/0?bands=7&low=0&high=1", "tile/0/0/0/0?bands=0,1&low=0,0&high=1,1",
-        "tile/0/0/0/0?bands=0&low=nan&high=1",
-        "tile/0/0/0/0?bands=0&low=0", "tile/0/0/0/0?bands=0&low=0&high=inf", "tile/0/0/0/0?bands=&low=&high=",
-        "tile/0/0/0/0?bands=0" + "&low=0" * 40, "tile/%C2%B2/0/0/0?bands=0&low=0&high=1",
+        "tile/http://127.0.0.1/0/0/0/1/1?bands=0&low=0&high=1", "tile/%2fetc%2fpasswd/0/0/0/1/1?bands=0&low=0&high=1",
+        "tile/99/0/0/0/1/1?bands=0&low=0&high=1", "tile/-1/0/0/0/1/1?bands=0&low=0&high=1",
+        "tile/0/0/0?bands=0&low=0&high=1", "tile/0/0/0/0/1/1/1?bands=0&low=0&high=1", "tile/?bands=0&low=0&high=1",
+        "tile/0/9/0/0/1/1?bands=0&low=0&high=1", "tile/0/0/999999999/0/1/1?bands=0&low=0&high=1",
+        "tile/0/0/0/0/999999999/999999999?bands=0&low=0&high=1", "tile/0/0/0/0/5/5?bands=0&low=0&high=1",
+        "tile/0/0/0/0/0/1?bands=0&low=0&high=1", "tile/0/0/0/0/1/1?bands=0&low=0,1&high=1,2",
+        "tile/0/0/0/0/1/1?bands=7&low=0&high=1", "tile/0/0/0/0/1/1?bands=0,1&low=0,0&high=1,1",
+        "tile/0/0/0/0/1/1?bands=0&low=nan&high=1",
+        "tile/0/0/0/0/1/1?bands=0&low=0", "tile/0/0/0/0/1/1?bands=0&low=0&high=inf",
+        "tile/0/0/0/0/1/1?bands=&low=&high=", "tile/0/0/0/0/1/1?bands=0" + "&low=0" * 40,
+        "tile/%C2%B2/0/0/0/1/1?bands=0&low=0&high=1", "sigma/0/2/0/0/1/1?bands=0&low=0&high=1",
+        "sigma/0/0/0/0/1/1?bands=0,1,0&low=0,0,0&high=1,1,1", "spread?model=0&bands=0&tiles=a/b",
+        "spread?model=0&bands=0&tiles=0/0/99", "spread?model=0&bands=0",
         "stretch?bands=0&window=0,0,http://x,1", "stretch?bands=0&window=0,0,0,0", "stretch?bands=0&window=1,2",
         "point?row=0&col=0&bands=0&left=0&right=http://127.0.0.1:1/", "point?row=999999&col=0&bands=0&left=0&right=0",
         "notes?model=/etc/passwd&bands=0", "notes?bands=0",
@@ -474,14 +545,14 @@ def ask_or_busy(server: ViewServer) -> int:
 def test_a_tile_is_called_back_when_the_page_leaves(scene: Path, tmp_path: Path) -> None:
     hold, made = threading.Event(), []
     with served(scene, tmp_path) as server:
-        desk, bicubic = server.viewed.desk, server.viewed.models.index("bicubic")
+        desk, bicubic = server.viewed.desk, server.viewed.ground.models.index("bicubic")
         blocks = [Wanted(("block", each), lambda: hold.wait(30), quick=True) for each in range(8)]
         waiting = threading.Thread(target=desk.get, args=(blocks, here))
         waiting.start()
         while desk.busy < 8:
             time.sleep(0.01)
         with closing(socket.create_connection(("127.0.0.1", server.server_port))) as raw:
-            path = f"/{server.token}/tile/{bicubic}/0/0/0?bands=0&low=0&high=1"
+            path = f"/{server.token}/tile/{bicubic}/0/0/0/1/1?bands=0&low=0&high=1"
             raw.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
             while desk.busy < 9:
                 time.sleep(0.01)
@@ -489,7 +560,7 @@ def test_a_tile_is_called_back_when_the_page_leaves(scene: Path, tmp_path: Path)
             time.sleep(0.01)
         hold.set()
         waiting.join()
-        assert not [key for key in desk._kept if key[0] == "run"], made
+        assert not [key for key in desk._kept if key[0] == "making"], made
 
 
 def test_a_failure_that_nobody_foresaw_is_told_and_the_server_goes_on(
@@ -500,14 +571,14 @@ def test_a_failure_that_nobody_foresaw_is_told_and_the_server_goes_on(
 
     with served(scene, tmp_path) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(server.viewed, "tile", fail)
-            status, body = ask(server, "tile/0/0/0/0?bands=0&low=0&high=1")
+            patch.setattr(server.viewed, "tiles", fail)
+            status, body = ask(server, "tile/0/0/0/0/1/1?bands=0&low=0&high=1")
             assert (status, json.loads(body)) == (500, {"error": "RuntimeError: a bug"})
-        assert ask(server, "tile/0/0/0/0?bands=0&low=0&high=1")[0] == 200
+        assert ask(server, "tile/0/0/0/0/1/1?bands=0&low=0&high=1")[0] == 200
 
 
 def exported(server: ViewServer, model: str, corners: list[list[float]]) -> dict[str, Any]:
-    body = json.dumps({"model": server.viewed.models.index(model), "corners": corners})
+    body = json.dumps({"model": server.viewed.ground.models.index(model), "corners": corners})
     status, told = ask(server, "export", "POST", body=body)
     assert status == 202, told
     while (state := json.loads(ask(server, "export")[1]))["state"] == "running":
@@ -570,7 +641,8 @@ def test_the_command_prints_its_address_answers_and_ends_cleanly_on_an_interrupt
     with closing(connection):
         connection.request("GET", f"{url.path}scene")
         told = json.loads(connection.getresponse().read())
-    assert (told["width"], told["height"], told["model"]) == (680, 600, "bicubic")
+    assert (told["width"], told["height"]) == (680, 600)
+    assert told["models"][told["model"]]["title"] == "bicubic"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
@@ -590,10 +662,11 @@ def test_who_serves_a_result_alone_is_told_how_to_see_its_scene_too(result: Path
     ("arguments", "code", "told"),
     [
         (["{scene}", "--model", "fastt"], 2, "did you mean fast?"),
-        (["{scene}", "--model", "glp"], 2, "needs a guide"),
+        (["{scene}", "--model", "glp"], 2, "needs other rasters"),
+        (["{scene}", "--model", "shift-and-add"], 2, "needs other rasters"),
         (["{folder}/none.tif"], 2, "none.tif"),
-        (["{scene}", "--host", "no.such.host.invalid"], 1, "can't be served"),
-        (["{scene}", "--port", "{taken}"], 1, "choose another"),
+        (["{scene}", "--host", "no.such.host.invalid"], 2, "can't be served"),
+        (["{scene}", "--port", "{taken}"], 2, "Address already in use; choose another"),
     ],
 )
 def test_what_can_not_be_served_is_one_line_and_an_exit_code(

@@ -19,7 +19,7 @@ from tests import scenes
 from tests.browser import Browser, browsing
 from tests.test_viewer import served
 
-SHOWN = "document.body?.dataset.missing === '0'"
+SHOWN = "document.getElementById('geosr')?.dataset.missing === '0'"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def opened(
 
 def canvas(browser: Browser, name: str) -> np.ndarray:
     """The pixels (height, width, 4) of one side of the page."""
-    told = browser.js(f"draw(); document.getElementById('{name}').toDataURL()")
+    told = browser.js(f"geosr.draw(); document.getElementById('{name}').toDataURL()")
     with scenes.quiet(), MemoryFile(base64.b64decode(told.partition(",")[2])) as file, file.open() as dataset:
         return dataset.read().transpose(1, 2, 0)
 
@@ -65,7 +65,7 @@ def canvas(browser: Browser, name: str) -> np.ndarray:
 def test_at_full_zoom_a_pixel_of_the_screen_is_one_of_the_file(browser: Browser, scene: Path, tmp_path: Path) -> None:
     file = geosr.upscale(scene, tmp_path / "file.tif", model="bicubic", scale=4)["path"]
     with opened(browser, scene, tmp_path, "#700,500,0", model="bicubic"):
-        shown, (low, high) = canvas(browser, "b"), browser.js("[low, high]")
+        shown, (low, high) = canvas(browser, "b"), browser.js("[geosr.now().low, geosr.now().high]")
     height, width = shown.shape[:2]
     top, left = 500 - height // 2, 700 - width // 2
     with rasterio.open(file) as dataset:
@@ -84,7 +84,7 @@ def test_both_sides_show_the_same_ground_from_the_whole_scene_to_single_pixels(
 ) -> None:
     with opened(browser, scene, tmp_path, "#300,300,0", model="nearest"):
         for zoom in (2, 1, 0, -2):
-            browser.js(f"look(300, 300, {zoom})")
+            browser.js(f"geosr.look(300, 300, {zoom})")
             browser.until(SHOWN)
             assert np.array_equal(canvas(browser, "a"), canvas(browser, "b"))
             assert (canvas(browser, "a")[..., 3] > 0).mean() > 0.15
@@ -101,7 +101,7 @@ def test_the_divider_follows_the_mouse_the_keys_and_a_finger(browser: Browser, s
         assert browser.js(now) == 27
         browser.key("End")
         assert browser.js(now) == 100
-        browser.js("view.focus()")
+        browser.js("document.getElementById('view').focus()")
         browser.key("[")
         assert browser.js(now) == 98
         at = browser.js("(() => { const b = document.querySelector('[role=slider]').getBoundingClientRect(); "
@@ -116,20 +116,20 @@ def test_the_divider_follows_the_mouse_the_keys_and_a_finger(browser: Browser, s
 def test_the_scene_is_moved_and_zoomed_by_mouse_and_keys(browser: Browser, scene: Path, tmp_path: Path) -> None:
     with opened(browser, scene, tmp_path, "#800,600,0", model="bicubic"):
         browser.drag((200, 300), (150, 260))
-        assert browser.js("[centre.x, centre.y]") == [850, 640]
-        browser.js("view.focus()")
+        assert browser.js("[geosr.now().centre.x, geosr.now().centre.y]") == [850, 640]
+        browser.js("document.getElementById('view').focus()")
         browser.key("ArrowLeft")
-        assert browser.js("centre.x") == 850 - 900 / 8
+        assert browser.js("geosr.now().centre.x") == 850 - 900 / 8
         for key, zoom in (("-", 1), ("+", 0), ("+", -1), ("1", 0)):
             browser.key(key)
-            assert browser.js("zoom") == zoom
+            assert browser.js("geosr.now().zoom") == zoom
         browser.key("0")
         browser.until(SHOWN)
-        assert browser.js("[centre.x, centre.y, zoom]") == [800, 600, 2]
-        before = browser.js("under({clientX: 100, clientY: 200})")
+        assert browser.js("[geosr.now().centre.x, geosr.now().centre.y, geosr.now().zoom]") == [800, 600, 2]
+        before = browser.js("geosr.under({clientX: 100, clientY: 200})")
         browser.mouse("mouseWheel", 100, 200, deltaX=0, deltaY=-100)
-        browser.until("zoom === 1")
-        after = browser.js("under({clientX: 100, clientY: 200})")
+        browser.until("geosr.now().zoom === 1")
+        after = browser.js("geosr.under({clientX: 100, clientY: 200})")
         assert abs(after["col"] - before["col"]) <= 4
         assert abs(after["row"] - before["row"]) <= 4
 
@@ -138,35 +138,38 @@ def test_the_inspector_tells_stored_numbers_and_values_of_both(browser: Browser,
     with rasterio.open(scene) as dataset:
         stored = dataset.read()[:, 125, 50]
     with opened(browser, scene, tmp_path, "#202,502,0", model="bicubic"):
-        browser.js("view.focus()")
+        browser.js("document.getElementById('view').focus()")
         browser.key("i")
         told = browser.until("document.querySelector('#point table') && document.getElementById('point').innerText")
         assert "row 502, column 202" in told
         for number in stored:
             assert f"{number} ({number / 1000:.5g})" in told
         assert told.count("bicubic") == 1
-        browser.js("look(680, 440, 0)")
+        browser.js("geosr.look(680, 440, 0)")
         browser.until(SHOWN)
         browser.key("i")
         browser.until("document.getElementById('point').innerText.includes('no data')")
 
 
 def test_models_bands_and_stretch_are_switched_on_the_page(browser: Browser, scene: Path, tmp_path: Path) -> None:
-    choose = "(id, value) => { $(id).value = value; $(id).dispatchEvent(new Event('change')); }"
+    choose = (
+        "(id, value) => { const at = document.getElementById(id); at.value = value; "
+        "at.dispatchEvent(new Event('change')); }"
+    )
     with opened(browser, scene, tmp_path, "#300,300,0", model="bicubic"):
         before = canvas(browser, "b")
-        browser.js(f"({choose})('right', scene.models.findIndex((each) => each.name === 'lanczos'))")
+        browser.js(f"({choose})('right', geosr.now().scene.models.findIndex((each) => each.title === 'lanczos'))")
         browser.until(SHOWN)
         lanczos = canvas(browser, "b")
         assert (before != lanczos).any()
         assert browser.js("document.getElementById('righttag').textContent") == "lanczos"
         browser.js(f"({choose})('band1', '')")
-        browser.until("bands.length === 1 && low.length === 1 && " + SHOWN)
+        browser.until("geosr.now().bands.length === 1 && geosr.now().low.length === 1 && " + SHOWN)
         grey = canvas(browser, "a")
         assert np.array_equal(grey[..., 0], grey[..., 2])
-        before = browser.js("low[0]")
+        before = browser.js("geosr.now().low[0]")
         browser.js("document.getElementById('toview').click()")
-        browser.until(f"low[0] !== {before} && {SHOWN}")
+        browser.until(f"geosr.now().low[0] !== {before} && {SHOWN}")
         browser.js("document.querySelector('#ends input').value = 3000; "
                    "document.querySelector('#ends input').dispatchEvent(new Event('change'))")  # fmt: skip
         browser.until(SHOWN)
@@ -185,8 +188,9 @@ def test_a_part_is_drawn_and_exported(browser: Browser, scene: Path, tmp_path: P
 
 def test_what_goes_wrong_is_said_on_the_page(browser: Browser, scene: Path, tmp_path: Path) -> None:
     with opened(browser, scene, tmp_path, "#300,300,0", fine=False, model="bicubic") as server:
-        server.viewed.models = (*server.viewed.models[:-1], "gone")
-        browser.js(f"chosen.right = {len(server.viewed.models) - 1}; names(); refresh()")
+        models = server.viewed.ground.models
+        server.pages._models = (*models[:-1], "gone")
+        browser.js(f"geosr.choose('right', {len(models) - 1})")
         browser.until("document.getElementById('said').classList.contains('wrong')")
         assert "gone" in browser.js("document.getElementById('said').textContent")
 

@@ -27,28 +27,26 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
     Tiles are computed as `geosr upscale` does it. Parts can be exported into the folder that this was started in. The
     address has a token, without which nothing is answered. Ctrl-C ends it.
     """
-    from geosr.errors import InputError, PlaceError
+    from geosr.errors import InputError
     from geosr.io.companions import tags_of_file
     from geosr.models.threads import prepare_process
-    from geosr.sensors import first_bands
-    from geosr.viewer.scene import Viewed
+    from geosr.viewer.ground import FileGround
     from geosr.viewer.server import ViewServer
 
-    viewed = Viewed(scene if lr is None else lr, model=model, scale=scale, result=None if lr is None else scene)
+    ground = FileGround(scene if lr is None else lr, model=model, scale=scale, result=None if lr is None else scene)
     try:
-        server = ViewServer(viewed, host, port, Path.cwd())
-    except PermissionError as error:
-        raise InputError(f"--port {port} may not be used ({error.strerror}); choose one above 1023") from error
+        server = ViewServer(ground, host, port, Path.cwd())
     except (OSError, UnicodeError) as error:
-        raise PlaceError(f"{host}:{port} can't be served: {error}; choose another --host or --port") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{host}:{port} can't be served: {why}; choose another --host or --port") from error
     with prepare_process(), closing(server):
-        for line in viewed.scene.warnings:
+        for line in ground.scene.warnings:
             tell(line)
         if lr is None and "GEOSR_MODEL" in tags_of_file(Path(scene)):
             tell(f"{scene} is a result of geosr's; name the scene that it was made of with --lr to see both")
         if not server.local:
             tell(f"other machines can reach {host}: who has the address with its token sees the scene")
-        viewed.warm(first_bands(viewed.scene.sensor.bands))
+        server.viewed.warm()
         announce(server.url)
         if opens:
             webbrowser.open(server.url)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,17 +24,19 @@ _usual: int | None = None
 
 
 class Once(Generic[P, T]):
-    """A function whose results are remembered, as by `lru_cache`, and made once: other threads wait for them."""
+    """A function whose results are remembered, as by `lru_cache`, and made once: others wait for the same one."""
 
     def __init__(self, function: Callable[P, T], maxsize: int = 8) -> None:
         self._made = lru_cache(maxsize)(function)
-        self._lock = threading.RLock()
+        self._guard, self._locks = threading.Lock(), WeakValueDictionary[Any, Any]()
         self.cache_clear, self.cache_info = self._made.cache_clear, self._made.cache_info
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's own result."""
-        with self._lock:
-            made = self._made(*args, **kwargs)  # type: ignore[arg-type]  # who passes what can't be hashed is told so
+        with self._guard:  # who passes what can't be hashed is told so
+            lock = self._locks.setdefault((args, *kwargs.items()), threading.RLock())
+        with lock:
+            made = self._made(*args, **kwargs)  # type: ignore[arg-type]
         if (held := getattr(_own, "held", None)) is not None:
             held.append(made)
         return made

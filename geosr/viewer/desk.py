@@ -129,6 +129,8 @@ class Desk:
 
 
 def _bytes(result: Any) -> int:
+    if isinstance(result, tuple):
+        return sum(map(_bytes, result))
     if not isinstance(result, Pixels):
         return _SMALL
     return int(result.stored.nbytes) + (0 if result.mask is None else result.mask.nbytes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import select
 import socket
@@ -11,15 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from geosr.errors import GeosrError, InputError, one_line
-from geosr.viewer.desk import BusyError, LeftError
+from geosr.viewer.desk import LeftError
 from geosr.viewer.export import Exports
-from geosr.viewer.pages import Pages
+from geosr.viewer.ground import FileGround
+from geosr.viewer.pages import Answer, Pages, sources
 from geosr.viewer.scene import Viewed
 
 _MOST_CONNECTIONS = 48
@@ -29,7 +27,7 @@ _IDLE = 30.0
 _LONGEST_BODY = 2**16
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_FILES = {"": "page.html", "viewer.js": "viewer.js", "swipe.js": "swipe.js", "viewer.css": "viewer.css"}
+_FILES = {"": "page.html"} | {name: name for name in ("swipe.js", "tiles.js", "viewer.js", "page.js", "viewer.css")}
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -51,11 +49,11 @@ class ViewServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, viewed: Viewed, host: str, port: int, folder: Path) -> None:
+    def __init__(self, ground: FileGround, host: str, port: int, folder: Path) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.token = secrets.token_urlsafe(18)
-        self.exports = Exports(viewed, folder)
-        self.viewed, self.pages = viewed, Pages(viewed, self.exports)
+        self.viewed, self.exports = Viewed(ground), Exports(ground, folder)
+        self.pages = Pages(self.viewed, self.exports)
         self._room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         super().__init__((host, port), _Handler)
         shown = f"[{host}]" if ":" in host else host
@@ -114,28 +112,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Answers what changes something."""
         self._answer(self._post)
 
-    def _answer(self, route: Callable[[str, dict[str, str]], None]) -> None:
+    def _answer(self, route: Callable[[str, str], Answer]) -> None:
         url = urlsplit(self.path)
         start, token, rest = url.path.partition("/")[0], *url.path[1:].partition("/")[::2]
         if not self._is_meant(token) or start:
-            self._send(HTTPStatus.FORBIDDEN, b"", "text/plain")
+            self._send(Answer(HTTPStatus.FORBIDDEN, "text/plain", b""))
             return
+        query = f"?{url.query}" if url.query else ""
         try:
-            asked = parse_qs(url.query, max_num_fields=16)
-            route(rest, {name: values[0] for name, values in asked.items()})
+            self._send(route(rest, query))
         except LeftError:
             self.close_connection = True
-        except BusyError as error:
-            self._tell(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
-        except (InputError, ValueError, KeyError, TypeError) as error:
-            told = str(error) if isinstance(error, GeosrError) else "the request is none that the page makes"
-            self._tell(HTTPStatus.BAD_REQUEST, {"error": told})
-        except GeosrError as error:
-            self._tell(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(error)})
-        except OSError:
-            raise  # of the connection
-        except Exception as error:  # the page goes on, and says so
-            self._tell(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": one_line(error)})
 
     def _is_meant(self, token: str) -> bool:
         """True where a request knows the token, and is none that another page sends under a name of its own."""
@@ -147,38 +134,28 @@ class _Handler(BaseHTTPRequestHandler):
             and secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode())
         )
 
-    def _get(self, path: str, asked: dict[str, str]) -> None:
+    def _get(self, path: str, query: str) -> Answer:
         if path in _FILES:
             name = _FILES[path]
-            self._send(HTTPStatus.OK, files("geosr.viewer").joinpath(name).read_bytes(), _TYPES[Path(name).suffix])
-            return
-        kind, _, rest = path.partition("/")
-        if kind == "tile":
-            self._send(HTTPStatus.OK, self.server.pages.tile(rest, asked, self._has_left), "image/png")
-        elif (tell := self.server.pages.facts.get(path)) is not None:
-            self._tell(HTTPStatus.OK, tell(asked, self._has_left))
-        else:
-            self._tell(HTTPStatus.NOT_FOUND, {"error": "there is no such page"})
+            return Answer(HTTPStatus.OK, _TYPES[Path(name).suffix], sources(name).encode())
+        return self.server.pages.answer(path + query, self._has_left)
 
-    def _post(self, path: str, asked: dict[str, str]) -> None:
-        length = int(self.headers.get("Content-Length", "-1"))
+    def _post(self, path: str, query: str) -> Answer:
+        told = self.headers.get("Content-Length", "")
+        length = int(told) if told.isascii() and told.isdecimal() and len(told) < 10 else 0
         if path != "export" or not 0 < length <= _LONGEST_BODY:
             self.close_connection = True  # the body was not read
-            raise InputError(f"expected an export of at most {_LONGEST_BODY} bytes")
-        wanted = json.loads(self.rfile.read(length))
-        self._tell(HTTPStatus.ACCEPTED, self.server.pages.export(wanted))
+            return Answer.failing(f"expected an export of at most {_LONGEST_BODY} bytes", HTTPStatus.BAD_REQUEST)
+        return self.server.pages.answer(path, self._has_left, self.rfile.read(length))
 
-    def _tell(self, status: HTTPStatus, facts: Any) -> None:
-        self._send(status, json.dumps(facts).encode(), "application/json")
-
-    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
-        self.send_response(status)
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer.body)
 
     def _has_left(self) -> bool:
         """True where the client has closed its end, as a page does that doesn't want a tile any more."""

@@ -1,6 +1,6 @@
 "use strict";
 // A divider between two layers of a box, for mouse, touch and keyboard. The box's --split says where it stands.
-function swipe(box) {
+function swipe(box, moved = () => {}) {
   const divider = box.querySelector("[role=slider]");
   const at = () => Number(divider.getAttribute("aria-valuenow"));
   function move(percent) {
@@ -8,6 +8,7 @@ function swipe(box) {
     box.style.setProperty("--split", there + "%");
     divider.setAttribute("aria-valuenow", String(Math.round(there)));
     divider.setAttribute("aria-valuetext", Math.round(there) + " percent from the left");
+    moved();
   }
   function follow(event) {
     const { left, width } = box.getBoundingClientRect();
@@ -31,5 +32,5 @@ function swipe(box) {
     event.stopPropagation();
   });
   move(at());
-  return { by: (step) => move(at() + step), follow };
+  return { at, by: (step) => move(at() + step), follow };
 }
