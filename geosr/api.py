@@ -17,7 +17,7 @@ from geosr.io.companions import check_companions
 from geosr.io.destination import check_name, check_result, default_name, format_of
 from geosr.io.frames import open_frames
 from geosr.io.guided import Paths, open_guided
-from geosr.io.layout import Format, Layout, Options, choose_core
+from geosr.io.layout import CARDS, Format, Layout, Options, choose_core
 from geosr.io.scene import Scene
 from geosr.io.sinks import check_format
 from geosr.keywords import check_kinds, handed_on, keywords
@@ -331,7 +331,8 @@ def _plan(
     scale, (height, width) = network.scale, scene.shape
     count = len(scene.bands)
     itemsize = np.dtype(radiometry.out_dtype).itemsize + 4 * (len(network.heads) - 1)
-    core, block = choose_core(scale, count, itemsize, network.halo, tile or core_of(scene, scale), options.block)
+    around = max(network.halo, CARDS if network.on_card else 0)
+    core, block = choose_core(scale, count, itemsize, around, tile or core_of(scene, scale), options.block)
     layout = Layout(
         height=height * scale,
         width=width * scale,

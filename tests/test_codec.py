@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geosr.io import codec
 from geosr.io.codec import crc32, encode_block, encode_mask, predictor
 from geosr.io.layout import Layout, Options
 from geosr.radiometry import DTYPES
@@ -89,3 +90,14 @@ def test_blocks_encoded_side_by_side_are_those_encoded_in_turn(co: tuple[str, ..
 @given(st.binary(), st.binary())
 def test_the_crc_is_the_usual_one_and_can_be_continued(first: bytes, second: bytes) -> None:
     assert crc32(first + second) == zlib.crc32(first + second) == crc32(second, crc32(first))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_block_is_encoded_in_few_operations_so_that_threads_need_not_wait_for_the_interpreter(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    usual = codec._differences
+    monkeypatch.setattr(codec, "_differences", lambda rows: (asked.append(rows.shape), usual(rows))[1])
+    codec._predict(np.zeros((4, 512, 512), dtype), 2)
+    assert asked == [(512, 512)] * 4

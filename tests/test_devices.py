@@ -590,6 +590,16 @@ def test_what_a_card_began_no_processor_and_no_other_card_goes_on_with(
         assert result.tags()["GEOSR_DEVICE"] == f"Card, torch {torch.__version__}"
 
 
+def test_tiles_for_a_card_are_large_enough_to_fill_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src = scenes.make_plain(tmp_path, shape=(1, 60, 70))
+    sides = {device: geosr.prepare(src, model="fast", device=device).plan.core for device in ("cpu",)}
+    on_a_card(monkeypatch)
+    sides["cuda"] = geosr.prepare(src, model="fast", device="cuda").plan.core
+    assert sides == {"cpu": 256, "cuda": 512}
+    assert geosr.prepare(src, model="bicubic").plan.core == 256
+    assert geosr.prepare(src, model="fast", device="cuda", tile=128).plan.core == 128
+
+
 def test_what_a_processor_made_of_a_model_that_is_the_same_on_all_goes_on_whatever_torch_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

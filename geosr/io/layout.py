@@ -238,6 +238,8 @@ def estimate_size(layout: Layout, ratio: float = 0.55) -> int:
     return int(padded * left) + 12 * sum(part.blocks for part in layout.parts) + 4096
 
 
+CARDS = 128
+"""What a tile for a graphics card counts as its halo: a card takes as long for a small one."""
 _LARGEST_BLOCK = 512
 _TILE_BYTES = 100 * 2**20
 

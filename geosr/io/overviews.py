@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from geosr.io.layout import Layout
 from geosr.radiometry import step_off
 
-_STRIP = 2**16
-"""Pixels averaged at a time: they stay in the processor's cache for all the passes over them."""
+_STRIP = 2**18
+"""Pixels averaged at a time: they stay in the processor's cache for all the passes over them, which are few."""
 
 
 @dataclass(frozen=True, slots=True)

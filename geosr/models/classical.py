@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos": 3}
 """The kernels, and how many source pixels each looks at on either side of the one that an output pixel lies in."""
 
-_STRIP = 2**15
-"""Pixels that a processor works on at a time, so that all passes over them find them in its cache."""
+_STRIP = 2**17
+"""Pixels that a processor works on at a time, so that all passes over them find them in its cache, and are few."""
 
 
 class Interpolation(Engine):

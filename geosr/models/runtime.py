@@ -79,6 +79,11 @@ class ModelNetwork:
         return max(engine.reach(response) for response in {band.response for band in self.relative})
 
     @property
+    def on_card(self) -> bool:
+        """True for a network that this process computes on a graphics card."""
+        return bool(self.card.network) and self._place != "cpu"
+
+    @property
     def multiple(self) -> int:
         """The side of the network's windows of attention; 1 for convolutions, which take any block."""
         return self._engine().multiple

@@ -16,7 +16,7 @@ from geosr.identify import identify
 from geosr.io.bands import asked_bands
 from geosr.io.categorical import ALPHA, ASKED, Told, either, reasons, settled_by_hand
 from geosr.io.identity import product_text
-from geosr.io.layout import choose_core
+from geosr.io.layout import CARDS, choose_core
 from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
@@ -94,7 +94,8 @@ def recipe_of(
         precision=precision,
         fused=fuse,
     )
-    core = choose_core(found.scale, others, np.dtype(radiometry.out_dtype).itemsize, tile=tile)[0]
+    large = CARDS if device.startswith("cuda") and found.card.network else 0
+    core = choose_core(found.scale, others, np.dtype(radiometry.out_dtype).itemsize, large, tile)[0]
     return Recipe(settled, grid.shape, min(core, 4096))
 
 
