@@ -331,8 +331,8 @@ def _plan(
     scale, (height, width) = network.scale, scene.shape
     count = len(scene.bands)
     itemsize = np.dtype(radiometry.out_dtype).itemsize + 4 * (len(network.heads) - 1)
-    around = max(network.halo, CARDS if network.on_card else 0)
-    core, block = choose_core(scale, count, itemsize, around, tile or core_of(scene, scale), options.block)
+    beside = max(network.halo, CARDS if network.on_card else 0)
+    core, block = choose_core(scale, count, itemsize, beside, tile or core_of(scene, scale), options.block)
     layout = Layout(
         height=height * scale,
         width=width * scale,
