@@ -20,6 +20,7 @@ from geosr.noise import Noise
 from geosr.placement import Placement
 from geosr.radiometry import Head, Passes, Pixels, Radiometry
 from geosr.registration.values import Registration
+from geosr.response import Response
 from geosr.tiling import Tile
 from geosr.upscaler import Network, Upscaler
 from geosr.window import Window
@@ -64,6 +65,10 @@ class Frame:
     col: int
     ground: Window
     """All that can be read of the reference, counted from the scene's corner: a turn is told from there."""
+    responses: tuple[Response, ...] = ()
+    """Per band; none where they are the reference's."""
+    noises: tuple[Noise, ...] = ()
+    """Per band, in the frame's own numbers; none where they are as the reference's."""
 
     def cells(self, own: Window) -> Iterator[Cell]:
         """The parts of a window of own pixels, always cut alike."""
@@ -85,7 +90,7 @@ class Frame:
         return whole.grow(2 + math.ceil(steepest * (reference.height + reference.width)))
 
     def noise(self, noise: Noise, band: int) -> Noise:
-        """The noise of a band in the reference's numbers, where frames have the same in their own."""
+        """The noise of a band in the reference's numbers, where it is this in the frame's own."""
         gain, offset = self.registration.gains[band], self.registration.offsets[band]
         return noise.moved(1.0 / gain, -offset / gain)
 

@@ -31,10 +31,13 @@ class Other:
     """Of the reference, counted from the scene's corner, where this date's own grid says that its pixel (0, 0) lies."""
     col: int
     registration: Registration
+    bands: Observation = ()
+    """Each band as it was observed; none where that is as the reference's."""
 
     def frame(self, index: int, ground: Window) -> Frame:
         """The date as what is fused, which has this place among the others."""
-        return Frame(index, self.name, self.registration, self.row, self.col, ground)
+        responses, noises = tuple(band.response for band in self.bands), tuple(band.noise for band in self.bands)
+        return Frame(index, self.name, self.registration, self.row, self.col, ground, responses, noises)
 
 
 def frames_network(settled: Settled, scene: FramesScene) -> tuple[ModelNetwork, tuple[str, ...]]:
@@ -44,7 +47,7 @@ def frames_network(settled: Settled, scene: FramesScene) -> tuple[ModelNetwork, 
     """
     check_measured(scene.categorical)
     observation, lines = settled.observe(samples(scene))
-    others = [_other(scene, other) for other in scene.others]
+    others = [_other(settled, scene, other) for other in scene.others]
     network = fused(settled, observation, scene.ground, others)
     told = tuple(f"{other.name}: {other.registration}" for other in others)
     if not network.frames:
@@ -84,13 +87,15 @@ def fused(settled: Settled, observation: Observation, ground: Window, others: Se
     return FramesNetwork(**known, frames=tuple(other.frame(place, ground) for place, other in fitting), ground=ground)
 
 
-def _other(scene: FramesScene, other: Scene) -> Other:
+def _other(settled: Settled, scene: FramesScene, other: Scene) -> Other:
     """Another date of a scene; one that can't be read is unfit."""
     row, col = scene.corner(other)
+    bands: Observation = ()
     try:
         registration = placed(scene.patches(other), scene.categorical)
+        bands = () if registration.unfit else settled.of(other).observe(samples(other))[0]
     except GeosrError as error:
         if scene.strict:
             raise
         registration = Registration(unfit=str(error))
-    return Other(other.name, row + scene.ground.row, col + scene.ground.col, registration)
+    return Other(other.name, row + scene.ground.row, col + scene.ground.col, registration, bands)

@@ -73,6 +73,12 @@ class Settled:
         """The results, the image first."""
         return HEADS if self.fused else self.model.heads
 
+    def of(self, other: Scene) -> Settled:
+        """The same for another scene of such bands: what was given of blur and noise holds for it, too."""
+        pairs = zip(other.sensor.bands, self.bands, strict=True)
+        sensor = replace(other.sensor, bands=tuple(band.given_as(own) for band, own in pairs))
+        return replace(self, radiometry=replace(other.radiometry, out_dtype=self.radiometry.out_dtype), sensor=sensor)
+
     def part(self, indices: Sequence[int]) -> Settled:
         """The same for some bands, counted from 0."""
         return replace(self, radiometry=self.radiometry.bands(indices), sensor=self.sensor.part(indices))

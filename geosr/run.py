@@ -235,7 +235,7 @@ class Run:
         return pixels
 
     def _lost(self, kept: frozenset[int]) -> set[Damage]:
-        """The blocks of other dates that could not be read for tiles of an earlier run: they are read again, and not computed."""
+        """The blocks of other dates that could not be read for tiles of an earlier run, which are read again for it."""
         if not isinstance(self.source, FramesSource):
             return set()
         return {each for index in kept for each in self.source.read(self.plan[index]).lost}

@@ -61,6 +61,13 @@ class Band:
         """Where the response comes from, and why, for people."""
         return f"{self.response_from}: {self.response_why}" if self.response_why else self.response_from
 
+    def given_as(self, other: Band) -> Band:
+        """The band with what a user said of blur and noise of another."""
+        band = replace(self, snr=other.snr)
+        if other.response_from is not Origin.GIVEN:
+            return band
+        return replace(band, response=other.response, response_from=Origin.GIVEN, response_why="")
+
     def relative(self, scale: float, rounding: float = 0.0) -> Band:
         """The band as a network is told it: the response relative to a result with pixels `scale` times as fine.
 

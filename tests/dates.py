@@ -51,12 +51,13 @@ class Ground:
         seed: int = 0,
         turn: float = 0.0,
         corner: tuple[int, int] = (0, 0),
+        mtf: float = MTF,
     ) -> Doubles:
         """(h, w): what lies at a pixel of the reference is seen `shift` (down, right) of it, turned by radians."""
         rows, cols = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
         rows, cols = rows + corner[0] - shift[0], cols + corner[1] - shift[1]
         rows, cols = rows - turn * cols, cols + turn * rows
-        image = self.seen(rows, cols, Response.gaussian(MTF).relative(scale))
+        image = self.seen(rows, cols, Response.gaussian(mtf).relative(scale))
         return image + np.random.default_rng(seed).standard_normal(shape) * (LEVEL / snr)
 
     def truth(self, shape: tuple[int, int], scale: int = 2) -> Doubles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 import geosr
 from geosr.cli import cli
 from geosr.errors import InputError
-from tests.dates import MTF, SHIFTS, Doubles, Ground, decibels, written
+from geosr.noise import Noise
+from geosr.response import Response
+from tests.dates import LEVEL, MTF, SHIFTS, Doubles, Ground, decibels, written
 
 SHAPE = 72, 80
 GROUND = Ground.of(3)
@@ -288,3 +291,47 @@ def test_workers_of_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
     fused(paths, tmp_path / "there.tif", tile=48, scheduler="local:1")
     assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "there.tif").read_bytes()
     assert (tmp_path / "here.frames.tif").read_bytes() == (tmp_path / "there.frames.tif").read_bytes()
+
+
+def gained(dates: Sequence[Doubles], tmp_path: Path, **own: Any) -> tuple[float, float]:
+    """dB, and how many dates count, where all but the first have this response or noise of their own."""
+    made = geosr.prepare(files(tmp_path, dates), tmp_path / "out.tif", fuse=True, **OPTIONS)
+    frames = tuple(replace(frame, **own) for frame in made.network.frames)
+    network = replace(made.network, frames=frames)
+    replace(made, network=network, upscaler=replace(made.upscaler, network=network)).execute()
+    return decibels(pixels(tmp_path / "out.tif")[0], TRUTH), float(pixels(tmp_path / "out.frames.tif").mean())
+
+
+@pytest.mark.parametrize(
+    ("seen", "own", "more"),
+    [
+        ({"mtf": 0.1}, {"responses": (Response.gaussian(0.1),)}, 0.6),
+        ({"snr": 15}, {"noises": (Noise((LEVEL / 15) ** 2, 0.0),)}, 0.1),
+    ],
+    ids=["response", "noise"],
+)
+def test_a_date_adds_more_where_its_own_response_and_noise_are_known(
+    tmp_path: Path, seen: dict[str, Any], own: dict[str, Any], more: float
+) -> None:
+    dates = [DATES[0], *(GROUND.date(SHAPE, shift, seed=20 + i, **seen) for i, shift in enumerate(SHIFTS[1:5]))]
+    (usual, few), (better, many) = gained(dates, tmp_path), gained(dates, tmp_path, **own)
+    assert better > usual + more
+    assert many > few + 0.5
+
+
+def test_each_date_has_the_response_of_its_own_sensor_and_the_noise_of_its_own_pixels(tmp_path: Path) -> None:
+    dates = [DATES[0], GROUND.date(SHAPE, SHIFTS[1], seed=1, snr=20), DATES[2]]
+    paths = files(tmp_path, dates)
+    for path, sensor, name in zip(paths, ("Sentinel-2A", "Landsat-8", "Landsat-8"), ("B8A", "B5", "B5"), strict=True):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.update_tags(PLATFORM=sensor)
+            dataset.descriptions = (name,)
+    own: dict[str, Any] = {"model": "ibp", "scale": 2, "overwrite": True}
+    made = geosr.prepare(paths, tmp_path / "out.tif", fuse=True, **own)
+    alone = [geosr.prepare(path, tmp_path / "one.tif", **own).network.observation[0] for path in paths]
+    assert alone[0].response != alone[1].response
+    assert [frame.responses for frame in made.network.frames] == [(band.response,) for band in alone[1:]]
+    assert [frame.noises for frame in made.network.frames] == [(band.noise,) for band in alone[1:]]
+    given = geosr.prepare(paths, tmp_path / "out.tif", fuse=True, **OPTIONS)
+    assert {frame.responses for frame in given.network.frames} == {(Response.gaussian(MTF),)}
+    assert given.tags["GEOSR_RUN"] != made.tags["GEOSR_RUN"]

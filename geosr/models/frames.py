@@ -55,7 +55,8 @@ class FramesNetwork(ModelNetwork):
     @property
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side."""
-        responses = tuple({band.response for band in self.relative})
+        own = (response.relative(self.scale) for frame in self.frames for response in frame.responses)
+        responses = tuple({*(band.response for band in self.relative), *own})
         around = self._merger.reach(responses) if self.card.start else reach(responses, self.scale)
         return self.single.halo + around
 
@@ -105,7 +106,9 @@ class FramesNetwork(ModelNetwork):
 
     def _date(self, frame: Frame, band: int) -> Date:
         known = self.relative[band]
-        return Date(frame, known.response, frame.noise(known.noise, band))
+        response = frame.responses[band].relative(self.scale) if frame.responses else known.response
+        noise = frame.noises[band].at_least(self.rounding) if frame.noises else known.noise
+        return Date(frame, response, frame.noise(noise, band))
 
 
 def _shared(

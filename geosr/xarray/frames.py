@@ -31,6 +31,7 @@ from geosr.models.threads import prepare_process
 from geosr.pipeline import Job
 from geosr.radiometry import Pixels, values_of
 from geosr.registration.values import MARGIN, Doubles, Patch, Registration
+from geosr.sensors import Observation
 from geosr.tiling import Tile
 from geosr.window import Window
 from geosr.xarray.cf import Grid, band_dim, grid_of
@@ -86,12 +87,13 @@ class Fusion:
         found = placed(patches, settled.categorical)
         return found if found.unfit or self._near(found) else replace(found, unfit="it lies too far off")
 
-    def learn(self, seen: Sequence[Pixels], registrations: Sequence[Registration]) -> FramesNetwork:
-        """The network, from what tells how the reference was observed, and where the others lie to it."""
-        settled = self.ready.recipe.settled
-        rows = zip(self.others, registrations, strict=True)
-        others = [Other(name, 0, 0, registration) for name, registration in rows]
-        network = fused(settled, settled.observe(seen)[0], self.ground, others)
+    def learn(
+        self, seen: Observation, registrations: Sequence[Registration], others_seen: Sequence[Observation]
+    ) -> FramesNetwork:
+        """The network, from how all dates were observed, and where the others lie to the reference."""
+        rows = zip(self.others, registrations, others_seen, strict=True)
+        others = [Other(name, 0, 0, registration, bands) for name, registration, bands in rows]
+        network = fused(self.ready.recipe.settled, seen, self.ground, others)
         if not network.frames and not self.alone:
             raise none_fits(self.name, others)
         return network
@@ -271,6 +273,11 @@ def _tasks(
         tasks.setdefault(key, (_window, source.pieces([date, 0, 0, 0], at)[0]))
         return key
 
+    def observed(date: int) -> Key:
+        key = (f"{name}-seen", date)
+        tasks.setdefault(key, (_observed, recipe, [window(date, at) for at in recipe.samples]))
+        return key
+
     for place, (date, others) in enumerate(wanted.items()):
         fusion = Fusion(ready, alone, names[date], tuple(names[other] for other in others))
         around = [each.grow(MARGIN).clip(fusion.ground) for each in fusion.windows]
@@ -278,7 +285,7 @@ def _tasks(
         for other, key in zip(others, where, strict=True):
             tasks[key] = (fusion.place, *([window(one, at) for at in around] for one in (date, other)))
         learnt = (f"{name}-learnt", date)
-        tasks[learnt] = (fusion.learn, [window(date, at) for at in recipe.samples], where)
+        tasks[learnt] = (fusion.learn, observed(date), where, [observed(other) for other in others])
         for tile in ready.plan:
             there = [window(other, fusion.around(tile)) for other in others]
             chunk = (name, place, 0, *divmod(tile.index, ready.plan.shape[1]))
@@ -289,6 +296,10 @@ def _tasks(
 def _window(pieces: list[Any]) -> Pixels:
     """A window of a date, all bands."""
     return Pixels(np.ascontiguousarray(cut(_CUBE, *pieces)[0][0]))
+
+
+def _observed(recipe: Recipe, seen: list[Pixels]) -> Observation:
+    return recipe.settled.observe(seen)[0]
 
 
 def _tile(fusion: Fusion, tile: Tile, network: FramesNetwork, *pixels: Any) -> tuple[NDArray[Any], ...]:
