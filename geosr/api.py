@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
 from geosr.models.sharpening import ANY, Brought
-from geosr.observing import check_fused, check_guided, scale_of, settle
+from geosr.observing import check_fused, check_guided, metres_of, scale_of, settle
 from geosr.pipeline import cores
 from geosr.products import open_on, open_source
 from geosr.provenance import provenance
@@ -36,6 +35,8 @@ from geosr.run import Progress, Report, Run
 from geosr.sharpening import brought, core_of, sharpeners
 from geosr.tiling import TilePlan
 from geosr.upscaler import plan_tiles
+from geosr.video.library import is_clip
+from geosr.video.run import clip_run
 from geosr.window import Window
 
 
@@ -69,6 +70,7 @@ def upscale(
     precision: Precision = "float32",
     project: bool | None = None,
     uncertainty: bool = False,
+    window: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     scheduler: str | Path | None = None,
@@ -152,6 +154,10 @@ def upscale(
         Write a standard deviation for each number beside the result, `scene_x4.sigma.tif`, or the array `sigma` of its
         Zarr store: 1.645 of it on either side hold nine tenths of the truth, where the scene is like those that this
         was measured on, which is tested and said.
+    window
+        Of a clip (.mp4, .mov, .mkv, .ts): frames that each is made of, itself and those beside it; 5 by default, 1 for
+        each alone. The result has the same frames at the same times, and its other streams. Beside it a clip takes
+        scale, model, mtf, snr, tile, workers, device and precision.
     overwrite
         Replace `dst`, or what a run with other options left of it.
     progress
@@ -169,6 +175,8 @@ def upscale(
     geosr.errors.GeosrError
         The place failed, or a tile; what was done is kept for the next call.
     """
+    if window is not None or is_clip(src):
+        return clip_run(src, dst, locals()).execute(progress)
     run = prepare(src, dst, **handed_on(prepare, locals()))
     return run.execute(progress, scheduler if client is None else client)
 
@@ -255,19 +263,6 @@ def prepare(
         notes=(*about, *notes),
         tags=provenance(network, scene, radiometry, layout),
     )
-
-
-def metres_of(to: Any) -> float | None:
-    """The number of "10m" or 10; None stays. Raises `InputError` for anything else."""
-    if to is None:
-        return None
-    try:
-        metres = float(str(to).strip().lower().removesuffix("m"))
-    except ValueError:
-        metres = math.nan
-    if not (math.isfinite(metres) and metres > 0):
-        raise InputError(f"--to {to}: expected the metres of a pixel, such as 10m")
-    return metres
 
 
 def model_of(model: str | TorchNetwork, times: int, to: float | None, uncertainty: bool = False) -> tuple[Model, bool]:

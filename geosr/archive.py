@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from geosr.api import metres_of, model_of, prepare, upscale
+from geosr.api import model_of, prepare, upscale
 from geosr.cluster import Pool, kind_for, pool_for, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
@@ -23,10 +23,11 @@ from geosr.keywords import handed_on, keywords
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.threads import prepare_process
-from geosr.observing import scale_of
+from geosr.observing import metres_of, scale_of
 from geosr.pipeline import finishing
 from geosr.provenance import is_of
 from geosr.run import Progress, Run
+from geosr.sequence import in_time, prepare_frame
 from geosr.tiling import Tile
 
 Record = dict[str, Any]
@@ -64,6 +65,7 @@ def upscale_many(
     precision: Precision = "float32",
     project: bool | None = None,
     uncertainty: bool = False,
+    window: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     told: Tell | None = None,
@@ -84,6 +86,8 @@ def upscale_many(
         A folder, made where there is none, or a place in an object store.
     format
         "COG" (the default), "GTiff" or "Zarr".
+    window
+        Sources, or the files of one folder, are frames in time: each is fused with so many, itself and those around it.
     overwrite
         Replace results that are there, and what runs with other options left of them.
     told
@@ -96,7 +100,7 @@ def upscale_many(
     geosr.errors.PlaceError
         `outdir` can't be used, or a cluster fails.
     """
-    archive = plan_many(sources, outdir, **handed_on(prepare, locals()))
+    archive = plan_many(sources, outdir, window=window, **handed_on(prepare, locals()))
     return archive.execute(progress, told, scheduler if client is None else client)
 
 
@@ -126,6 +130,7 @@ def plan_many(
     model: str | TorchNetwork = "fast",
     scale: int | None = None,
     format: Format | None = None,
+    window: int | None = None,
     overwrite: bool = False,
     **options: Any,
 ) -> Archive:
@@ -133,7 +138,7 @@ def plan_many(
 
     `options` are the others of `prepare`.
     """
-    names = list(dict.fromkeys(map(str, [sources] if isinstance(sources, str | Path) else sources)))
+    names = list(frames := in_time([sources] if isinstance(sources, str | Path) else sources, window))
     if not names:
         raise InputError("there is no scene in the list")
     metres, kind = metres_of(to), format_of(None, format)
@@ -147,7 +152,7 @@ def plan_many(
     def plan(pair: tuple[str, str]) -> Planned:
         """The plan of a scene, under the options that GDAL has here."""
         with under(gdal):
-            return _plan(*pair, overwrite, options)
+            return _plan(*pair, frames[pair[0]], overwrite, options)
 
     pairs = list(zip(names, results, strict=True))
     first = plan(pairs[0])  # it loads the network, once
@@ -176,9 +181,8 @@ class Archive:
         """Compute what is missing; returns a record for each scene, in order. Raises as `upscale_many`."""
         stop_where_imported(scheduler)
         tell = told or (lambda record: None)
-        for scene in self.scenes:
-            if scene.run is None:
-                tell(scene.record)
+        for scene in (each for each in self.scenes if each.run is None):
+            tell(scene.record)
         flow = _Flow([scene for scene in self.scenes if scene.run is not None], tell, progress)
         with prepare_process():
             flow.execute(scheduler)
@@ -213,8 +217,7 @@ class _Open:
 
     def fail(self, error: GeosrError) -> None:
         """Note the first thing that went wrong; no more of its tiles are handed out."""
-        self.error = self.error or error
-        self.missing = iter(())
+        self.error, self.missing = self.error or error, iter(())
 
     def finish(self) -> Record:
         """Its record, when no tile is left."""
@@ -332,10 +335,10 @@ class _Flow:
                 scene.sink.append(tile, future.result())
 
 
-def _plan(src: str, dst: str, overwrite: bool, options: dict[str, Any]) -> Planned:
+def _plan(src: str, dst: str, frames: Sequence[str], overwrite: bool, options: dict[str, Any]) -> Planned:
     try:
         there = is_there(dst) and not overwrite
-        run = prepare(src, dst, overwrite=overwrite or there, **options)
+        run = prepare_frame(src, frames, dst, overwrite=overwrite or there, **options)
         if not there:
             return Planned(src, dst, "ready", run)
         paths = {output.path for output in run.outputs()}

@@ -19,6 +19,10 @@ class PlaceError(GeosrError):
     """The place is at fault (disk, permission, network, memory): the same call may succeed elsewhere or later."""
 
 
+class AloneError(InputError):
+    """Nothing shows the same as the scene that it was to be fused with: the scene alone may do."""
+
+
 class ModelError(InputError):
     """A model that is unknown, can't be read, or doesn't fit the scene."""
 

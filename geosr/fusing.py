@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from geosr.errors import GeosrError, InputError
+from geosr.errors import AloneError, GeosrError, InputError
 from geosr.frames import Frame
 from geosr.io.frames import FramesScene
 from geosr.io.scene import Scene
@@ -62,10 +62,10 @@ def check_measured(categorical: Sequence[bool]) -> None:
         raise InputError("all bands hold classes, which are not fused; leave --fuse out")
 
 
-def none_fits(name: str, others: Sequence[Other]) -> InputError:
+def none_fits(name: str, others: Sequence[Other]) -> AloneError:
     """The error of a reference beside which no other date can be used."""
     told = "; ".join(f"{other.name}: {other.registration}" for other in others[:3])
-    return InputError(f"none of the other dates fits {name}: {told}")
+    return AloneError(f"none of the other dates fits {name}: {told}")
 
 
 def placed(patches: Sequence[Patch], categorical: Sequence[bool]) -> Registration:

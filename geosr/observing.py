@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,6 +192,19 @@ def scale_of(scale: int | None, *, guided: bool = False, to: float | None = None
     if scale is None:
         return 4 if to is None else 1
     return scale
+
+
+def metres_of(to: Any) -> float | None:
+    """The number of "10m" or 10; None stays. Raises `InputError` for anything else."""
+    if to is None:
+        return None
+    try:
+        metres = float(str(to).strip().lower().removesuffix("m"))
+    except ValueError:
+        metres = math.nan
+    if not (math.isfinite(metres) and metres > 0):
+        raise InputError(f"--to {to}: expected the metres of a pixel, such as 10m")
+    return metres
 
 
 def check_guided(model: Model, guided: bool, project: bool | None) -> None:

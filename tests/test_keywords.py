@@ -43,7 +43,7 @@ def test_options_of_files_are_spelled_out_alike(function: Callable[..., Any]) ->
     options = spelled(geosr.prepare)
     assert {name: one for name, one in spelled(function).items() if name in options} == of_scenes(options, function)
     assert "options" not in signature(function).parameters
-    assert set(spelled(function)) - set(options) <= {"progress", "told", "scheduler", "client"}
+    assert set(spelled(function)) - set(options) <= {"window", "progress", "told", "scheduler", "client"}
 
 
 @pytest.mark.parametrize("function", ARRAYS, ids=named)

@@ -16,8 +16,8 @@ ROOMS = [
     "errors", "schema", "keywords", "window", "placement", "tiling", "radiometry", "picture", "response",
     "sensor_table", "noise", "sensors", "identify", "mtf", "registration", "upscaler", "guided", "frames", "pipeline",
     "io", "models", "evaluation", "products", "observing", "fusing", "guiding", "sharpening", "training", "dispatch",
-    "xarray", "cluster", "provenance", "run", "api", "archive", "judging", "trials", "comparing", "viewer",
-    "report", "cli",
+    "xarray", "cluster", "provenance", "run", "video", "api", "sequence", "archive", "judging", "trials", "comparing",
+    "viewer", "report", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""
 
@@ -37,6 +37,7 @@ PLACES = {
     "rich": {"cli"},
     "pydantic": {"schema"},
     "pystac": {"products"},
+    "av": {"video"},
 }
 
 

@@ -129,6 +129,7 @@ USES: dict[str, tuple[list[str], Callable[[Shell], Any]]] = {
     "fuse": (["--json"], lambda it: it("--fuse", "--overwrite").code == 2 and "dates" in it.err),
     "reference": (["--json"], lambda it: it("--reference", "1").code == 2 and "dates of --fuse" in it.err),
     "strict": (["--json"], lambda it: it("--strict").code == 2 and "dates of --fuse" in it.err),
+    "window": (["--json"], lambda it: it("--window", "3").code == 2 and "of a clip" in it.err),
     "page": (["--report", "{folder}/page.html"], lambda it: (it.folder / "page.html").stat().st_size > 1000),
     "uncertainty": (
         ["--model", "fast", "--uncertainty"],

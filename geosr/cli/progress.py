@@ -17,8 +17,8 @@ class Advance(Protocol):
 
 
 @contextmanager
-def bar(quiet: bool) -> Iterator[Advance]:
-    """A bar with tiles, Mpx/s and time left on stderr, if that is a terminal and `quiet` isn't set."""
+def bar(quiet: bool, piece: str = "tile") -> Iterator[Advance]:
+    """A bar with tiles or other pieces, Mpx/s and time left on stderr, if that is a terminal and `quiet` isn't set."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total, pixels: None
         return
@@ -33,11 +33,11 @@ def bar(quiet: bool) -> Iterator[Advance]:
     )
     start = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None, told="the first tile", speed=0.0)
+        task = progress.add_task("", total=None, told=f"the first {piece}", speed=0.0)
 
         def advance(done: int, total: int, pixels: int) -> None:
             """Moves the bar."""
             speed = pixels / 1e6 / max(time.monotonic() - start, 1e-6)
-            progress.update(task, completed=done, total=total, told=f"{done}/{total} tiles", speed=speed)
+            progress.update(task, completed=done, total=total, told=f"{done}/{total} {piece}s", speed=speed)
 
         yield advance

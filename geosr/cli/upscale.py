@@ -10,10 +10,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from geosr.cli.archive import upscale_all
+from geosr.cli.clip import upscale_clip
 from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.streams import announce
 from geosr.cli.talk import Talk, print_plan, say, tell, to_json
+from geosr.video.library import is_clip
 
 if TYPE_CHECKING:
     from geosr.run import Run
@@ -114,7 +116,7 @@ HEADINGS = {
     "Options": ("out", "output", "outdir", "to", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
     "What is read": ("mask", "guide", "fuse", "reference", "strict", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
-    "How sharp, and how sure": ("mtf", "snr", "project", "uncertainty"),
+    "How sharp, and how sure": ("window", "mtf", "snr", "project", "uncertainty"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
     "What is said": ("page", "as_json", "quiet", "verbose"),
 }
@@ -149,6 +151,7 @@ HEADINGS = {
 @click.option("--reference", help="Of --fuse: the date to show, a file, its number or a date. [default: the first]")
 @click.option("--strict", is_flag=True, help="Of --fuse: refuse dates that can't be read, instead of leaving them out.")
 @click.option("--scale", type=click.IntRange(2, 8), help="Output pixels per pixel. [default: 4; 1 with --to]")
+@click.option("--window", type=int, help="Frames that one of a clip, or of many with --outdir, is made of.")
 @click.option(
     "--bands",
     callback=band_numbers,
@@ -235,6 +238,8 @@ def command(
     With --fuse SRCs are several dates of one place: what the others know is added to the result of the reference, on
     its grid; what changed since is not. OUT.frames.tif beside OUT.tif counts the dates that each pixel drew on.
 
+    A clip (.mp4, .mov, .mkv, .ts) becomes a clip, each frame made with those around it (--window).
+
     With --outdir all arguments are scenes, or text files that name one a line (@LIST.txt): they are one run, in which a
     scene that fails stops no other, and one that is done already is skipped. Exit code 3 says that some failed.
     """
@@ -254,8 +259,12 @@ def command(
     overwrite = options.pop("overwrite")
     if (options["reference"] is not None or options["strict"]) and not options["fuse"]:
         raise click.UsageError("--reference and --strict speak of the dates of --fuse; name those")
+    window = options.pop("window")
     several = guide or options["to"] is not None or options["fuse"]
     named = _sources_and_result(paths, out) if several else _source_and_result(paths, out)
+    if window is not None or is_clip(named[0]):
+        told = {"window": window, "scheduler": scheduler, "report": page, "overwrite": overwrite, "guide": guide}
+        return upscale_clip(named, options | told, Talk(dry_run, as_json, quiet, verbose))
     run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
     _check_page(page, run)
     if not quiet:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from geosr.errors import DamageError
 from geosr.frames import Damage, Frame, FramePixels
-from geosr.io.source import Raster
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
+
+
+class Windowed(Protocol):
+    """Pixels by window: of a `Raster`, or of an array."""
+
+    def pixels(self, window: Window) -> Pixels:
+        """The pixels of a window, as stored. Raises `GeosrError` in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class FrameSource:
     """Pixels of a frame beside the reference."""
 
     frame: Frame
-    raster: Raster
+    raster: Windowed
     footprint: Window
     """All that can be read of it, own pixels."""
     bands: int
@@ -69,7 +76,7 @@ class FrameSource:
 class FramesSource:
     """Pixels of the reference, whose grid tiles are cut of, and of other dates."""
 
-    reference: Raster
+    reference: Windowed
     others: tuple[FrameSource, ...]
 
     def read(self, tile: Tile) -> FramePixels:
@@ -79,6 +86,6 @@ class FramesSource:
         return FramePixels(self.reference.pixels(tile.read), tuple((pixels, at) for pixels, at, _ in taken), lost)
 
     @property
-    def rasters(self) -> tuple[Raster, ...]:
+    def rasters(self) -> tuple[Windowed, ...]:
         """Those of all dates."""
         return self.reference, *(each.raster for each in self.others)

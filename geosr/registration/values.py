@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,16 @@ class Registration:
         """Pixels (down, right) by which what lies here in the reference is seen elsewhere in the frame."""
         a, b, c, d = self.turn
         return self.down + a * row + b * col, self.right + c * row + d * col
+
+    @property
+    def inverse(self) -> Registration:
+        """The place of the reference to the frame."""
+        back = np.linalg.inv(np.eye(2) + np.reshape(self.turn, (2, 2)))
+        down, right = (float(each) for each in -back @ (self.down, self.right))
+        a, b, c, d = (float(each) for each in (back - np.eye(2)).flat)
+        gains = tuple(1.0 / gain for gain in self.gains)
+        offsets = tuple(-offset / gain for gain, offset in zip(self.gains, self.offsets, strict=True))
+        return replace(self, down=down, right=right, turn=(a, b, c, d), gains=gains, offsets=offsets)
 
     def __str__(self) -> str:
         if self.unfit:

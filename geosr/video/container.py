@@ -1,0 +1,105 @@
+"""The container of a result: new pictures, and every other stream of the clip as it was."""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from geosr.video.clip import Clip, opened, picture
+from geosr.video.encoder import Encoding
+from geosr.video.library import pyav, reading
+
+_OPTIONS = {
+    "mp4": {"movflags": "use_metadata_tags"},
+    "mov": {"movflags": "use_metadata_tags"},
+    "mpegts": {"mpegts_copyts": "1"},
+    "matroska": {"avoid_negative_ts": "disabled"},
+}
+_OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+"""What a container says of itself."""
+
+
+def left_out(clip: Clip, encoding: Encoding) -> tuple[str, ...]:
+    """A line for each stream of a clip that the result's container can't hold, and for times that it rounds."""
+    lines = []
+    with opened(clip.path) as container:
+        pictures = picture(container)
+        for stream in container.streams:
+            if stream is not pictures and not _holds(encoding.container, stream):
+                kind = f"stream {stream.index} ({stream.type}, {stream.name or 'unknown'})"
+                lines.append(f"{kind} can't be kept: {encoding.container} doesn't hold it")
+    thousandths = Fraction(1, 1000)
+    if encoding.container == "matroska" and (encoding.unit / thousandths).denominator != 1:
+        lines.append("Matroska counts milliseconds, to which the times of frames are rounded; .mp4 keeps them exactly")
+    return tuple(lines)
+
+
+def put_together(clip: Clip, whole: Path, encoding: Encoding, segments: Iterable[bytes], tags: dict[str, str]) -> None:
+    """Write a container with the pictures of segments and all else that a clip holds."""
+    with opened(clip.path) as source, reading(clip.path):
+        out = pyav().open(str(whole), "w", format=encoding.container, container_options=_options(encoding))
+        try:
+            pictures = picture(source)
+            made = out.add_stream(encoding.codec, rate=encoding.rate)
+            encoding.start(made.codec_context)
+            made.metadata.update(pictures.metadata)
+            made.time_base = encoding.unit
+            if clip.rotation:
+                made.set_display_rotation(clip.rotation)
+            kept = {
+                stream.index: _added(out, stream)
+                for stream in source.streams
+                if stream is not pictures and _holds(encoding.container, stream)
+            }
+            known = {name: text for name, text in source.metadata.items() if name.lower() not in _OF_CONTAINERS}
+            out.metadata.update(known | tags)
+            out.set_chapters(source.chapters())
+            own = ((made, each) for segment in segments for each in encoding.packets(segment))
+            others = _copied(source, kept)
+            for stream, packet in heapq.merge(own, others, key=lambda each: each[1].dts * each[1].time_base):
+                packet.stream = stream
+                out.mux(packet)
+        finally:
+            out.close()
+
+
+def _options(encoding: Encoding) -> dict[str, str]:
+    options = {**_OPTIONS[encoding.container], "fflags": "+bitexact"}  # no random numbers, no versions
+    if encoding.container in ("mp4", "mov") and encoding.unit.numerator == 1:
+        options["video_track_timescale"] = str(encoding.unit.denominator)
+    return options
+
+
+def _copied(source: Any, kept: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
+    """The packets of streams that are kept, and the new stream of each."""
+    streams = [stream for stream in source.streams if stream.index in kept and stream.type != "attachment"]
+    for packet in source.demux(*streams) if streams else ():
+        if packet.dts is not None and packet.size:
+            yield kept[packet.stream.index], packet
+
+
+def _added(out: Any, stream: Any) -> Any:
+    """A new stream like another."""
+    made = out.add_stream_from_template(stream, opaque=True)
+    made.metadata.update(stream.metadata)
+    made.disposition = stream.disposition
+    return made
+
+
+def _holds(container: str, stream: Any) -> bool:
+    """True where a container takes a stream as it is: an empty one is begun with it."""
+    if stream.type == "video":
+        return False
+    av = pyav()
+    try:
+        out = av.open(io.BytesIO(), "w", format=container)
+        _added(out, stream)
+        out.start_encoding()
+        out.close()
+    except (av.error.FFmpegError, ValueError, TypeError):
+        return False
+    return True
