@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from inspect import signature
 from pathlib import Path
 from threading import Event, Thread
@@ -222,6 +223,7 @@ def test_models_are_listed_with_their_scales(run: Any) -> None:
     code, out, _ = run("models")
     assert code == 0
     assert {"fast", "bicubic", "ibp"} <= {line.split()[0] for line in out.splitlines()}
+    assert len({re.search(r" x\d", line).start() for line in out.splitlines()}) == 1
     code, out, _ = run("models", "--json")
     assert {"mlm:name", "geosr:scales", "geosr:limits"} <= set(json.loads(out)[0])
 

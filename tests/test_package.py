@@ -82,6 +82,13 @@ def test_the_source_archive_holds_code_tests_recipes_and_weights(built: Path) ->
     assert any(name.startswith("recipes/") for name in names)
 
 
+def test_arrays_without_their_libraries_say_what_to_install() -> None:
+    code = "import sys; sys.modules[{!r}] = None; import geosr; geosr.open_raster"
+    for library in ("dask", "xarray"):
+        done = subprocess.run([sys.executable, "-c", code.format(library)], capture_output=True, text=True, check=False)
+        assert done.stderr.splitlines()[-1].endswith(f"arrays need {library}; pip install 'geosr[xarray]'"), library
+
+
 def test_the_launcher_of_a_checkout_is_the_same_program() -> None:
     done = subprocess.run([sys.executable, "cli.py", "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("geosr, version")

@@ -71,7 +71,7 @@ def _readable(names: Iterable[str]) -> Iterator[Card]:
 
 def _line(title: str, scales: tuple[int, ...], parameters: int, summary: str) -> str:
     size = f"{parameters / 1e6:.2f} M" if parameters else ""
-    return f"{title:10} x{','.join(map(str, scales)):14} {size:>7}  {summary}"
+    return f"{title:20} x{','.join(map(str, scales)):14} {size:>7}  {summary}"
 
 
 def _alone(card: Card, scale: int) -> Card:

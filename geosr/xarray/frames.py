@@ -274,6 +274,7 @@ def _tasks(
         return key
 
     def observed(date: int) -> Key:
+        """The key of how a date is seen, whose task is there then."""
         key = (f"{name}-seen", date)
         tasks.setdefault(key, (_observed, recipe, [window(date, at) for at in recipe.samples]))
         return key
