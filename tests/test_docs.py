@@ -32,6 +32,7 @@ from geosr.models.degradation import seen
 from geosr.training.reading import read_recipe
 from tests import scenes
 from tests.browser import browsing
+from tests.clips import write_clip
 from tests.dates import SHIFTS, Ground, written
 from tests.safe import make_safe, zipped
 from tests.test_compare import ground as soft_ground
@@ -116,7 +117,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / f"{name}.tif"
         path.parent.mkdir(exist_ok=True)
         shutil.copy(scene, path)
-    (folder / "dates").mkdir()
+    for name in ("dates", "frames"):
+        (folder / name).mkdir()
     for name, model in (("sharp", "fast"), ("truth", "bicubic")):
         geosr.upscale(scene, folder / f"{name}.tif", model=model)
     with rasterio.open(scene) as dataset:
@@ -130,6 +132,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for day, shift in zip(days, SHIFTS, strict=False):
         date = written(folder / f"2023{day}.tif", dates.date((64, 72), shift, seed=int(day)))
         shutil.copy(date, folder / "dates")
+        shutil.copy(date, folder / "frames" / f"frame_{day}.tif")
+    write_clip(folder / "clip.mp4", 3)
     make_bands(folder)
     return folder
 
