@@ -52,14 +52,14 @@ def _other(head: Head, path: Path | str, layout: Layout, metadata: Metadata) -> 
     if layout.format != "Zarr":
         path = beside(Path(path), head.name)
     if head.passes is Passes.SPREAD:
-        return Output(head, path, _of_spread(layout), _told_of_spread(metadata))
+        return Output(head, path, of_spread(layout), _told_of_spread(metadata))
     if head.passes is Passes.COUNT:
         plain = replace(layout, dtype=SPREAD_DTYPE, nodata=math.nan, masked=False)
         return Output(head, path, plain, _told_of_count(metadata))
     return Output(head, path, layout, metadata)
 
 
-def _of_spread(layout: Layout) -> Layout:
+def of_spread(layout: Layout) -> Layout:
     """The layout of a spread beside an image: NaN says what a mask or another number says there."""
     options = layout.options
     if options.resampling == "average":

@@ -148,8 +148,10 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
     cell("th", `row ${facts.row}, column ${facts.col} (${Number(facts.x.toFixed(6))}, ${Number(facts.y.toFixed(6))})`, head, "col");
     for (const name of facts.bands) cell("th", name, head, "col");
     const plain = facts.values.scene && facts.stored.scene.every((number, band) => number === facts.values.scene[band]);
-    const lines = [["scene", "scene"], ["left", scene.models[shown("left").model].title], ["right", scene.models[chosen.right].title]];
-    for (const [side, name] of spread ? [lines[0], lines[2]] : lines) {
+    const models = { left: shown("left").model, right: chosen.right }, lines = [["scene", "scene"]];
+    for (const [side, model] of Object.entries(models))
+      if (model !== scene.source && (side === "right" || model !== models.right)) lines.push([side, scene.models[model].title]);
+    for (const [side, name] of lines) {
       const row = body.insertRow();
       cell("th", name, row, "row");
       facts.bands.forEach((_, band) => cell("td", number(facts, side, band, plain), row));

@@ -36,6 +36,8 @@ from geosr.xarray.zarr import to_zarr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from geosr.xarray.widget import Viewer
+
 
 @xr.register_dataarray_accessor("geosr")
 class DataArrayGeosr:
@@ -192,6 +194,39 @@ class DataArrayGeosr:
     ) -> Path | str:
         """Write the array into a Zarr store with overviews, tile by tile; see `geosr.xarray.zarr.to_zarr`."""
         return to_zarr(self._array, path, co=co, workers=workers, overwrite=overwrite, progress=progress)
+
+    @keywords(like=upscale)
+    def view(
+        self,
+        model: str | TorchNetwork = "fast",
+        scale: int = 4,
+        *,
+        categorical: Sequence[int | str] | Literal["none"] | None = None,
+        mtf: float | Sequence[float] | None = None,
+        snr: float | Sequence[float] | None = None,
+        device: str = "auto",
+        project: bool | None = None,
+        height: int = 560,
+    ) -> Viewer:
+        """A widget that shows the array beside what `upscale` makes of it, for JupyterLab, VS Code and Colab.
+
+        What is in view is computed, and nothing else; no port is opened. Bands, model, stretch and uncertainty are
+        chosen in it. Raises `InputError` where anywidget is not installed (the extra `view`), and as `upscale`.
+
+        Parameters
+        ----------
+        height
+            Of the widget, pixels of the screen.
+        """
+        try:
+            from geosr.xarray.widget import Viewer
+        except ImportError as error:
+            raise InputError("da.geosr.view() needs anywidget; pip install 'geosr[view]'") from error
+        from geosr.xarray.view import ArrayGround
+
+        options = {"categorical": categorical, "mtf": mtf, "snr": snr, "device": device, "project": project}
+        with named(self._array):
+            return Viewer(ArrayGround(self._array, model, scale, **options), height)
 
     def compare(self, other: xr.DataArray, bands: Sequence[int] | None = None) -> Figure:
         """A figure of this array beside another of the same place, such as its upscaled one; needs matplotlib.

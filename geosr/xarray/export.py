@@ -14,6 +14,7 @@ import dask
 import numpy as np
 import xarray as xr
 from dask.base import compute, is_dask_collection, tokenize
+from numpy.typing import NDArray
 
 from geosr.dispatch import graphics
 from geosr.errors import InputError
@@ -29,7 +30,7 @@ from geosr.pipeline import Sink, cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import BY_BAND, band_colors, band_count, band_dim, band_names, by_band, grid_of, named
-from geosr.xarray.lazy import UpscaleLayer
+from geosr.xarray.lazy import Axes, UpscaleLayer
 from geosr.xarray.scenes import NODATA, all_nodata, axes_of, categorical_bands, nodata_of
 
 Progress = Callable[[int, int], None]
@@ -75,7 +76,6 @@ def to_geotiff(
         names = ", ".join(map(str, lead))
         raise InputError(f"a GeoTIFF holds bands, rows and columns; select one position along {names}")
     array = with_one_nodata(array.squeeze(lead))
-    axes = axes_of(array, grid)
     target = Path(path)
     check_name(target, [str(array.encoding.get("source", ""))] if array.encoding.get("source") else [])
     with named(array):
@@ -90,7 +90,7 @@ def to_geotiff(
         fingerprint=fingerprint,
         overwrite=overwrite,
     )
-    job = _Piece(array, axes.y, axes.x, layout, computed_where(array))
+    job = _Piece(array, layout, computed_where(array))
     with sink:
         write_missing(job, plan, len(plan), sink, workers or cores(), progress)
         return sink.finish()
@@ -117,24 +117,26 @@ class _Piece:
     """Computes and encodes a tile of an array."""
 
     array: xr.DataArray
-    y: int
-    x: int
     layout: Layout
     place: dict[str, Any]
     """Where Dask computes it, as keywords of `compute`."""
 
     def __call__(self, tile: Tile) -> tuple[EncodedTile]:
-        rows, cols = tile.write.slices
-        piece = self.array[
-            tuple(rows if i == self.y else cols if i == self.x else slice(None) for i in range(self.array.ndim))
-        ]
-        data = piece.data
-        if is_dask_collection(data):
-            (data,) = compute(data, **self.place)
-        grid = grid_of(self.array)
-        scenes = axes_of(self.array, grid).to_scenes(np.asarray(data))
-        stored = scenes[0].astype(self.layout.dtype, copy=False)
+        axes = axes_of(self.array, grid_of(self.array))
+        stored = cut_out(self.array, axes, *tile.write.slices, self.place).astype(self.layout.dtype, copy=False)
         return (encode_tile(self.layout, tile, Pixels(np.ascontiguousarray(stored))),)
+
+
+def cut_out(
+    array: xr.DataArray, axes: Axes, rows: slice, cols: slice, place: dict[str, Any], bands: list[int] | None = None
+) -> NDArray[Any]:
+    """The pixels (bands, rows, columns) of a part of an array; what is lazy is computed in that place."""
+    there: dict[int | None, Any] = {axes.y: rows, axes.x: cols, axes.band: slice(None) if bands is None else bands}
+    data = array[tuple(there.get(axis, slice(None)) for axis in range(array.ndim))].data
+    if is_dask_collection(data):
+        (data,) = compute(data, **place)
+    first: NDArray[Any] = axes.to_scenes(np.asarray(data))[0]
+    return first
 
 
 def computed_where(array: xr.DataArray) -> dict[str, Any]:
