@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from geosr.cluster import looking_on
 from geosr.errors import InputError
 from geosr.guiding import network_of, path_of
 from geosr.io.categorical import ALPHA
@@ -177,8 +178,8 @@ def upscale(
     """
     if window is not None or is_clip(src):
         return clip_run(src, dst, locals()).execute(progress)
-    run = prepare(src, dst, **handed_on(prepare, locals()))
-    return run.execute(progress, scheduler if client is None else client)
+    with looking_on(place := scheduler if client is None else client):
+        return prepare(src, dst, **handed_on(prepare, locals())).execute(progress, place)
 
 
 @keywords(like=upscale)
@@ -323,8 +324,7 @@ def _plan(
     tile: int | None,
 ) -> tuple[Layout, TilePlan]:
     options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
-    scale, (height, width) = network.scale, scene.shape
-    count = len(scene.bands)
+    scale, count, (height, width) = network.scale, len(scene.bands), scene.shape
     itemsize = np.dtype(radiometry.out_dtype).itemsize + 4 * (len(network.heads) - 1)
     beside = max(network.halo, CARDS if network.on_card else 0)
     core, block = choose_core(scale, count, itemsize, beside, tile or core_of(scene, scale), options.block)

@@ -9,17 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import current_process, get_context
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geosr.dispatch import ClusterExecutor, graphics, stay_prepared, workers_are_coming
+from geosr.dispatch import ClusterExecutor, graphics, one_kind, stay_prepared, workers_are_coming
 from geosr.errors import GeosrError, InputError, PlaceError, one_line
 from geosr.io.zarr_sink import ZarrEncoder
-from geosr.models.runtime import ModelNetwork
+from geosr.models.runtime import ModelNetwork, looking
 from geosr.pipeline import Job, Work
 from geosr.window import Window
 
@@ -102,20 +101,21 @@ def kind_for(scheduler: str | Path | Client | None, network: ModelNetwork) -> st
 
     Raises `PlaceError` where they have several, whose pixels differ, or as `pool_for`.
     """
-    if scheduler in (None, "threads", "processes") or _local_workers(scheduler):
+    if scheduler is None or not _is_elsewhere(scheduler):
         return network.here
     with _client(scheduler) as client:
         _wait_for_a_worker(client)
-        told = client.run(attrgetter("here"), network, on_error="return")
-    # Who can't even tell is found, and named, when the pool is made.
-    kinds = {answer: address for address, answer in told.items() if isinstance(answer, str)}
-    if len(kinds) > 1:
-        (one, first), (other, second) = list(kinds.items())[:2]
-        raise PlaceError(
-            f"worker {first} computes on {one} and {second} on {other}, which would be mixed in one result; name a "
-            "device that all have with --device, or use workers of one kind"
-        )
-    return next(iter(kinds), "")
+        return one_kind(client, network)
+
+
+def looking_on(scheduler: str | Path | Client | None) -> AbstractContextManager[None]:
+    """While inside this thread leaves graphics cards alone, where tiles run on other machines (`runtime.looking`)."""
+    return looking() if _is_elsewhere(scheduler) else nullcontext()
+
+
+def _is_elsewhere(scheduler: Any) -> bool:
+    """True for a cluster that isn't of this machine's own processes."""
+    return scheduler not in (None, "threads", "processes") and not _local_workers(scheduler)
 
 
 def _local_workers(scheduler: Any) -> int:

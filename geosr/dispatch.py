@@ -11,9 +11,11 @@ from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from geosr.errors import GeosrError, PlaceError, TileError, one_line
+from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
 from geosr.pipeline import name_of
 
@@ -30,6 +32,23 @@ _KEPT = "finished tiles are kept, the same command goes on, here or on another c
 def graphics(client: Client) -> int:
     """The tiles that the workers' resources "GPU" let run at a time; 0 where no worker has such a resource."""
     return _slots(_workers(client), "GPU")
+
+
+def one_kind(client: Client, network: ModelNetwork) -> str:
+    """The kind of device that the workers compute on (`ModelNetwork.here`); "" where none of them tells.
+
+    Raises `PlaceError` where they have several, whose pixels differ.
+    """
+    told = client.run(attrgetter("here"), network, on_error="return")
+    # Who can't even tell is found, and named, when tiles are handed out.
+    kinds = {answer: address for address, answer in told.items() if isinstance(answer, str)}
+    if len(kinds) > 1:
+        (one, first), (other, second) = list(kinds.items())[:2]
+        raise PlaceError(
+            f"worker {first} computes on {one} and {second} on {other}, which would be mixed in one result; name a "
+            "device that all have, or use workers of one kind"
+        )
+    return next(iter(kinds), "")
 
 
 def workers_are_coming(client: Client) -> bool:

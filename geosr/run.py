@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
-from geosr.cluster import kind_for, pool_for, stop_where_imported
+from geosr.cluster import kind_for, looking_on, pool_for, stop_where_imported
 from geosr.frames import Damage, FramesUpscaler, about_damage
 from geosr.guided import GuidedUpscaler
 from geosr.io.fingerprint import SOURCE
@@ -140,13 +140,14 @@ class Run:
         """
         stop_where_imported(scheduler)
         start = time.perf_counter()
-        run = self.on(kind_for(scheduler, self.computing))
-        with prepare_process(), run.open_sink() as sink:
-            kept = sink.done()
-            lost = run._lost(kept)
-            done = run._compute(sink, kept, progress, scheduler, lost)
-            sink.finish()
-        report = self.report(len(kept), done, time.perf_counter() - start)
+        with looking_on(scheduler), prepare_process():
+            run = self.on(kind_for(scheduler, self.computing))
+            with run.open_sink() as sink:
+                kept = sink.done()
+                lost = run._lost(kept)
+                done = run._compute(sink, kept, progress, scheduler, lost)
+                sink.finish()
+            report = self.report(len(kept), done, time.perf_counter() - start)
         report["warnings"] += about_damage(lost)
         return report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,12 +14,15 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
+import dask.array as da
 import numpy as np
 import pytest
 import rasterio
 import torch
+import xarray as xr
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 
 import geosr
 from geosr import cluster
-from geosr.errors import InputError, ModelError, PlaceError
+from geosr.errors import InputError, ModelError, PlaceError, TileError
 from geosr.models import devices, graphics, registry, runtime, trained
 from geosr.models.card import KEY, Card
 from geosr.models.classical import Interpolation
@@ -43,6 +47,7 @@ from geosr.noise import Noise
 from geosr.response import PROBE, Response
 from geosr.sensor_table import Origin
 from geosr.sensors import Band, Observation
+from geosr.xarray import lazy
 from tests import scenes
 from tests.test_engines import SMALL, shaken
 
@@ -632,6 +637,8 @@ def test_a_process_of_another_kind_than_the_run_refuses_to_compute(monkeypatch: 
 class Told:
     """A client whose workers tell kinds."""
 
+    asynchronous = False
+
     def __init__(self, *kinds: object) -> None:
         self.kinds = {f"tcp://{place}": kind for place, kind in enumerate(kinds)}
 
@@ -651,6 +658,62 @@ def test_a_cluster_of_cards_and_processors_is_refused(monkeypatch: pytest.Monkey
     ):
         cluster.kind_for(mixed, network)  # type: ignore[arg-type]
     assert cluster.kind_for(None, network) == cluster.kind_for("local:2", network) == network.here
+
+
+def test_an_array_is_not_computed_by_cards_and_processors_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = xr.DataArray(da.zeros((40, 40), dtype=np.uint16, chunks=20), dims=("y", "x"))
+    fine = array.geosr.upscale(model="fast", scale=2, snr=50.0, mtf=0.3)
+    mixed = Told("Card, torch 2.13.0", "the processor, torch 2.13.0")
+    monkeypatch.setattr(lazy, "active_client", lambda: mixed)
+    with pytest.raises(PlaceError, match=r"worker tcp://0 computes on Card, .* and tcp://1 on the processor"):
+        fine.compute(scheduler="synchronous")
+    monkeypatch.setattr(lazy, "active_client", lambda: Told("Card, torch 2.13.0"))
+    with pytest.raises(TileError, match=r"this process computes on the processor, .*, and the run is of Card"):
+        fine.compute(scheduler="synchronous")
+    here = network_for("fast", 2, (Band(PROBE),)).here
+    monkeypatch.setattr(lazy, "active_client", lambda: Told(here, here))
+    assert fine.compute(scheduler="synchronous").shape == (80, 80)
+    monkeypatch.setattr(lazy, "active_client", lambda: mixed)
+    assert array.geosr.upscale(model="bicubic", scale=2).compute(scheduler="synchronous").shape == (80, 80)
+
+
+def test_who_hands_tiles_to_a_cluster_leaves_its_own_card_alone_and_may_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def touched(card: str) -> None:
+        raise AssertionError(f"{card} was used")
+
+    for count in (2, 0):
+        Pretended(monkeypatch, count)
+        monkeypatch.setattr(devices, "_convolve", touched)
+        with cluster.looking_on("tcp://host:8786"):
+            network = network_for("fast", 2, (Band(PROBE),), device="cuda", precision="bfloat16")
+            assert network.halo == registry.card("fast", 2).halo
+            assert replace(network, kind="Card, torch 2").multiple == 1
+            assert network.device == "cuda"
+            assert [line for line in network.notes if "emulates" in line or "computed on" in line] == []
+            with pytest.raises(ModelError, match="device 'gpu' is none that geosr knows"):
+                network_for("fast", 2, (Band(PROBE),), device="gpu")
+        for scheduler in (None, "threads", "processes", "local:2"):
+            with cluster.looking_on(scheduler):
+                assert not runtime._looking.get()
+    assert not runtime._looking.get()
+
+
+def test_of_dask_cuda_each_worker_has_the_card_that_it_sees_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    Pretended(monkeypatch)
+    assert choose_device("cuda:1")[0] == "cuda:1"
+    monkeypatch.setitem(sys.modules, "dask_cuda", ModuleType("dask_cuda"))
+    worker = ModuleType("distributed.worker")
+    worker.Worker = SimpleNamespace(_instances=[])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "distributed.worker", worker)
+    choose_device.cache_clear()
+    assert choose_device("cuda:1")[0] == "cuda:1", "who only started such workers may use any"
+    worker.Worker._instances.append(1)  # type: ignore[attr-defined]
+    choose_device.cache_clear()
+    assert choose_device("cuda")[0] == choose_device("cuda:0")[0] == "cuda:0"
+    with pytest.raises(PlaceError, match=r"device 'cuda:1' is another worker's: .* use cuda"):
+        choose_device("cuda:1")
 
 
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])

@@ -255,6 +255,7 @@ def command(
             raise click.UsageError("--fuse makes one result of all SRCs; name it with -o, and leave --outdir out")
         return upscale_all(paths, outdir, scheduler, Talk(dry_run, as_json, quiet, verbose), options)
     from geosr.api import prepare
+    from geosr.cluster import looking_on
 
     overwrite = options.pop("overwrite")
     if (options["reference"] is not None or options["strict"]) and not options["fuse"]:
@@ -265,7 +266,8 @@ def command(
     if window is not None or is_clip(named[0]):
         told = {"window": window, "scheduler": scheduler, "report": page, "overwrite": overwrite, "guide": guide}
         return upscale_clip(named, options | told, Talk(dry_run, as_json, quiet, verbose))
-    run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
+    with looking_on(scheduler):
+        run = prepare(*named, guide=guide or None, overwrite=overwrite or dry_run, **options)
     _check_page(page, run)
     if not quiet:
         say(run, verbose)
@@ -280,11 +282,9 @@ def command(
         report = run.execute(advance, scheduler)
     for line in () if quiet else [line for line in report["warnings"] if line not in run.warnings]:
         tell(line)
-    if as_json:
-        announce(to_json(report))
-    elif not quiet:
-        for path in (report["path"], *report["others"].values()):
-            announce(path)
+    made = () if quiet else (report["path"], *report["others"].values())
+    for line in (to_json(report),) if as_json else made:
+        announce(line)
     if page is not None:
         _write_page(page, run, options["mtf"], quiet or as_json)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -116,19 +117,33 @@ def device_errors() -> Iterator[None]:
         raise
 
 
+def index_of(device: str) -> str:
+    """The index that a device is named by, "" where by none. Raises `ModelError` for a name that is none."""
+    kind, _, index = ("cuda" if device == "auto" else device).partition(":")
+    if kind != "cuda":
+        raise ModelError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
+    return index
+
+
+def _is_worker_with_a_card() -> bool:
+    """True in a worker of dask-cuda, to which its own card is the first, and those of its neighbours come after."""
+    dask = sys.modules.get("distributed.worker")
+    return "dask_cuda" in sys.modules and dask is not None and bool(dask.Worker._instances)
+
+
 def find(device: str) -> tuple[str, str]:
     """The card that "auto", "cuda" or "cuda:1" stands for, with its index, and a line on it.
 
     "auto" is the processor where there is no card, or none that works. Raises as `runtime.choose_device`.
     """
-    kind, _, index = ("cuda" if device == "auto" else device).partition(":")
-    if kind != "cuda":
-        raise ModelError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
+    index = index_of(device)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto" and not count:
         return "cpu", ""
     if not (index or "0").isdigit() or int(index or 0) >= count:
         raise PlaceError(f"device {device!r} isn't there: torch finds {count} CUDA devices; use cpu")
+    if int(index or 0) and _is_worker_with_a_card():
+        raise PlaceError(f"device {device!r} is another worker's: of dask-cuda each has its own card; use cuda")
     card = f"cuda:{int(index) if index else _own(count)}"
     if not (trouble := _trouble(card)):
         return card, f"computed on {torch.cuda.get_device_name(card)}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -138,7 +140,7 @@ class ModelNetwork:
         return kind(self._plain().device)
 
     def _engine(self) -> Engine:
-        if self.kind and self.kind != self.here:
+        if self.kind and not _looking.get() and self.kind != self.here:
             raise PlaceError(
                 f"this process computes on {self.here}, and the run is of {self.kind}; name a device for all"
             )
@@ -156,7 +158,20 @@ class ModelNetwork:
     @property
     def _place(self) -> str:
         """The device here."""
-        return choose_device(self.device)[0]
+        return "cpu" if _looking.get() else choose_device(self.device)[0]
+
+
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """While inside other processes compute: this thread looks at networks on its processor, and leaves cards alone."""
+    before = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(before)
 
 
 def network_for(
@@ -178,7 +193,7 @@ def network_for(
     """
     model = registry.find(model, scale)
     device = "cpu" if device == "auto" and model.memory_bound else device
-    chosen_device, about_device = choose_device(device)
+    chosen_device, about_device = _chosen(device)
     about = about_precision(precision, chosen_device) if model.card.network else ""
     network = ModelNetwork(
         model=model,
@@ -204,6 +219,16 @@ def network_for(
     network = replace(network, model=model.measured(network._plain()))
     lines = about_device, about, *model.notes(observation), *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
+
+
+def _chosen(device: str) -> tuple[str, str]:
+    """As `choose_device`; where this process only looks, its processor, whatever others have."""
+    if not _looking.get() or device == "cpu":
+        return choose_device(device)
+    from geosr.models.devices import index_of
+
+    index_of(device)
+    return "cpu", ""
 
 
 def is_projected(project: bool | None, card: Card) -> bool:
@@ -258,7 +283,7 @@ def about_precision(precision: Precision, device: str) -> str:
         raise ModelError(f"precision {precision!r} is none that geosr knows; choose {' or '.join(get_args(Precision))}")
     if precision == "float32":
         return ""
-    slow = "" if has_bfloat16(device) else ", and this hardware only emulates it"
+    slow = "" if _looking.get() or has_bfloat16(device) else ", and this hardware only emulates it"
     return f"precision bfloat16, as asked: the detail differs from float32's by about half a percent{slow}"
 
 

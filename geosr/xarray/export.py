@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from geosr.pipeline import Sink, cores, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import BY_BAND, band_colors, band_count, band_dim, band_names, by_band, grid_of, named
-from geosr.xarray.lazy import Axes, UpscaleLayer
+from geosr.xarray.lazy import Axes, UpscaleLayer, active_client
 from geosr.xarray.scenes import NODATA, all_nodata, axes_of, categorical_bands, nodata_of
 
 Progress = Callable[[int, int], None]
@@ -143,10 +143,7 @@ def computed_where(array: xr.DataArray) -> dict[str, Any]:
     """Where the user wants it, by dask.config or an active client, whose GPUs take one tile at a time; else here."""
     if (dask.config.get("scheduler", None) or "dask.distributed") not in ("dask.distributed", "distributed"):
         return {}
-    with suppress(ImportError, ValueError):
-        from distributed import default_client
-
-        client = default_client()
+    if (client := active_client()) is not None:
         return {"resources": {"GPU": 1}} if _may_use_gpu(array) and graphics(client) else {}
     return {"scheduler": "synchronous"}
 

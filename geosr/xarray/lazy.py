@@ -10,12 +10,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, product
 from operator import itemgetter
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
@@ -23,6 +25,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from numpy.typing import NDArray
 
 from geosr import __version__
+from geosr.dispatch import one_kind
 from geosr.errors import InputError
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
@@ -165,8 +168,18 @@ class UpscaleLayer(Layer):
             self._ready = self.recipe.ready()
         return self._ready
 
+    def _settle(self) -> None:
+        """Have all tasks computed on the one kind of device that workers have who are to compute them.
+
+        Raises `PlaceError` where they have several.
+        """
+        ready, client = self.ready(), active_client()
+        if ready.network.device != "cpu" and client is not None and not client.asynchronous:
+            network = replace(ready.network, kind=one_kind(client, ready.network))
+            self._ready = replace(ready, network=network)
+
     def __getstate__(self) -> dict[str, Any]:
-        self.ready()  # a scheduler that unpickles the layer has no business with networks
+        self._settle()  # a scheduler that unpickles the layer has no business with networks
         return self.__dict__ | {"_output": None}
 
     def is_materialized(self) -> bool:
@@ -198,6 +211,7 @@ class UpscaleLayer(Layer):
 
     def cull(self, keys: set[Key], all_hlg_keys: Collection[Key]) -> tuple[Layer, Mapping[Key, set[Key]]]:
         """The tasks for some chunks, and what they depend on."""
+        self._settle()
         tasks: dict[Key, Any] = {}
         needs: dict[Key, set[Key]] = {}
         for key in filter(self.__contains__, keys):  # Dask hands over the keys of all layers
@@ -272,6 +286,16 @@ def cut(axes: Axes, chunks: list[list[NDArray[Any]]], place: list[int]) -> tuple
         lines.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1))
         row += whole.height
     return lines[0] if len(lines) == 1 else np.concatenate(lines, axis=-2), np.shape(chunks[0][0])
+
+
+def active_client() -> Any:
+    """The client of the cluster that computes, unless the user has dask.config say otherwise; None without one."""
+    if (dask.config.get("scheduler", None) or "dask.distributed") in ("dask.distributed", "distributed"):
+        with suppress(ImportError, ValueError):
+            from distributed import default_client
+
+            return default_client()
+    return None
 
 
 @lru_cache(maxsize=64)
