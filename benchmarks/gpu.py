@@ -78,19 +78,18 @@ def _left_out(usual: Callable[..., None]) -> Callable[..., None]:
 
 def whole(device: str, folder: Path, side: int) -> Rows:
     """A scene of four bands at x4 as COG: the process over the larger of network and all else, and a card's share."""
-    scene = make_scene(folder / f"scene{side}.tif", side)
+    scene, small = (make_scene(folder / f"scene{each}.tif", each) for each in (side, 600))
     asked = {"fast": "15 s", "best": "30 s"}
     for model in ("fast", "best"):
 
-        def run(model: str = model) -> float:
+        def run(scene: Path = scene, model: str = model) -> float:
             start = time.perf_counter()
             geosr.upscale(scene, folder / "out.tif", model=model, scale=SCALE, device=device, overwrite=True)
             return time.perf_counter() - start
 
+        run(small)  # libraries and weights load
         with _watched(_left_out):
-            run()
             rest = run()
-        run()
         spans: list[tuple[Any, Any]] = []
         with _watched(_timed(spans)):
             seconds = run()
