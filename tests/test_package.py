@@ -77,6 +77,8 @@ def test_the_source_archive_holds_code_tests_recipes_and_weights(built: Path) ->
         "README.md",
         "LICENSE",
         "examples/scene.tif",
+        "docs/index.md",
+        "mkdocs.yml",
     } <= names
     assert any(name.endswith("fast_x4.safetensors") for name in names)
     assert any(name.startswith("recipes/") for name in names)
