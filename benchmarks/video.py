@@ -3,8 +3,8 @@
     python benchmarks/video.py planes/validate.npz [--scale 4] [--sigma 1.2 1.6 2.0] [--every 4] [--json OUT]
 
 A drawn pan and vibrations move a camera over a validation scene (scripts/prepare_planes.py). Frames are blurred by a
-Gaussian of `sigma` pixels of the truth, taken every `scale` pixels, have SNR 100 and 8 bits, and are written as FFV1;
-`geosr.upscale` makes the results, told that blur (`--estimated`: told nothing). Pairs of frames lie whole pixels of the
+Gaussian of `sigma` pixels of the truth, taken every `scale` pixels, have SNR 100 and 8 bits, and are a clip in FFV1;
+what `geosr.upscale` does with it is told that blur (`--estimated`: told nothing). Pairs of frames lie whole pixels of the
 truth apart: there each result is compared with the truth, and its flicker is the mean change between them on the same
 ground.
 """
@@ -106,16 +106,21 @@ def told_mtf(sigma: float, scale: int) -> float:
     return math.exp(-(math.pi**2) / 2 * variance)
 
 
-def upscaled(frames: list[NDArray[np.uint8]], scale: int, **options: Any) -> list[Doubles]:
-    """Results of frames as a clip, through files."""
+def upscaled(frames: list[NDArray[np.uint8]], scale: int, **options: Any) -> dict[int, Doubles]:
+    """Results of the judged frames of a clip."""
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder) / "clip.mkv", frames)
-        prepare_clip(Path(folder) / "clip.mkv", Path(folder) / "out.mkv", scale=scale, **options).execute()
-        with av.open(str(Path(folder) / "out.mkv")) as container:
-            return [frame.to_ndarray().astype(np.float64) for frame in container.decode(video=0)]
+        run = prepare_clip(Path(folder) / "clip.mkv", Path(folder) / "out.mkv", scale=scale, **options)
+    made = {}
+    for time in JUDGED:
+        around = range(time - run.window // 2, time + run.window // 2 + 1)
+        one, others = frames[time][None], [frames[other][None] for other in around if other != time]
+        placed = [(other, run.moving.place(one, other)) for other in others]
+        made[time] = run.moving.finer(one, placed)[0].astype(np.float64)
+    return made
 
 
-def judged(made: list[Doubles], image: Doubles, path: list[Doubles], scale: int, side: int) -> tuple[float, float]:
+def judged(made: dict[int, Doubles], image: Doubles, path: list[Doubles], scale: int, side: int) -> tuple[float, float]:
     """PSNR of the judged frames, and how much they change on the same ground."""
     inner = 2 * BORDER * scale
     levels, found = [], []

@@ -61,11 +61,11 @@ def pool_for(scheduler: str | Path | Client | None, workers: int, job: Work) -> 
     `PlaceError` where no scheduler or worker answers, or one of them can't do the job.
     """
     if scheduler is None or scheduler == "threads":
-        with _left_behind_on_interrupt(ThreadPoolExecutor(workers, POOL)) as threads:
+        with left_behind_on_interrupt(ThreadPoolExecutor(workers, POOL)) as threads:
             yield Pool(threads, workers)
     elif scheduler == "processes":
         _check_start(scheduler)
-        with _left_behind_on_interrupt(_Processes(workers, get_context("spawn"), _begin_work)) as processes:
+        with left_behind_on_interrupt(_Processes(workers, get_context("spawn"), _begin_work)) as processes:
             try:
                 yield Pool(processes, workers)
             except BrokenProcessPool as error:
@@ -150,7 +150,7 @@ def _check_start(scheduler: str) -> None:
 
 
 @contextmanager
-def _left_behind_on_interrupt(pool: Executor) -> Iterator[Executor]:
+def left_behind_on_interrupt(pool: Executor) -> Iterator[Executor]:
     """A pool that is waited for at the end, but not after an interrupt: a tile in flight may take minutes."""
     try:
         yield pool

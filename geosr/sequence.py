@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from geosr.api import prepare
-from geosr.errors import AloneError
+from geosr.errors import AloneError, InputError
 from geosr.run import Run
+from geosr.video.library import is_clip
 from geosr.video.run import check_window
 
 _FRAMES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".bmp")
@@ -31,6 +32,8 @@ def in_time(sources: Iterable[str | Path], window: int | None) -> dict[str, Sequ
 
 def prepare_frame(name: str, frames: Sequence[str], dst: str, **options: Any) -> Run:
     """The run of a raster, fused with the frames beside it where one of those fits, else alone. Raises as `prepare`."""
+    if is_clip(name):
+        raise InputError(f"{name} is a clip; upscale it alone, with -o")
     if len(frames) < 2:
         return prepare(name, dst, **options)
     try:

@@ -44,6 +44,7 @@ def write_clip(
     frames: Sequence[tuple[NDArray[Any], ...]] | None = None,
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
+    start: int = 0,
     **told: Any,
 ) -> Path:
     """A clip by its name's container; FFV1 in Matroska, else H.264."""
@@ -61,7 +62,7 @@ def write_clip(
             setattr(stream.codec_context, name, value)
         audio = out.add_stream("aac", rate=44100, layout="mono") if sound else None
         data = out.add_data_stream("klv") if klv else None
-        time = 0
+        time = start
         for index in range(count):
             frame = layout.write(planes_at(layout, index) if frames is None else frames[index])
             frame = frame.reformat(format=stored)
@@ -72,7 +73,7 @@ def write_clip(
             time += lasts[index]
         out.mux(stream.encode(None))
         if audio is not None:
-            mux_sound(out, audio, float(time * UNIT))
+            mux_sound(out, audio, float((time - start) * UNIT))
     return path
 
 

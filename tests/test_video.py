@@ -270,7 +270,7 @@ def test_each_frame_is_shown_once_with_those_around_it(count: int, half: int) ->
     assert found == wanted
 
 
-def test_blur_and_noise_are_told_by_fixed_windows_of_key_frames(tmp_path: Path) -> None:
+def test_blur_and_noise_are_told_by_fixed_windows_of_a_few_frames(tmp_path: Path) -> None:
     rng, slope = np.random.default_rng(0), np.linspace(300, 700, 160) * np.ones((128, 1))
     frames = [(np.rint(slope + 6 * rng.standard_normal(slope.shape)).astype("uint16"),) for _ in range(8)]
     clip = write_clip(tmp_path / "clip.mkv", 8, "gray10le", shape=(128, 160), frames=frames)
@@ -389,6 +389,8 @@ def test_a_missing_codec_and_frames_that_none_takes_are_told_with_the_way_out(
     odd = write_clip(tmp_path / "odd.mkv", 2, shape=(35, 51))
     line = _refused(tmp_path, run, odd, "--scale", "3", "--model", "bicubic")
     assert "libx264 takes even sides, and one is 105; name it out.mkv" in line
+    wide = write_clip(tmp_path / "wide.mkv", 2, shape=(8, 8200))
+    assert "libx264 can't be begun with frames of 16400 x 16 for mp4" in _refused(tmp_path, run, wide)
     clip = write_clip(tmp_path / "clip.mp4", 2)
     assert "a clip becomes .mp4, .m4v, .mov, .ts, .mkv; name it out.mkv" in _refused(tmp_path, run, clip, out="out.tif")
     monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
@@ -454,6 +456,17 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path, ru
     assert "104 x 72 pixels" in output
     assert "clip_x2.mp4" in output
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_frames_of_two_sizes_or_without_a_time_of_their_own_are_refused(tmp_path: Path, run: Any) -> None:
+    small = write_clip(tmp_path / "small.ts", 3).read_bytes()
+    large = write_clip(tmp_path / "large.ts", 3, shape=(48, 64), start=30 * STEADY[0]).read_bytes()
+    clip = tmp_path / "clip.ts"
+    clip.write_bytes(small + large)
+    line = _refused(tmp_path, run, clip)
+    assert "frame 3 has 64 x 48 pixels and those before 52 x 36; cut the clip there" in line
+    clip.write_bytes(small + small)
+    assert "frame 3 has the time of one before; give it times" in _refused(tmp_path, run, clip)
 
 
 def test_frames_marked_as_interlaced_are_told_of(tmp_path: Path) -> None:

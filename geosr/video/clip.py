@@ -16,7 +16,7 @@ from geosr.video.library import pyav, reading
 from geosr.video.planes import Plane, Planes
 
 _SAMPLED = 4
-"""Key frames, spread over the clip, that blur and noise are told from."""
+"""Frames, spread over the clip, that blur and noise are told from."""
 _WINDOWS = 16
 """Windows of them all together."""
 
@@ -46,13 +46,13 @@ class Clip:
     path: Path
     planes: Planes
     count: int
-    """Frames that it holds, as its packets say."""
+    """Frames that it holds."""
     unit: Fraction
     """Seconds that its times count."""
     rate: Fraction
     """Frames a second, in the mean."""
     samples: tuple[Pixels, ...]
-    """Windows of a few key frames, always the same."""
+    """Windows of a few frames, always the same."""
     told: tuple[tuple[str, Any], ...]
     """What players are told: ranges and primaries of colours, the shape of a pixel."""
     rotation: int
@@ -60,25 +60,10 @@ class Clip:
     warnings: tuple[str, ...]
 
     def shots(self) -> Iterator[Shot]:
-        """All frames in order. Raises `DamageError` where they can't be read, `InputError` where they have no order."""
-        with opened(self.path) as container, reading(self.path):
-            last = None
-            for index, frame in enumerate(container.decode(picture(container))):
-                self._check(index, frame, last)
-                last = frame.pts
+        """All frames in order. Raises `DamageError` where they can't be read."""
+        with opened(self.path) as container:
+            for index, frame in enumerate(_frames(self.path, container)):
                 yield Shot(index, frame.pts, frame.duration or 0, self.planes.read(frame))
-
-    def _check(self, index: int, frame: Any, last: int | None) -> None:
-        if (frame.width, frame.height) != (self.planes.width, self.planes.height):
-            raise DamageError(
-                f"{self.path.name}: frame {index} has {frame.width} x {frame.height} pixels and the first "
-                f"{self.planes.width} x {self.planes.height}; cut the clip there"
-            )
-        if frame.pts is None or (last is not None and frame.pts <= last):
-            raise DamageError(
-                f"{self.path.name}: frame {index} has {'no time' if frame.pts is None else 'the time of one before'}; "
-                "give the frames times, as with ffmpeg -fps_mode cfr"
-            )
 
 
 @contextmanager
@@ -102,61 +87,53 @@ def picture(container: Any) -> Any:
 
 
 def open_clip(path: str | Path) -> Clip:
-    """A clip, looked through once: packets are counted and a few key frames decoded. Raises `InputError`."""
+    """A clip, looked through whole, so that what can't be read is refused at the door. Raises `InputError`."""
     path = Path(path)
-    with opened(path) as container, reading(path):
+    with opened(path) as container:
         stream = picture(container)
         context = stream.codec_context
         planes = Planes.of(context.pix_fmt, context.width, context.height, context.name)
         told = tuple((name, value) for name in _TOLD if (value := getattr(context, name)) not in (None, 0))
-        look = _Look(planes)
-        count = look.through(container, stream)
-        if stream.frames and count < stream.frames:
+        count, step, kept = 0, 1, list[Plane]()
+        interlaced, spoilt, rotation = False, 0, 0
+        for frame in _frames(path, container):
+            interlaced, spoilt, rotation = (
+                interlaced | frame.interlaced_frame,
+                spoilt + frame.is_corrupt,
+                frame.rotation,
+            )
+            if count % step == 0:
+                kept.append(planes.stacked(planes.read(frame)))
+            if len(kept) > _SAMPLED:
+                kept, step = kept[::2], 2 * step
+            count += 1
+        if count < stream.frames:
             raise DamageError(f"{path.name} is cut short: {count} of {stream.frames} frames are there")
-        if count < 2:
-            raise InputError(f"{path.name} holds {count or 'no'} frame{'s' * (count != 1)}; upscale it as an image")
-        rate = Fraction(stream.average_rate or stream.base_rate or 25)
-        unit = Fraction(stream.time_base)
-    lines = (_COMBS,) if look.interlaced else ()
-    return Clip(path, planes, count, unit, rate, look.samples, told, look.rotation, lines)
+        rate, unit = Fraction(stream.average_rate or stream.base_rate or 25), Fraction(stream.time_base)
+    if count < 2:
+        raise InputError(f"{path.name} holds {count or 'no'} frame{'s' * (count != 1)}; upscale it as an image")
+    lines = (_COMBS,) * interlaced + (f"{spoilt} frames are damaged, and shown as far as they can be",) * bool(spoilt)
+    return Clip(path, planes, count, unit, rate, _samples(planes, kept), told, rotation, lines)
 
 
-class _Look:
-    """The clip as it is seen on the way through."""
+def _frames(path: Path, container: Any) -> Iterator[Any]:
+    """The frames of a clip in order. Raises `DamageError` where they can't be read, or not be put in another clip."""
+    with reading(path):
+        size, last = None, None
+        for index, frame in enumerate(container.decode(picture(container))):
+            size = size or (frame.width, frame.height)
+            if (frame.width, frame.height) != size:
+                now = f"{frame.width} x {frame.height} pixels and those before {size[0]} x {size[1]}"
+                raise DamageError(f"{path.name}: frame {index} has {now}; cut the clip there")
+            if frame.pts is None or (last is not None and frame.pts <= last):
+                now = "no time" if frame.pts is None else "the time of one before"
+                raise DamageError(f"{path.name}: frame {index} has {now}; give it times, as with ffmpeg -fps_mode cfr")
+            last = frame.pts
+            yield frame
 
-    def __init__(self, planes: Planes) -> None:
-        self.planes = planes
-        self.interlaced, self.rotation = False, 0
-        self._kept: list[Plane] = []
-        self._keys, self._step = 0, 1
 
-    def through(self, container: Any, stream: Any) -> int:
-        """The number of packets; of frames only key frames are decoded."""
-        stream.codec_context.skip_frame = "NONKEY"
-        count = 0
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise DamageError(f"{container.name} is damaged or cut short at frame {count}")
-            count += bool(packet.size)
-            for frame in packet.decode():
-                self._see(frame)
-        if not self._kept:
-            raise DamageError(f"{container.name}: no frame can be decoded")
-        return count
-
-    def _see(self, frame: Any) -> None:
-        """Look at a key frame, and keep every so manieth, so that a few are spread over all."""
-        self.interlaced |= frame.interlaced_frame
-        self.rotation = self.rotation or frame.rotation
-        if self._keys % self._step == 0:
-            self._kept.append(self.planes.stacked(self.planes.read(frame)))
-        self._keys += 1
-        if len(self._kept) > _SAMPLED:
-            self._kept, self._step = self._kept[::2], 2 * self._step
-
-    @property
-    def samples(self) -> tuple[Pixels, ...]:
-        """Windows of what was kept."""
-        shape, bands = (self.planes.height, self.planes.width), len(self.planes.measured) * len(self._kept)
-        windows = spread_windows(shape, bands, max(1, _WINDOWS // len(self._kept)))
-        return tuple(Pixels(each[:, *at.slices].copy()) for each in self._kept for at in windows)
+def _samples(planes: Planes, frames: list[Plane]) -> tuple[Pixels, ...]:
+    """Windows of a few frames."""
+    bands = len(planes.measured) * max(1, len(frames))
+    windows = spread_windows((planes.height, planes.width), bands, max(1, _WINDOWS // max(1, len(frames))))
+    return tuple(Pixels(each[:, *at.slices].copy()) for each in frames for at in windows)

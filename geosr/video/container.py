@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import io
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from geosr.errors import InputError
 from geosr.video.clip import Clip, opened, picture
 from geosr.video.encoder import Encoding
 from geosr.video.library import pyav, reading
@@ -24,47 +24,62 @@ _OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder"
 
 
 def left_out(clip: Clip, encoding: Encoding) -> tuple[str, ...]:
-    """A line for each stream of a clip that the result's container can't hold, and for times that it rounds."""
+    """A line for each stream of a clip that the result's container can't hold, and for times that it rounds.
+
+    Raises `InputError` where it can't even be begun.
+    """
     lines = []
-    with opened(clip.path) as container:
-        pictures = picture(container)
-        for stream in container.streams:
-            if stream is not pictures and not _holds(encoding.container, stream):
+    with opened(clip.path) as source:
+        pictures = picture(source)
+        for stream in source.streams:
+            if stream is not pictures and not _holds(encoding, stream):
                 kind = f"stream {stream.index} ({stream.type}, {stream.name or 'unknown'})"
                 lines.append(f"{kind} can't be kept: {encoding.container} doesn't hold it")
-    thousandths = Fraction(1, 1000)
-    if encoding.container == "matroska" and (encoding.unit / thousandths).denominator != 1:
+        try:
+            out = pyav().open(io.BytesIO(), "w", format=encoding.container)
+            _begun(out, clip, source, encoding)
+            out.start_encoding()
+            out.close()
+        except (pyav().error.FFmpegError, ValueError) as error:
+            size = f"{encoding.planes.width} x {encoding.planes.height}"
+            what = f"{encoding.codec} can't be begun with frames of {size} for {encoding.container}"
+            raise InputError(f"{what}: {getattr(error, 'strerror', error)}; try another container") from error
+    if encoding.container == "matroska" and (encoding.unit * 1000).denominator != 1:
         lines.append("Matroska counts milliseconds, to which the times of frames are rounded; .mp4 keeps them exactly")
     return tuple(lines)
 
 
 def put_together(clip: Clip, whole: Path, encoding: Encoding, segments: Iterable[bytes], tags: dict[str, str]) -> None:
-    """Write a container with the pictures of segments and all else that a clip holds."""
-    with opened(clip.path) as source, reading(clip.path):
-        out = pyav().open(str(whole), "w", format=encoding.container, container_options=_options(encoding))
+    """Write a container with the pictures of segments and all else that a clip holds. Raises `OSError`."""
+    with opened(clip.path) as source:
         try:
-            pictures = picture(source)
-            made = out.add_stream(encoding.codec, rate=encoding.rate)
-            encoding.start(made.codec_context)
-            made.metadata.update(pictures.metadata)
-            made.time_base = encoding.unit
-            if clip.rotation:
-                made.set_display_rotation(clip.rotation)
-            kept = {
-                stream.index: _added(out, stream)
-                for stream in source.streams
-                if stream is not pictures and _holds(encoding.container, stream)
-            }
-            known = {name: text for name, text in source.metadata.items() if name.lower() not in _OF_CONTAINERS}
-            out.metadata.update(known | tags)
-            out.set_chapters(source.chapters())
+            out = pyav().open(str(whole), "w", format=encoding.container, container_options=_options(encoding))
+            made, kept = _begun(out, clip, source, encoding)
+            out.metadata.update(tags)
             own = ((made, each) for segment in segments for each in encoding.packets(segment))
-            others = _copied(source, kept)
+            others = _copied(clip.path, source, kept)
             for stream, packet in heapq.merge(own, others, key=lambda each: each[1].dts * each[1].time_base):
                 packet.stream = stream
                 out.mux(packet)
-        finally:
             out.close()
+        except pyav().error.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
+
+
+def _begun(out: Any, clip: Clip, source: Any, encoding: Encoding) -> tuple[Any, dict[int, Any]]:
+    """The new stream of pictures in a container, and those of the streams that are kept, by their index in the clip."""
+    pictures = picture(source)
+    made = out.add_stream(encoding.codec, rate=encoding.rate)
+    encoding.start(made.codec_context)
+    made.metadata.update(pictures.metadata)
+    made.time_base = encoding.unit
+    if clip.rotation:
+        made.set_display_rotation(clip.rotation)
+    others = (stream for stream in source.streams if stream is not pictures and _holds(encoding, stream))
+    kept = {stream.index: _added(out, stream) for stream in others}
+    out.metadata.update({name: text for name, text in source.metadata.items() if name.lower() not in _OF_CONTAINERS})
+    out.set_chapters(source.chapters())
+    return made, kept
 
 
 def _options(encoding: Encoding) -> dict[str, str]:
@@ -74,12 +89,13 @@ def _options(encoding: Encoding) -> dict[str, str]:
     return options
 
 
-def _copied(source: Any, kept: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
+def _copied(path: Path, source: Any, kept: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
     """The packets of streams that are kept, and the new stream of each."""
     streams = [stream for stream in source.streams if stream.index in kept and stream.type != "attachment"]
-    for packet in source.demux(*streams) if streams else ():
-        if packet.dts is not None and packet.size:
-            yield kept[packet.stream.index], packet
+    with reading(path):
+        for packet in source.demux(*streams) if streams else ():
+            if packet.dts is not None and packet.size:
+                yield kept[packet.stream.index], packet
 
 
 def _added(out: Any, stream: Any) -> Any:
@@ -90,16 +106,15 @@ def _added(out: Any, stream: Any) -> Any:
     return made
 
 
-def _holds(container: str, stream: Any) -> bool:
+def _holds(encoding: Encoding, stream: Any) -> bool:
     """True where a container takes a stream as it is: an empty one is begun with it."""
     if stream.type == "video":
         return False
-    av = pyav()
     try:
-        out = av.open(io.BytesIO(), "w", format=container)
+        out = pyav().open(io.BytesIO(), "w", format=encoding.container)
         _added(out, stream)
         out.start_encoding()
         out.close()
-    except (av.error.FFmpegError, ValueError, TypeError):
+    except (pyav().error.FFmpegError, ValueError, TypeError):
         return False
     return True

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 from geosr import __version__
-from geosr.cluster import POOL
+from geosr.cluster import POOL, left_behind_on_interrupt
 from geosr.errors import InputError
 from geosr.fusing import fused
 from geosr.io.destination import default_name
@@ -67,16 +67,12 @@ class ClipRun:
         start = time.perf_counter()
         with prepare_process(), ClipSink(self.dst, self._fingerprint(), self.overwrite) as sink:
             kept = sink.done * _SEGMENT
-            with ThreadPoolExecutor(self.workers, POOL) as pool:
-                try:
+            try:
+                with left_behind_on_interrupt(ThreadPoolExecutor(self.workers, POOL)) as pool:
                     self._compute(pool, sink, progress)
-                except KeyboardInterrupt:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    known = f"{sink.done * _SEGMENT} of {self.clip.count} frames are kept; the same command goes on"
-                    raise KeyboardInterrupt(known) from None
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+            except KeyboardInterrupt:
+                known = f"{sink.done * _SEGMENT} of {self.clip.count} frames are kept; the same command goes on"
+                raise KeyboardInterrupt(known) from None
             sink.finish(self.clip, self.encoding, self._tags())
         seconds = time.perf_counter() - start
         return self._report(kept, seconds, self.dst.stat().st_size)
@@ -90,7 +86,7 @@ class ClipRun:
         size = sum(plane.nbytes for plane in first[0][1]) * self.clip.count // 4
         return self._report(0, each * self.clip.count, size, dry_run=True)
 
-    def _compute(self, pool: ThreadPoolExecutor, sink: ClipSink, progress: Progress | None) -> None:
+    def _compute(self, pool: Executor, sink: ClipSink, progress: Progress | None) -> None:
         first = done = sink.done * _SEGMENT
         pixels = 0
         frames = self._sharp(pool, self.clip.shots(), first)
@@ -108,9 +104,7 @@ class ClipRun:
         while segment := self.encoding.segment(told()):
             sink.append(segment)
 
-    def _sharp(
-        self, pool: ThreadPoolExecutor, shots: Iterable[Shot], first: int
-    ) -> Iterator[tuple[Shot, tuple[Plane, ...]]]:
+    def _sharp(self, pool: Executor, shots: Iterable[Shot], first: int) -> Iterator[tuple[Shot, tuple[Plane, ...]]]:
         """Frames from `first` on with their finer planes, in order; as many in flight as there are workers."""
         stacked, placed = self.clip.planes.stacked, dict[tuple[int, int], Future[Registration]]()
         flying: deque[tuple[Shot, Future[tuple[Plane, ...]]]] = deque()
@@ -206,22 +200,12 @@ class ClipRun:
 
 def windows(shots: Iterable[Shot], half: int) -> Iterator[tuple[Shot, list[Shot]]]:
     """Each frame, and up to `half` on either side of it."""
-    near: deque[Shot] = deque()
-    at = 0
-    for shot in shots:
+    near: deque[Shot | None] = deque(maxlen=2 * half + 1)
+    for shot in chain(shots, repeat(None, half)):
         near.append(shot)
-        if len(near) - at > half:
-            yield near[at], [each for each in near if each is not near[at]]
-            at += 1
-        if at > half:
-            near.popleft()
-            at -= 1
-    while at < len(near):
-        yield near[at], [each for each in near if each is not near[at]]
-        at += 1
-        if at > half:
-            near.popleft()
-            at -= 1
+        middle = near[-1 - half] if len(near) > half else None
+        if middle is not None:
+            yield middle, [each for each in near if each is not None and each is not middle]
 
 
 def _lies(
