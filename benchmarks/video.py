@@ -3,10 +3,10 @@
     python benchmarks/video.py planes/validate.npz [--scale 4] [--sigma 1.2 1.6 2.0] [--every 4] [--json OUT]
 
 A drawn pan and vibrations move a camera over a validation scene (scripts/prepare_planes.py). Frames are blurred by a
-Gaussian of `sigma` pixels of the truth, taken every `scale` pixels, have SNR 100 and 8 bits, and are a clip in FFV1;
-what `geosr.upscale` does with it is told that blur (`--estimated`: told nothing). Pairs of frames lie whole pixels of the
-truth apart: there each result is compared with the truth, and its flicker is the mean change between them on the same
-ground.
+Gaussian of `sigma` pixels of the truth, taken every `scale` pixels, have SNR 100 and 8 bits, and are a clip in FFV1,
+which is upscaled as `geosr.upscale` does it, told that blur (`--estimated`: told nothing). Pairs of frames lie whole
+pixels of the truth apart: there each result is compared with the truth, and its flicker is the mean change between them
+on the same ground.
 """
 
 from __future__ import annotations

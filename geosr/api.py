@@ -156,7 +156,7 @@ def upscale(
         Zarr store: 1.645 of it on either side hold nine tenths of the truth, where the scene is like those that this
         was measured on, which is tested and said.
     window
-        Of a clip (.mp4, .mov, .mkv, .ts): frames that each is made of, itself and those beside it; 5 by default, 1 for
+        Of a clip (.mp4, .mov, .mkv, .ts): frames that each is made of, itself and those beside it; 7 by default, 1 for
         each alone. The result has the same frames at the same times, and its other streams. Beside it a clip takes
         scale, model, mtf, snr, tile, workers, device and precision.
     overwrite

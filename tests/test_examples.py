@@ -62,6 +62,11 @@ def test_a_cube_comes_back_from_zarr_as_it_was_upscaled(tmp_path: Path) -> None:
     assert kept.odc.geobox == module.cube().odc.geobox.zoom_out(0.5)
 
 
+def test_a_clip_is_shown_at_the_same_times_with_twice_the_pixels(tmp_path: Path) -> None:
+    before, after = example("clip").main(str(tmp_path / "fine.mp4"))
+    assert [(time, 2 * width, 2 * height) for time, width, height in before] == after
+
+
 def test_an_archive_of_stores_can_be_looked_at_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("zarr")
     src = scenes.make_plain(tmp_path)

@@ -460,11 +460,11 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path: Path, ru
 
 def test_frames_of_two_sizes_or_without_a_time_of_their_own_are_refused(tmp_path: Path, run: Any) -> None:
     small = write_clip(tmp_path / "small.ts", 3).read_bytes()
-    large = write_clip(tmp_path / "large.ts", 3, shape=(48, 64), start=30 * STEADY[0]).read_bytes()
+    large = write_clip(tmp_path / "large.ts", 3, shape=(80, 128), start=30 * STEADY[0]).read_bytes()
     clip = tmp_path / "clip.ts"
     clip.write_bytes(small + large)
     line = _refused(tmp_path, run, clip)
-    assert "frame 3 has 64 x 48 pixels and those before 52 x 36; cut the clip there" in line
+    assert "frame 3 has 128 x 80 pixels and those before 52 x 36; cut the clip there" in line
     clip.write_bytes(small + small)
     assert "frame 3 has the time of one before; give it times" in _refused(tmp_path, run, clip)
 

@@ -42,7 +42,7 @@ from geosr.video.planes import Plane
 from geosr.video.sink import ClipSink
 from geosr.window import Window
 
-_USUAL, _WIDEST = 5, 31
+_USUAL, _WIDEST = 7, 31
 """Frames that one is made of, itself and those beside it, and how many at most."""
 _SEGMENT = 48
 """Frames of a segment, which are computed again where a run is killed."""
