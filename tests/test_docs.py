@@ -176,11 +176,11 @@ def test_what_a_page_says_to_type_works(
         if block.language == "python" and not block.reason:
             exec(compile(block.code, block.where, "exec"), names)  # our own words
         if block.language == "console" and not block.reason:
-            run(block, here, capsys)
+            check_runs(block, here, capsys)
 
 
-def run(block: Block, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs the commands of a block that are ours and end."""
+def check_runs(block: Block, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails where a command of a block does, of those that are ours and end."""
     for words in block.commands():
         if words[0] == "geosr" and not ENDLESS & set(parsed(words)):
             found = (sorted(map(str, here.glob(word))) if "*" in word else [word] for word in words[1:])
