@@ -17,7 +17,9 @@ from distributed import LocalCluster
 
 import geosr
 from tests import scenes
+from tests.dates import SHIFTS, Ground
 from tests.safe import make_safe
+from tests.stac_items import make_item
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -133,3 +135,32 @@ def test_ten_lines_keep_a_field_and_a_picture(tmp_path: Path) -> None:
         assert field.shape == (126, 126)
         assert field.res == (15, 15)
     assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+def test_dates_of_a_catalogue_are_fused_with_the_pixels_of_files_and_each_keeps_its_own_index(tmp_path: Path) -> None:
+    module, ground, items = example("fused_dates"), Ground.of(3), []
+    for place, shift in enumerate(SHIFTS[:3]):
+        date = ground.date((60, 64), shift, seed=place)
+        bands = {"B04": date / 2, "B08": date * (1 + place / 5)}
+        day = f"2023-06-{5 * place + 1:02d}"
+        item = make_item(
+            tmp_path / day,
+            keys=[*bands],
+            ground=lambda key, metres, bands=bands: (bands[key] + 1000).astype("uint16"),  # type: ignore[misc]
+            name=day,
+            told={"datetime": f"{day}T10:46:21.024Z"},
+        )
+        items.append(str(item))
+    before, after = module.main(items)
+    assert after.shape == (3, 120, 128)
+    for place in range(3):
+        assert float(after[place].mean()) == pytest.approx(float(before[place].mean()), abs=0.002)
+        blocks = after[place].values.reshape(60, 2, 64, 2).mean((1, 3))
+        apart = [np.abs(blocks - other.values)[8:-8, 8:-8].mean() for other in before]
+        assert np.argmin(apart) == place
+    fine = module.cube(items).geosr.upscale(scale=2, fuse=True)
+    geosr.upscale(items, tmp_path / "out.tif", fuse=True, scale=2, bands=["B04", "B08"])
+    with rasterio.open(tmp_path / "out.tif") as made, rasterio.open(tmp_path / "out.frames.tif") as counts:
+        assert np.array_equal(made.read(), fine["numbers"])
+        assert np.array_equal(counts.read(), fine["frames"])
+        assert made.tags()["GEOSR_MTF"]
