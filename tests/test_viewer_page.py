@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import rasterio
 from rasterio.io import MemoryFile
 
 import geosr
-from geosr.picture import Stretch
+from geosr.picture import Stretch, ramp
 from geosr.viewer.server import ViewServer
 from tests import scenes
 from tests.browser import Browser, browsing
@@ -184,6 +185,112 @@ def test_a_part_is_drawn_and_exported(browser: Browser, scene: Path, tmp_path: P
     with rasterio.open(tmp_path / "ground_x4_part1.tif") as dataset:
         assert (dataset.width, dataset.count) == (204, 3)
         assert dataset.height in (100, 104)
+
+
+def test_the_uncertainty_stands_beside_the_result_with_its_legend(
+    browser: Browser, scene: Path, tmp_path: Path
+) -> None:
+    file = geosr.upscale(scene, tmp_path / "file.tif", model="bicubic", scale=4, uncertainty=True)["others"]["sigma"]
+    with opened(browser, scene, tmp_path, "#500,500,0", model="bicubic"):
+        image = canvas(browser, "b")
+        browser.js("document.getElementById('view').focus()")
+        browser.key("u")
+        browser.until(SHOWN)
+        assert np.array_equal(canvas(browser, "a"), image)
+        shown, top = canvas(browser, "b"), browser.js("geosr.now().top")
+        browser.key("i")
+        told = browser.until("document.getElementById('point').innerText.includes('±') && "
+                             "document.getElementById('point').innerText")  # fmt: skip
+        assert browser.js("document.getElementById('righttag').textContent") == "bicubic: uncertainty"
+        assert f"{top:g} ({top * 0.001:.3g}) and more" in browser.js("document.getElementById('legend').innerText")
+        assert "mean of red, green, blue" in browser.js("document.getElementById('legend').innerText")
+        browser.key("0")  # from afar there is none
+        browser.until(SHOWN + " && document.getElementById('said').textContent.startsWith('Zoom in to see the unc')")
+        assert (canvas(browser, "b")[..., 3] == 0).all()
+        browser.key("u")
+        browser.until(SHOWN)
+        assert browser.js("document.getElementById('legend').checkVisibility()") is False
+    height, width = shown.shape[:2]
+    with rasterio.open(file) as dataset:
+        window = rasterio.windows.Window(500 - width // 2, 500 - height // 2, width, height)
+        sigma = dataset.read(window=window)
+    expected = ramp(sigma.mean(0), Stretch((0.0,), (top,)))
+    valid = np.isfinite(sigma[0])
+    assert np.array_equal(shown[..., 3] > 0, valid)
+    assert np.array_equal(shown[valid][:, :3], expected[valid][:, :3])
+    middle = sigma[:, height // 2, width // 2]
+    assert [f"± {float(f'{value:.3g}'):g} (" in told for value in middle] == [True] * 3
+
+
+def test_until_a_model_has_made_its_tiles_the_scene_stands_there_and_the_tag_says_that_more_comes(
+    browser: Browser, scene: Path, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+    with opened(browser, scene, tmp_path, "#600,500,0", model="nearest") as server:
+        source, making = canvas(browser, "a"), server.viewed.ground.making
+        server.viewed.ground.making = lambda *wanted: go_on.wait(30) and making(*wanted)  # type: ignore[method-assign]
+        browser.js(f"geosr.choose('right', {server.viewed.ground.models.index('bicubic')})")
+        try:
+            browser.until("document.getElementById('righttag').classList.contains('coming')")
+            assert np.array_equal(canvas(browser, "b"), source)
+        finally:
+            go_on.set()
+        browser.until(SHOWN)
+        assert not browser.js("document.getElementById('righttag').classList.contains('coming')")
+        assert (canvas(browser, "b") != source).any()
+
+
+def test_what_is_seen_is_asked_for_before_what_the_divider_hides(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with opened(browser, scene, tmp_path, "#800,600,-1", model="bicubic") as server:
+        split = server.viewed.whole.width / 2 / server.viewed.side
+        side, kind = server.viewed.side, f"/tile/{server.viewed.ground.models.index('bicubic')}/0/"
+        asked = [url.partition(kind)[2].partition("?")[0] for url in browser.addresses() if kind in url]
+    spots = [tuple(map(int, each.split("/"))) for each in asked]
+    seen = [(col + cols) * side > 800 for _, col, _, cols in spots]
+    assert split > 1
+    assert set(seen) == {True, False}
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_no_data_on_the_right_does_not_show_what_the_left_has_there(
+    browser: Browser, scene: Path, tmp_path: Path
+) -> None:
+    with opened(browser, scene, tmp_path, model="bicubic"):
+        assert browser.js("getComputedStyle(document.getElementById('b')).backgroundColor") == browser.js(
+            "getComputedStyle(document.getElementById('view')).backgroundColor"
+        )
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_panels_open_one_at_a_time_and_inside_the_window(
+    browser: Browser, scene: Path, tmp_path: Path, width: int
+) -> None:
+    with opened(browser, scene, tmp_path, model="bicubic"):
+        browser.size(width, 800)
+        for panel in ("stretching", "exporting", "about"):
+            browser.js(f"document.querySelector('#{panel} summary').click()")
+            box = f"document.querySelector('#{panel} .panel').getBoundingClientRect()"
+            edges = browser.js(f"[{box}.left, {box}.right, {box}.bottom]")
+            assert 0 <= edges[0] < edges[1] <= width
+            assert edges[2] <= 800
+            assert browser.js("[...document.querySelectorAll('details')].filter((each) => each.open).length") == 1
+
+
+def test_all_is_reached_by_the_keyboard_alone(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    with opened(browser, scene, tmp_path, model="bicubic"):
+        reached = []
+        for _ in range(40):
+            browser.key("Tab", code="Tab", windowsVirtualKeyCode=9)
+            reached.append(browser.js("document.activeElement.id || document.activeElement.tagName + "
+                                      "(document.activeElement.getAttribute('role') || '')"))  # fmt: skip
+            if reached.count(reached[0]) > 1:
+                break
+        wanted = {
+            "left", "right", "band0", "band1", "band2", "out", "in", "whole", "full", "beside", "spread", "view",
+            "DIVslider",
+        }  # fmt: skip
+        assert wanted <= set(reached)
+        assert reached.count("SUMMARY") == 3
 
 
 def test_what_goes_wrong_is_said_on_the_page(browser: Browser, scene: Path, tmp_path: Path) -> None:

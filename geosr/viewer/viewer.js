@@ -30,8 +30,10 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
     const ends = sigma ? `low=0&high=${top}` : `low=${low}&high=${high}`;
     return { path: `${sigma ? "sigma" : "tile"}/${model}`, query: `bands=${bands}&${ends}`, side: scene.side };
   }
+  const title = (model) => (model === scene.source ? "scene" : scene.models[model].title);
   const near = (model) => 2 ** level() < scene.scale && !scene.models[model].finished;
-  const empty = ({ model, sigma }) => sigma && (top === null || !(near(model) || scene.models[model].finished));
+  const made = (model) => near(model) || scene.models[model].finished; // whether what is seen is finer than the scene
+  const empty = ({ model, sigma }) => sigma && (top === null || !made(model));
   const most = (model) => (near(model) ? scene.most >> (2 * level()) : scene.most);
 
   // Where a canvas looks: pixels of the screen from the scene's corner to its own, always whole, so that pixels stay sharp.
@@ -81,14 +83,15 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
       const what = shown(side);
       return [side, store.want(side, layer(what), level(), empty(what) ? [] : tiles(side), most(what.model))];
     }));
-    const missing = lacking.left.missing + lacking.right.missing;
-    for (const side of Object.keys(sides)) $(side + "tag").classList.toggle("coming", lacking[side].seen > 0);
+    const coming = spread && top === null && made(chosen.right) ? 1 : 0;
+    const missing = lacking.left.missing + lacking.right.missing + coming;
+    for (const side of Object.keys(sides)) $(side + "tag").classList.toggle("coming", lacking[side].seen > 0 || (coming && side === "right"));
     if (!$("said").classList.contains("wrong")) say(missing ? `${missing} tile${missing > 1 ? "s" : ""} to come` : hint());
-    Object.assign($("geosr").dataset, { missing, seen: lacking.left.seen + lacking.right.seen, source: lacking.left.seen });
+    Object.assign($("geosr").dataset, { missing, seen: lacking.left.seen + lacking.right.seen + coming, source: lacking.left.seen });
     later();
   }
   function hint() {
-    if (near(chosen.right) || scene.models[chosen.right].finished) return "";
+    if (made(chosen.right)) return "";
     return spread ? "Zoom in to see the uncertainty: nothing is made finer from here." : "Zoom in to see what the models make of it: from here both sides are the scene.";
   }
 
@@ -150,7 +153,7 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
     const plain = facts.values.scene && facts.stored.scene.every((number, band) => number === facts.values.scene[band]);
     const models = { left: shown("left").model, right: chosen.right }, lines = [["scene", "scene"]];
     for (const [side, model] of Object.entries(models))
-      if (model !== scene.source && (side === "right" || model !== models.right)) lines.push([side, scene.models[model].title]);
+      if (model !== scene.source && (side === "right" || model !== models.right)) lines.push([side, title(model)]);
     for (const [side, name] of lines) {
       const row = body.insertRow();
       cell("th", name, row, "row");
@@ -235,12 +238,13 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
       fail(error);
     }
   }
-  // What is brightest of the uncertainty: of the tile in the middle, which is made first anyway.
+  // What is brightest of the uncertainty: of a few tiles in the middle, which are made first anyway.
   async function reach() {
-    if (empty({ model: chosen.right, sigma: true }) && top !== null) return;
-    if (!near(chosen.right) && !scene.models[chosen.right].finished) return;
-    const size = scene.side * 2 ** level(), at = (value, limit) => Math.floor(Math.min(Math.max(value, 0), limit - 1) / size);
-    const { high: found } = await tell(`spread?model=${chosen.right}&bands=${bands}&tiles=${level()}/${at(centre.y, scene.height)}/${at(centre.x, scene.width)}`);
+    if (!made(chosen.right)) return;
+    const count = Math.min(3, Math.floor(Math.sqrt(most(chosen.right)))), size = scene.side * 2 ** level();
+    const at = (value, length) => Math.max(0, Math.min(Math.round(value / size - count / 2), Math.ceil(length / size) - count));
+    const tiles = [level(), at(centre.y, scene.height), at(centre.x, scene.width), count, count];
+    const { high: found } = await tell(`spread?model=${chosen.right}&bands=${bands}&tiles=${tiles.join("/")}`);
     top = Number(found.toPrecision(2));
     legend();
     refresh();
@@ -254,7 +258,7 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
     $("least").textContent = "0";
     $("middle").textContent = value(0.5);
     $("greatest").textContent = `${value(1)} and more`;
-    $("what").textContent = `Standard deviation of ${scene.models[chosen.right].title}${bands.length > 1 ? `, mean of ${bands.map((band) => scene.bands[band]).join(", ")}` : ""}`;
+    $("what").textContent = `Standard deviation of ${title(chosen.right)}${bands.length > 1 ? `, mean of ${bands.map((band) => scene.bands[band]).join(", ")}` : ""}`;
   }
   async function showSpread(on) {
     spread = on && scene.models[chosen.right].spread;
@@ -287,7 +291,7 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
   }
   function selects() {
     scene.models.forEach((model, index) => {
-      for (const side of ["left", "right"]) $(side).add(new Option(index === scene.source ? `${model.title} (the scene)` : model.title, index));
+      for (const side of ["left", "right"]) $(side).add(new Option(title(index) + (index === scene.source ? ` (${model.title})` : ""), index));
     });
     const three = [0, 1, 2].map((index) => $("band" + index)), picked = () => three.map((each) => each.value).filter((each) => each !== "");
     scene.bands.forEach((name, band) => three.forEach((select) => select.add(new Option(name, band))));
@@ -313,11 +317,11 @@ async function viewer(root, ask, place = { get: () => null, set: () => {} }) {
   function names() {
     for (const side of ["left", "right"]) {
       const { model, sigma } = shown(side);
-      $(side + "tag").textContent = scene.models[model].title + (sigma ? ": uncertainty" : "");
+      $(side + "tag").textContent = title(model) + (sigma ? ": uncertainty" : "");
     }
     $("left").disabled = spread;
     $("spread").disabled = !scene.models[chosen.right].spread;
-    $("spread").title = $("spread").disabled ? `${scene.models[chosen.right].title} has none` : "";
+    $("spread").title = $("spread").disabled ? `${title(chosen.right)} has none` : "";
     $("spread").setAttribute("aria-pressed", String(spread));
     store.forgive();
     say("");
