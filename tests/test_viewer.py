@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -535,6 +535,52 @@ def test_a_flood_of_connections_is_turned_away_and_the_server_goes_on(server: Vi
     assert status == 200
 
 
+def test_who_says_a_request_byte_by_byte_has_no_longer_than_others(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geosr.viewer.server._IDLE", 0.5)
+    with served(scene, tmp_path) as server, closing(socket.create_connection(server.server_address[:2])) as raw:
+        raw.settimeout(0.05)
+        raw.sendall(b"GET / HTTP/1.1\r\nX: ")
+        start, answer = time.monotonic(), None
+        while answer is None and time.monotonic() - start < 30:
+            with suppress(TimeoutError):
+                raw.sendall(b"a")
+                answer = raw.recv(1)
+        assert answer == b""
+        assert ask(server, "scene")[0] == 200
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e3", "99999999999999999999", "\u00b2"])
+def test_a_body_of_no_length_is_refused_and_not_read(server: ViewServer, length: str) -> None:
+    with closing(socket.create_connection(("127.0.0.1", server.server_port))) as raw:
+        head = f"POST /{server.token}/export HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n"
+        raw.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
+        raw.settimeout(20)
+        told = b""
+        while piece := raw.recv(65536):  # until the connection is closed
+            told += piece
+    assert told.startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200 + b"\r\n", 431),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
+        (b"GET //[ HTTP/1.1\r\n\r\n", 403),
+    ],
+)
+def test_heads_without_end_are_refused(server: ViewServer, head: bytes, code: int) -> None:
+    with closing(socket.create_connection(("127.0.0.1", server.server_port))) as raw:
+        raw.settimeout(20)
+        raw.sendall(head)
+        assert raw.recv(100).startswith(f"HTTP/1.1 {code}".encode())
+    assert ask(server, "scene")[0] == 200
+
+
 def ask_or_busy(server: ViewServer) -> int:
     try:
         return ask(server, "scene")[0]
@@ -630,6 +676,25 @@ def serving(*arguments: object, **more: Any) -> subprocess.Popen[str]:
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from geosr.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_cleanly_and_at_once_while_tiles_are_made(scene: Path, tmp_path: Path, how: int) -> None:
+    process = serving(scene, "--model", "swin", cwd=tmp_path)
+    assert process.stdout is not None
+    url = urlsplit(process.stdout.readline().strip())
+    connection = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=60)
+    with closing(connection):
+        connection.request("GET", f"{url.path}scene")
+        told = json.loads(connection.getresponse().read())
+        connection.request("GET", f"{url.path}tile/{told['model']}/0/0/0/2/2?bands=0&low=0&high=9")
+        connection.sock.settimeout(0.3)
+        with suppress(TimeoutError):  # it is on its way
+            connection.getresponse()
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_prints_its_address_answers_and_ends_cleanly_on_an_interrupt(scene: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import webbrowser
 from contextlib import closing
 from pathlib import Path
@@ -50,6 +51,7 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
         announce(server.url)
         if opens:
             webbrowser.open(server.url)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
         try:
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import math
 import secrets
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -23,7 +26,7 @@ from geosr.viewer.scene import Viewed
 _MOST_CONNECTIONS = 48
 """Connections at a time; one more is told to come again."""
 _IDLE = 30.0
-"""Seconds that a connection may say nothing."""
+"""Seconds in which a connection has to say all of a request, from the end of the last one on; and to take an answer."""
 _LONGEST_BODY = 2**16
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -92,10 +95,41 @@ class ViewServer(ThreadingHTTPServer):
         self.viewed.close()
 
 
+class _Hasty(io.RawIOBase):
+    """What a connection says, until a time: who says it byte by byte has no longer than others."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self.until = connection, math.inf
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See `io.RawIOBase`. Raises `TimeoutError` when the time has come."""
+        self._connection.settimeout(max(1e-3, self.until - time.monotonic()))
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(_IDLE)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: ViewServer
     protocol_version = "HTTP/1.1"
     timeout = _IDLE
+
+    def setup(self) -> None:
+        """See `StreamRequestHandler`."""
+        super().setup()
+        self.rfile.close()
+        self._said = _Hasty(self.connection)
+        self.rfile = io.BufferedReader(self._said)
+
+    def handle_one_request(self) -> None:
+        """See `BaseHTTPRequestHandler`."""
+        self._said.until = time.monotonic() + _IDLE
+        super().handle_one_request()
 
     def version_string(self) -> str:
         """The server's name, without versions."""
