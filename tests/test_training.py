@@ -81,10 +81,11 @@ def recipe(tmp_path: Path) -> Recipe:
 ADVERSARIAL = {"absolute": 1.0, "perceptual": 0.5, "adversarial": 0.1}
 
 
-def trainer(recipe: Recipe) -> Trainer:
+def trainer(recipe: Recipe, device: str = "cpu") -> Trainer:
     planes = load_planes(recipe.data.train[0].files[0])
     patches = Patches(planes, sharp_side(recipe.patch, recipe.scale), recipe.seed)
-    return Trainer(recipe, Material(((Degraded(patches, Degradation(), recipe.scale, recipe.seed), 1.0),)))
+    source = Degraded(patches, Degradation(), recipe.scale, recipe.seed)
+    return Trainer(recipe, Material(((source, 1.0),)), device=device)
 
 
 @pytest.mark.parametrize("loss", ["absolute", "decibels"])
@@ -434,6 +435,24 @@ def test_a_training_that_runs_away_ends_in_one_line_and_leaves_no_model(recipe: 
     with pytest.raises(InputError, match=r"no number any more at step \d+; lower the rate \(1e\+30\)"):
         train(replace(recipe, rate=1e30, warm_up=0))
     assert not (Path(recipe.out) / "model.safetensors").exists()
+
+
+def test_on_a_card_a_step_is_told_of_in_the_next_and_all_is_told_before_anything_is_kept(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    here, there = (trainer(recipe, device) for device in ("cpu", "cpu:0"))
+    losses = [(here.step().loss, there.step().loss) for _ in range(4)]
+    assert [late for _, late in losses][1:] == [now for now, _ in losses][:-1]
+    there.save(tmp_path)
+    assert there.progress == replace(here.progress, seconds=there.progress.seconds)
+    assert all(torch.equal(there.average[name], value) for name, value in here.average.items())
+    for weight in there.network.parameters():
+        weight.data.fill_(torch.nan)
+    there.step()
+    kept = (tmp_path / "weights.safetensors").read_bytes()
+    with pytest.raises(InputError, match="the loss is no number any more at step 5"):
+        there.save(tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == kept
 
 
 def test_gradients_without_end_are_not_taken_though_the_loss_is_a_number(recipe: Recipe) -> None:

@@ -176,6 +176,7 @@ class _Run:
     def _check(self) -> None:
         """Look at the averaged network, log it, and keep it where it is the best so far."""
         began = time.perf_counter()
+        self.trainer.settle()
         recipe, now = self.recipe, self.trainer.progress
         check = Check(now.step, round(now.seconds, 2), round(now.loss, 6), learning_rate(recipe, now))
         best, stale = now.best, now.stale

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -75,6 +75,24 @@ class _Drawn:
     states: tuple[bytes, ...]
 
 
+class _Told:
+    """Figures of a step, on their way from the device."""
+
+    def __init__(self, step: int, figures: Tensor) -> None:
+        self.step = step
+        self._event = torch.cuda.Event() if figures.is_cuda else None  # type: ignore[no-untyped-call]
+        self._figures = figures
+        if self._event is not None:
+            self._figures = torch.empty(figures.shape, pin_memory=True).copy_(figures, non_blocking=True)
+            self._event.record()
+
+    def figures(self) -> list[float]:
+        """Them, waited for."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._figures.tolist()
+
+
 class _Detail(nn.Module):
     """A network's residual as a module's `forward`, which is what torch can distribute."""
 
@@ -116,6 +134,8 @@ class Trainer:
         # On a card a step waits for its samples, which the processor makes meanwhile.
         self._maker = ThreadPoolExecutor(1) if device != "cpu" else None
         self._ahead: Future[_Drawn] | None = None
+        self._told: _Told | None = None
+        """Figures of a step that a card has still to tell: who waits for them keeps it waiting for the next step."""
 
     def step(self) -> Progress:
         """One step on the next samples; returns and keeps how far the training has come."""
@@ -131,31 +151,44 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self._must_be_finite(loss, norm)
+        ratio = charbonnier(outcome.error.detach()) / charbonnier(missing)
+        told = _Told(self.progress.step + 1, torch.stack((loss.detach() + norm, ratio)))
+        self.settle()  # the step before
+        self._told = told
+        if self.device == "cpu":
+            self.settle()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.progress)
         self.optimiser.step()
         if self.adversary is not None:
             self.adversary.learn(outcome)
         self._follow()
-        ratio = float(charbonnier(outcome.error.detach()) / charbonnier(missing))
         before = self.progress
-        mean = before.loss + (ratio - before.loss) * max(0.01, 1 / (before.step + 1))
         # Rates follow the time, and so the leader's clock counts for all.
         [seconds] = self.team.agreed([before.seconds + time.perf_counter() - began])
-        self.progress = Progress(before.step + 1, seconds, mean, before.best, before.stale)
+        self.progress = replace(before, step=before.step + 1, seconds=seconds)
         return self.progress
 
-    def _must_be_finite(self, loss: Tensor, norm: Tensor) -> None:
-        """Raise `InputError` for a training that ran away, in whichever process, before anything of it is kept."""
-        if self.team.anyone(not bool(torch.isfinite(loss.detach() + norm))):
+    def settle(self) -> None:
+        """Take the last step's figures into the progress, once they are there.
+
+        Raises `InputError` for a training that ran away, in whichever process, before anything of it is kept.
+        """
+        if self._told is None:
+            return
+        told, self._told = self._told, None
+        size, ratio = told.figures()
+        if self.team.anyone(not math.isfinite(size)):
             raise InputError(
-                f"the loss is no number any more at step {self.progress.step + 1}; lower the rate "
+                f"the loss is no number any more at step {told.step}; lower the rate "
                 f"({self.recipe.rate:g}). {self.recipe.out} keeps what was saved last"
             )
+        before = self.progress.loss
+        self.progress = replace(self.progress, loss=before + (ratio - before) * max(0.01, 1 / told.step))
 
     def averaged(self) -> BandNetwork:
         """The network with the averaged weights, which is what is judged and kept."""
+        self.settle()
         recipe = self.recipe
         network = NETWORKS[recipe.network](recipe.scale, recipe.channels, recipe.blocks)
         network.load_state_dict(self.average)
@@ -163,6 +196,7 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Writes the averaged weights, `weights.safetensors`, and what a resumed run needs, `state.safetensors`."""
+        self.settle()
         states = self.team.gathered(dict(zip(self.material.named, self._states, strict=True)))
         if self.team.leads:
             folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +223,7 @@ class Trainer:
             ) from None
         self.progress = Progress(int(step), seconds, loss, best, int(stale))
         self.average = {name: value.to(self.device) for name, value in part(state, "average.").items()}
-        self._ahead = None
+        self._ahead = self._told = None
         self._states = tuple(source.get_state() for source in self.material.named.values())
 
     def _outcome(self, sample: Sample) -> tuple[Outcome, Tensor]:
@@ -243,9 +277,9 @@ class Trainer:
     def _follow(self) -> None:
         """Moves the running average towards the weights; faster in the beginning."""
         decay = min(self.recipe.average, (1 + self.progress.step) / (10 + self.progress.step))
+        weights = self.network.state_dict()
         with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
+            torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
 
     def _state(self, sources: list[dict[str, bytes]]) -> dict[str, Tensor]:
         now = self.progress
