@@ -115,6 +115,12 @@ def test_work_that_cannot_be_recorded_is_done_all_the_same(monkeypatch: pytest.M
     assert not engine._pieces._can_record
 
 
+def test_only_what_a_card_was_seen_to_record_is_recorded() -> None:
+    engines = {name: OnDevice(built(name, CARD), CARD) for name in SMALL}
+    engines["projected"] = OnDevice(Projected(engines["edsr"], 2), CARD)
+    assert [name for name, each in engines.items() if each._pieces._can_record] == ["edsr"]
+
+
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_block_that_is_done_again_brings_nothing_to_the_device(name: str, dtype: torch.dtype) -> None:

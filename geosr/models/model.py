@@ -34,6 +34,9 @@ class Engine(ABC):
     of_one_shape: bool = False
     """Whether a card is to be given pieces of one shape, since the bits of a pixel depend on it there."""
 
+    recordable: bool = False
+    """Whether a card was found to record its work, and to gain by it."""
+
     def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """An array for what it gives."""
         return np.empty(shape, dtype)

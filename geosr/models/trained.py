@@ -86,6 +86,7 @@ class Residual(Trained):
     the weights. With a scale head it gives the spread of its errors, too, from the features that the detail is made of.
     """
 
+    recordable = True
     spread: Spread | None = None
     """Makes the standard deviations, where they are asked for; set before the first block."""
 
