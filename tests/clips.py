@@ -45,6 +45,8 @@ def write_clip(
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
     start: int = 0,
+    subtitle: str = "",
+    chapter: str = "",
     **told: Any,
 ) -> Path:
     """A clip by its name's container; FFV1 in Matroska, else H.264."""
@@ -62,6 +64,11 @@ def write_clip(
             setattr(stream.codec_context, name, value)
         audio = out.add_stream("aac", rate=44100, layout="mono") if sound else None
         data = out.add_data_stream("klv") if klv else None
+        if subtitle:
+            _mux_subtitle(out, subtitle)
+        if chapter:
+            words = {"title": chapter}
+            out.set_chapters([{"id": 1, "start": 0, "end": 1, "time_base": Fraction(1, 10), "metadata": words}])
         time = start
         for index in range(count):
             frame = layout.write(planes_at(layout, index) if frames is None else frames[index])
@@ -75,6 +82,15 @@ def write_clip(
         if audio is not None:
             mux_sound(out, audio, float((time - start) * UNIT))
     return path
+
+
+def _mux_subtitle(out: Any, text: str) -> None:
+    """A text, and a file beside it."""
+    stream = out.add_mux_stream("subrip", time_base=Fraction(1, 1000))
+    out.add_attachment("note.txt", "text/plain", b"note")
+    packet = av.Packet(text.encode())
+    packet.stream, packet.time_base, packet.pts, packet.dts, packet.duration = stream, Fraction(1, 1000), 0, 0, 40
+    out.mux(packet)
 
 
 def _mux_klv(out: Any, data: Any, index: int, time: int) -> None:

@@ -99,6 +99,26 @@ def test_klv_stays_where_the_container_holds_it_and_is_told_of_where_not(tmp_pat
     assert [line for line in warnings if "(data, klv) can't be kept: mp4 doesn't hold it" in line]
 
 
+def test_subtitles_attachments_and_chapters_stay_where_the_container_holds_them(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 3, subtitle="a field", chapter="one")
+    made = prepare_clip(clip, tmp_path / "out.mkv", scale=2, **ALONE)
+    assert not [line for line in made.warnings if "kept" in line]
+    made.execute()
+    assert packets_of(tmp_path / "out.mkv", "subtitle") == [(Fraction(0), b"a field")]
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [(each["start"] * each["time_base"], each["metadata"]) for each in container.chapters()] == [
+            (0, {"title": "one"})
+        ]
+        kept = [each for each in container.streams if each.type == "attachment"]
+        assert [(each.metadata["filename"], bytes(each.data)) for each in kept] == [("note.txt", b"note")]
+    lines = prepare_clip(clip, tmp_path / "out.ts", scale=2, **ALONE).warnings
+    assert [line.partition(":")[0] for line in lines] == [
+        "stream 1 (subtitle, srt) can't be kept",
+        "stream 2 (attachment, note.txt) can't be kept",
+        "titles and chapters can't be kept",
+    ]
+
+
 def test_what_players_are_told_of_colours_pixels_and_turns_stays(tmp_path: Path) -> None:
     told = {"color_range": 2, "colorspace": 1, "color_primaries": 1, "color_trc": 1, "rotation": 90}
     clip = write_clip(tmp_path / "clip.mp4", sample_aspect_ratio=Fraction(4, 3), **told)

@@ -22,6 +22,9 @@ _OPTIONS = {
 _OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """What a container says of itself."""
 
+_OF_TRANSPORT = ("klv", "timed_id3", "scte_35", "dvbsub", "dvb_teletext")
+"""What a transport stream holds as what it is; it takes anything, and tells readers nothing of it."""
+
 
 def left_out(clip: Clip, encoding: Encoding) -> tuple[str, ...]:
     """A line for each stream of a clip that the result's container can't hold, and for times that it rounds.
@@ -35,6 +38,8 @@ def left_out(clip: Clip, encoding: Encoding) -> tuple[str, ...]:
             if stream is not pictures and not _holds(encoding, stream):
                 kind = f"stream {stream.index} ({stream.type}, {stream.name or 'unknown'})"
                 lines.append(f"{kind} can't be kept: {encoding.container} doesn't hold it")
+        if encoding.container == "mpegts" and (source.chapters() or _words(source)):
+            lines.append("titles and chapters can't be kept: mpegts doesn't hold them")
         try:
             out = pyav().open(io.BytesIO(), "w", format=encoding.container)
             _begun(out, clip, source, encoding)
@@ -77,9 +82,14 @@ def _begun(out: Any, clip: Clip, source: Any, encoding: Encoding) -> tuple[Any, 
         made.set_display_rotation(clip.rotation)
     others = (stream for stream in source.streams if stream is not pictures and _holds(encoding, stream))
     kept = {stream.index: _added(out, stream) for stream in others}
-    out.metadata.update({name: text for name, text in source.metadata.items() if name.lower() not in _OF_CONTAINERS})
+    out.metadata.update(_words(source))
     out.set_chapters(source.chapters())
     return made, kept
+
+
+def _words(source: Any) -> dict[str, str]:
+    """What was written down of a clip, without what its container says of itself."""
+    return {name: text for name, text in source.metadata.items() if name.lower() not in _OF_CONTAINERS}
 
 
 def _options(encoding: Encoding) -> dict[str, str]:
@@ -108,7 +118,8 @@ def _added(out: Any, stream: Any) -> Any:
 
 def _holds(encoding: Encoding, stream: Any) -> bool:
     """True where a container takes a stream as it is: an empty one is begun with it."""
-    if stream.type == "video":
+    known = stream.type == "audio" or stream.name in _OF_TRANSPORT
+    if stream.type == "video" or (encoding.container == "mpegts" and not known):
         return False
     try:
         out = pyav().open(io.BytesIO(), "w", format=encoding.container)
