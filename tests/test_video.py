@@ -88,6 +88,7 @@ def test_matroska_rounds_times_to_milliseconds_which_is_said(tmp_path: Path) -> 
     assert times_of(tmp_path / "out.mkv") == wanted
 
 
+@pytest.mark.lowest
 def test_klv_stays_where_the_container_holds_it_and_is_told_of_where_not(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.ts", klv=True)
     made = prepare_clip(clip, tmp_path / "out.ts", scale=2, **ALONE)
@@ -99,6 +100,7 @@ def test_klv_stays_where_the_container_holds_it_and_is_told_of_where_not(tmp_pat
     assert [line for line in warnings if "(data, klv) can't be kept: mp4 doesn't hold it" in line]
 
 
+@pytest.mark.lowest
 def test_subtitles_attachments_and_chapters_stay_where_the_container_holds_them(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", 3, subtitle="a field", chapter="one")
     made = prepare_clip(clip, tmp_path / "out.mkv", scale=2, **ALONE)
@@ -119,6 +121,7 @@ def test_subtitles_attachments_and_chapters_stay_where_the_container_holds_them(
     ]
 
 
+@pytest.mark.lowest
 def test_what_players_are_told_of_colours_pixels_and_turns_stays(tmp_path: Path) -> None:
     told = {"color_range": 2, "colorspace": 1, "color_primaries": 1, "color_trc": 1, "rotation": 90}
     clip = write_clip(tmp_path / "clip.mp4", sample_aspect_ratio=Fraction(4, 3), **told)
@@ -198,6 +201,7 @@ def test_formats_in_one_piece_become_planes_of_the_same_numbers(tmp_path: Path) 
         Planes.of("pal8", 52, 36)
 
 
+@pytest.mark.lowest
 def test_h264_and_hevc_are_near_lossless(tmp_path: Path) -> None:
     for format, most in (("yuv420p", 255), ("yuv420p10le", 1023), ("gbrp", 255)):
         clip = write_clip(tmp_path / "clip.mkv", 4, format)
