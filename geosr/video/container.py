@@ -88,7 +88,7 @@ def _begun(out: Any, clip: Clip, source: Any, encoding: Encoding) -> tuple[Any, 
 
 
 def _words(source: Any) -> dict[str, str]:
-    """What was written down of a clip, without what its container says of itself."""
+    """The words that a clip carries, without what its container says of itself."""
     return {name: text for name, text in source.metadata.items() if name.lower() not in _OF_CONTAINERS}
 
 
