@@ -2,11 +2,13 @@
 
     python benchmarks/frames.py planes/validate.npz [--scale 2] [--side 160] [--every 4] [--json OUT]
     python benchmarks/frames.py --native DATA_ROOT [--every 3] [--json OUT]
+    python benchmarks/frames.py --ndvi DATA_ROOT
 
 Simulated: validation scenes (scripts/prepare_planes.py) are seen at random shifts with the response of Sentinel-2's B8A
 and SNR 100; all else (registration, gains, weights) is found by `geosr.upscale(..., fuse=True)` from the files.
 Natively: clear dates of series/worldcereal are fused onto one of them by their 20 m bands, without any option, and B8A
-is judged against that date's B08 (geosr/evaluation/natural.py). Reading the series takes h5netcdf.
+is judged against that date's B08 (geosr/evaluation/natural.py). NDVI: each clear date is fused with the seven nearest
+in time; how much of what these differ by from it is in the result? Reading the series takes h5netcdf.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 import geosr
+import geosr.xarray
 from benchmarks.protocol import BORDER, load_scenes
 from geosr.evaluation.metrics import psnr
 from geosr.evaluation.natural import Judge, Pair, Product
@@ -31,6 +34,7 @@ from geosr.frames import Cell
 from geosr.models.regrid import degraded, lines
 from geosr.sensor_table import SENTINEL_2
 from geosr.window import Window
+from geosr.xarray import frames
 
 Doubles = NDArray[np.float64]
 COUNTS = (2, 4, 8, 16)
@@ -48,12 +52,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("planes", type=Path, nargs="?")
     parser.add_argument("--native", type=Path, metavar="DATA_ROOT")
+    parser.add_argument("--ndvi", type=Path, metavar="DATA_ROOT")
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--side", type=int, default=160, help="the middle of each scene, pixels")
     parser.add_argument("--every", type=int, default=1, help="every so manieth scene or date")
     parser.add_argument("--model", default="fast")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+    if options.ndvi:
+        smeared(options.ndvi, options.model)
+        return
     with tempfile.TemporaryDirectory() as folder:
         if options.native:
             rows = list(native(options.native, Path(folder), options.every, options.model))
@@ -125,11 +133,8 @@ def spoilt(kind: str, dates: Sequence[Doubles]) -> Doubles:
 
 def native(root: Path, folder: Path, every: int, model: str) -> Iterator[dict[str, Any]]:
     """Of each reference date: dB of B8A over its single-frame result, beside its B08, by number of nearest dates."""
-    import xarray as xr
-
-    fine, coarse = (xr.open_dataset(root / _SERIES.format(size), mask_and_scale=False) for size in ("10m", "20m"))
+    fine, coarse, clear = _series(root)
     days = coarse.timestamp.values.astype("datetime64[D]")
-    clear = np.flatnonzero(np.isin(coarse["SCL"].values, (4, 5, 6, 7)).mean((1, 2)) > _CLEAR)
     names = [str(name) for name in coarse if str(name).startswith("B")]
     bands = np.stack([coarse[name].values for name in names], 1)
     place = names.index("B8A")
@@ -156,6 +161,48 @@ def native(root: Path, folder: Path, every: int, model: str) -> Iterator[dict[st
             flush=True,
         )
         yield row
+
+
+def smeared(root: Path, model: str) -> None:
+    """Prints what of the neighbours' NDVI is in that of a date that is fused with them, and how far its means move."""
+    import xarray as xr
+
+    fine, _, clear = _series(root)
+    bands = fine[["B04", "B08"]].isel(timestamp=clear).rename(timestamp="time")
+    stored = xr.concat([bands["B04"], bands["B08"]], "band").transpose("time", "band", "y", "x")
+    stored = stored.assign_coords(band=["B04", "B08"]).assign_attrs(platform="Sentinel-2A").rename("stored")
+    one = _ndvi(stored.geosr.upscale(model, 2))
+    both = _ndvi(stored.geosr.upscale(model, 2, fuse=True, reference="each")["stored"])
+    print(f"{len(one)} dates; their means move by {np.abs((both - one).mean((1, 2))).max():.4f} at most")
+    near = [frames._others(stored, "time", date, True) for date in range(len(one))]
+    for side in (1, 2, 4, 16):
+        single, fused = (_averaged(each, side) for each in (one, both))
+        apart = np.stack([single[list(others)].mean(0) - own for others, own in zip(near, single, strict=True)])
+        moved = fused - single
+        print(
+            f"blocks of {5 * side} m: {(moved * apart).sum() / (apart**2).sum():.2%} of what the neighbours differ by "
+            f"({np.sqrt(np.mean(apart**2)):.4f} rms); the result moves by {np.sqrt(np.mean(moved**2)):.4f} rms"
+        )
+
+
+def _series(root: Path) -> tuple[Any, Any, NDArray[np.intp]]:
+    """The bands of 10 m and of 20 m of the series, and which dates are clear."""
+    import xarray as xr
+
+    fine, coarse = (xr.open_dataset(root / _SERIES.format(size), mask_and_scale=False) for size in ("10m", "20m"))
+    return fine, coarse, np.flatnonzero(np.isin(coarse["SCL"].values, (4, 5, 6, 7)).mean((1, 2)) > _CLEAR)
+
+
+def _ndvi(stored: Any) -> Doubles:
+    """(dates, h, w) of numbers whose bands are red and near infrared."""
+    red, near = (stored.isel(band=band).values.astype(np.float64) for band in (0, 1))
+    return np.asarray((near - red) / (near + red))
+
+
+def _averaged(images: Doubles, side: int) -> Doubles:
+    """Images (dates, h, w), each block of so many pixels a side as one."""
+    count, height, width = images.shape
+    return np.asarray(images.reshape(count, height // side, side, width // side, side).mean((2, 4)))
 
 
 def result(

@@ -118,8 +118,8 @@ def test_classes_are_repeated_and_gaps_of_the_reference_stay_gaps(tmp_path: Path
     ("change", "options", "message"),
     [
         (lambda array: array.isel(time=0), {}, "expected one dimension of dates, such as time; it has none"),
-        (lambda array: array.isel(time=[0]), {}, "time has 1 dates; between 2 and 100 are fused"),
-        (lambda array: array.isel(time=[0] * 101), {}, "time has 101 dates; between 2 and 100"),
+        (lambda array: array.isel(time=[0]), {}, "time has one date, and several are fused"),
+        (lambda array: array.isel(time=[0] * 101), {}, "time has 101 dates, and 100 at most are fused onto one"),
         (lambda array: array.expand_dims(orbit=2), {}, "it has orbit, time beside rows"),
         (lambda array: array, {"reference": "2019"}, "is none of the dates"),
         (lambda array: array, {"reference": 9}, "is none of the dates"),
@@ -136,6 +136,14 @@ def test_what_cant_be_fused_is_refused_before_a_pixel_is_read(
     with pytest.raises(GeosrError, match=message) as told:
         change(cube(tmp_path, chunks={})).geosr.upscale(**{"fuse": True} | OPTIONS | options)
     assert "\n" not in str(told.value)
+
+
+def test_a_series_of_hundreds_of_dates_becomes_a_series_which_costs_nothing_before_it_is_computed(
+    tmp_path: Path,
+) -> None:
+    array = cube(tmp_path, chunks={}).isel(time=[0, 1, 2, 3] * 50)
+    made = array.geosr.upscale(fuse=True, reference="each", **OPTIONS)
+    assert dict(made.sizes) == {"time": 200, "band": 2, "y": 200, "x": 220}
 
 
 def test_dates_add_to_what_one_shows_in_an_array_too(tmp_path: Path) -> None:

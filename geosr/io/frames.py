@@ -117,7 +117,7 @@ def open_frames(
         except GeosrError as error:
             if strict:
                 raise
-            lines.append(f"{Path(name).name}: left out: {error}")
+            lines.append(f"{Path(name).name}: left out: {str(error).removeprefix(f'{Path(name).name}: ')}")
             continue
         _check_alike(anchor, other)
         others.append(other)

@@ -139,9 +139,9 @@ def upscale_fused(array: xr.DataArray, recipe: Recipe, reference: Any) -> list[x
     """
     check_measured(recipe.settled.categorical)
     grid, band = grid_of(array), band_dim(array)
-    dim = _dates_of(array, grid)
-    names = _names(array, dim)
     each = isinstance(reference, str) and reference == EACH
+    dim = _dates_of(array, grid, None if each else MOST)
+    names = _names(array, dim)
     shown = range(len(names)) if each else [chosen(names, reference)]
     data = _lazy(_flat(array, grid, dim), recipe, names, {one: _others(array, dim, one, each) for one in shown}, each)
     if not isinstance(array.data, da.Array):
@@ -155,15 +155,20 @@ def upscale_fused(array: xr.DataArray, recipe: Recipe, reference: Any) -> list[x
     return [result.transpose(*(name for name in array.dims if name in result.dims)) for result in results]
 
 
-def _dates_of(array: xr.DataArray, grid: Grid) -> Any:
+def _dates_of(array: xr.DataArray, grid: Grid, most: int | None) -> Any:
     """The dimension of dates. Raises `InputError` where there is none, or several, or too many dates or too few."""
     rest = [dim for dim in array.dims if dim not in (*grid.dims, band_dim(array))]
     if len(rest) != 1:
         found = f"it has {', '.join(map(str, rest))} beside rows, columns and bands" if rest else "it has none"
         raise InputError(f"fuse: expected one dimension of dates, such as time; {found}")
     count = array.sizes[rest[0]]
-    if not 2 <= count <= MOST:
-        raise InputError(f"fuse: {rest[0]} has {count} dates; between 2 and {MOST} are fused, those nearest in time")
+    if count < 2:
+        raise InputError(f"fuse: {rest[0]} has one date, and several are fused; leave fuse out")
+    if most is not None and count > most:
+        raise InputError(
+            f"fuse: {rest[0]} has {count} dates, and {most} at most are fused onto one; select those nearest in time, "
+            f'or give reference="{EACH}"'
+        )
     return rest[0]
 
 
