@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from geosr.models import graphics, trained
+from geosr.models import devices, graphics, refiner, registry, runtime, trained
 from geosr.models.engines import OnDevice, Projected
 from geosr.models.filters import _mirror_there, mirror
 from geosr.models.model import Engine
 from geosr.models.networks import band
+from geosr.models.networks.guided import Guided
 from geosr.models.networks.swin import Attention
+from geosr.models.refiner import Refiner
+from geosr.models.runtime import network_for
 from geosr.noise import Noise
 from geosr.response import PROBE, Response
 from geosr.sensors import Band, Observation
-from tests.test_devices import CARD, OneDevice, built, run
+from tests.test_devices import CARD, OneDevice, built, on_a_card, run
 from tests.test_engines import SMALL
 from tests.test_runtime import terrain
 
@@ -73,6 +77,42 @@ def test_a_pixel_has_the_same_bits_in_any_block_though_every_shape_has_a_kernel_
             usual.setattr(engine.engine, "of_one_shape", False)  # type: ignore[attr-defined]
             differ.append(not np.array_equal(made(engine, here)[inner], there[inner]))
     assert all(differ), "without pieces the kernels show"
+
+
+def test_a_guided_pixel_has_the_same_bits_in_any_block_under_exact_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = Guided(2, 3, 3, 8, 2)
+    for weight in module.parameters():
+        weight.data.normal_(0.0, 0.1)
+    random = torch.Generator().manual_seed(0)
+    estimates, guides = (torch.randn(count, 190, 166, generator=random).numpy() for count in (6, 3))
+    told = torch.rand(8, generator=random).numpy()
+    here, there = (Refiner(module, device, torch.float32) for device in ("cpu", CARD))
+    seen: list[object] = []
+    usual = refiner.convolved
+    monkeypatch.setattr(refiner, "convolved", lambda *args: (seen.append(devices._flags()), usual(*args))[1])
+    assert np.allclose(there(estimates, guides, told), here(estimates, guides, told), atol=1e-4)
+    assert any(flags["cudnn.conv.fp32_precision"] == "ieee" for flags in seen)  # type: ignore[index]
+    monkeypatch.setattr(refiner, "convolved", by_shape(usual, 0))
+    whole, cut = there(estimates, guides, told), np.s_[:, 20:150, 8:140]
+    part = there(np.ascontiguousarray(estimates[cut]), np.ascontiguousarray(guides[cut]), told)
+    rim = there.rim
+    assert np.array_equal(part, whole[:, 20 : 150 - 2 * rim, 8 : 140 - 2 * rim])
+    assert not np.array_equal(
+        here(np.ascontiguousarray(estimates[cut]), np.ascontiguousarray(guides[cut]), told),
+        here(estimates, guides, told)[:, 20 : 150 - 2 * rim, 8 : 140 - 2 * rim],
+    )
+
+
+def test_an_image_and_its_spread_on_a_card_are_a_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registry.find("fast", 2, uncertainty=True)
+    block, inner = terrain(150, 140)[:1], np.s_[:, 60:-60, 60:-60]
+    network = network_for(model, 2, SEEN, device="cpu")
+    expected = network(block, (0,))[inner]
+    on_a_card(monkeypatch)
+    for _ in range(3):
+        assert np.allclose(replace(network, device="cuda")(block, (0,))[inner], expected, rtol=0.02, atol=2e-3)
+    runtime.choose_device.cache_clear()
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -7,6 +7,7 @@ every network gets pieces of one shape, and its pixels don't depend on how a sce
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from geosr.sensors import Observation
 
 SIDE = 512
 """Source pixels on each side of what a piece answers for: enough to fill a card."""
+_LARGEST = 2**28
+"""Bytes of an array that a card copies into by itself: such memory is not given back before the process ends."""
 _RECORDS = 16
 """Recordings that are kept of an engine: of as many bands of a scene."""
 
@@ -55,7 +58,7 @@ class Queue:
 
     def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """An array that a card copies from and into by itself, where there is one and such memory is to be had."""
-        if self._is_card:
+        if self._is_card and math.prod(shape) * np.dtype(dtype).itemsize <= _LARGEST:
             try:
                 return torch.empty(shape, dtype=getattr(torch, np.dtype(dtype).name), pin_memory=True).numpy()
             except RuntimeError:

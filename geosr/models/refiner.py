@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import ModelError
+from geosr.models import graphics
 from geosr.models.card import Card
+from geosr.models.devices import device_errors, exact_convolutions
 from geosr.models.filters import cut
+from geosr.models.graphics import queue_of
 from geosr.models.networks.edsr import Block
 from geosr.models.networks.guided import Guided
+from geosr.models.pieces import in_pieces
 from geosr.models.trained import convolved
 
 Floats = NDArray[np.float32]
@@ -34,9 +38,23 @@ class Refiner:
 
     def __call__(self, estimates: Floats, guides: Floats, told: Floats) -> Floats:
         """(bands, h, w) that is added to bicubic, less `rim` pixels a side."""
-        x, g, t = (torch.from_numpy(each).to(self.device) for each in (estimates, guides, told))
-        with torch.inference_mode():
-            return self._run(x, g, t).cpu().numpy()
+        given = tuple(map(torch.from_numpy, (estimates, guides, told)))
+        with torch.inference_mode(), exact_convolutions(self.device), device_errors():
+            if self.device == "cpu":
+                return self._run(*given).numpy()
+            with queue_of(self.device).turn():
+                return self._on_card(*(each.to(self.device) for each in given)).cpu().numpy()
+
+    def _on_card(self, estimates: Tensor, guides: Tensor, told: Tensor) -> Tensor:
+        """As `_run`, in pieces of one shape: see `graphics`."""
+        count, rim, step = len(estimates), self.rim, (graphics.SIDE, graphics.SIDE)
+
+        def run(piece: Tensor) -> Tensor:
+            """The detail of a piece, 0 where that has no room."""
+            return F.pad(self._run(piece[:count], piece[count:], told), (rim, rim, rim, rim))
+
+        size = (graphics.SIDE + 2 * rim,) * 2
+        return cut(in_pieces(torch.cat((estimates, guides)), 1, size, rim, step, run), rim)
 
     def _run(self, estimates: Tensor, guides: Tensor, told: Tensor) -> Tensor:
         module, dtype = self.module, self.dtype
