@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from dask.core import keys_in_tasks
 from numpy.typing import NDArray
 
 import geosr
@@ -103,6 +104,21 @@ def test_nothing_is_read_until_it_is_asked_for_and_a_crop_computes_its_own_tiles
     whole = cube(tmp_path).geosr.upscale(fuse=True, **OPTIONS)
     assert crop.compute(scheduler="synchronous").equals(whole.isel(y=slice(0, 90), x=slice(100, 180)))
     assert read
+
+
+def test_a_tile_holds_windows_of_dates_and_no_chunks(tmp_path: Path) -> None:
+    made = cube(tmp_path, chunks={"time": -1}).geosr.upscale(fuse=True, **OPTIONS)["data"]
+    graph = made.data.dask.to_dict()
+    name = next(key[0] for key in graph if str(key[0]).endswith("-learnt")).removesuffix("-learnt")
+    needs = {other for key in graph if key[0] == name for other in keys_in_tasks(graph.keys(), [graph[key]])}
+    assert {other[0] for other in needs} == {f"{name}-window", f"{name}-learnt"}
+
+
+def test_an_image_that_was_fused_is_written_as_any_other(tmp_path: Path) -> None:
+    array = cube(tmp_path, 2, {"y": 60})
+    array.geosr.upscale(fuse=True, **OPTIONS)["data"].geosr.to_geotiff(tmp_path / "out.tif")
+    geosr.upscale(files(tmp_path, 2), tmp_path / "files.tif", fuse=True, **OPTIONS)
+    np.testing.assert_array_equal(pixels(tmp_path / "out.tif"), pixels(tmp_path / "files.tif"))
 
 
 def test_classes_are_repeated_and_gaps_of_the_reference_stay_gaps(tmp_path: Path) -> None:
