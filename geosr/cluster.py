@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -168,7 +169,11 @@ def left_behind_on_interrupt(pool: Executor) -> Iterator[Executor]:
 
 
 def _begin_work() -> None:
-    """A worker process is told by its parent when to end; a terminal's Ctrl-C goes to both."""
+    """A worker process is told by its parent when to end; a terminal's Ctrl-C goes to both.
+
+    Its number among them says which card is its own, where there are several.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(current_process()._identity[-1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stay_prepared()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import sys
@@ -9,10 +10,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -320,6 +322,22 @@ def test_processes_that_were_started_together_share_the_cards(
     Pretended(monkeypatch)
     monkeypatch.setenv("LOCAL_RANK", rank)
     assert choose_device("cuda")[0] == card
+
+
+def test_processes_and_workers_that_geosr_starts_are_spread_over_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    Pretended(monkeypatch)
+    worker = ModuleType("distributed.worker")
+    worker.Worker = SimpleNamespace(_instances=[SimpleNamespace(name=3)])  # type: ignore[attr-defined]
+    with monkeypatch.context() as there:
+        there.setitem(sys.modules, "distributed.worker", worker)
+        assert choose_device("cuda")[0] == "cuda:1"
+        choose_device.cache_clear()
+        there.setitem(sys.modules, "dask_cuda", ModuleType("dask_cuda"))
+        assert choose_device("cuda")[0] == "cuda:0"
+    with ProcessPoolExecutor(2, get_context("spawn"), cluster._begin_work) as pool:
+        ranks = {future.result() for future in [pool.submit(os.getenv, "LOCAL_RANK") for _ in range(8)]}
+    assert 1 <= len(ranks) <= 2
+    assert all(rank and rank.isdigit() for rank in ranks)
 
 
 @pytest.mark.parametrize("asked", ["cuda:2", "cuda:x", "cuda:-1"])

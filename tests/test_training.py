@@ -601,6 +601,29 @@ def test_two_processes_end_with_the_same_weights(recipe: Recipe, tmp_path: Path)
     assert read_card(Path(recipe.out) / "model.safetensors").metrics["training"]["steps"] == 3
 
 
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no torch.distributed")
+def test_where_one_process_of_a_team_fails_the_others_end_with_a_line() -> None:
+    code = (
+        "import sys; from geosr.errors import InputError, GeosrError; from geosr.training.team import joined\n"
+        "try:\n"
+        "    with joined('cpu') as team:\n"
+        "        for step in range(1000):\n"
+        "            team.agreed([1.0])\n"
+        "            if step == 3 and team.rank == 1: raise InputError('mine')\n"
+        "except GeosrError as error:\n"
+        "    sys.exit(f'{type(error).__name__}: {error}')\n"
+    )
+    team = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    there = {**os.environ, **team, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", code], env={**there, "RANK": str(rank)}, stderr=-1, text=True)
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=120)[1].splitlines()[-1] for rank in ranks]
+    assert said[0].startswith("PlaceError: another of 2 processes has ended, and says why: ")
+    assert said[1] == "InputError: mine"
+
+
 def free_port() -> int:
     import socket
 

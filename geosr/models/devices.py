@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from operator import attrgetter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -127,8 +128,7 @@ def index_of(device: str) -> str:
 
 def _is_worker_with_a_card() -> bool:
     """True in a worker of dask-cuda, to which its own card is the first, and those of its neighbours come after."""
-    dask = sys.modules.get("distributed.worker")
-    return "dask_cuda" in sys.modules and dask is not None and bool(dask.Worker._instances)
+    return "dask_cuda" in sys.modules and any(True for _ in _workers())
 
 
 def find(device: str) -> tuple[str, str]:
@@ -162,8 +162,20 @@ def kind(device: str) -> str:
 
 def _own(count: int) -> int:
     """The index of this process's own card, whatever a thread's is; of processes started together each has its own."""
-    rank = os.environ.get("LOCAL_RANK", "")
+    rank = os.environ.get("LOCAL_RANK", "") or _place_among_workers()
     return int(rank) % count if rank.isdigit() else torch.cuda.current_device()
+
+
+def _place_among_workers() -> str:
+    """The number of a worker that Dask started on this machine with others; "" elsewhere, and of dask-cuda."""
+    workers = list(_workers())
+    return "" if "dask_cuda" in sys.modules or not workers else str(getattr(workers[0], "name", ""))
+
+
+def _workers() -> Iterable[Any]:
+    """The Dask workers that this process is."""
+    dask = sys.modules.get("distributed.worker")
+    return () if dask is None else dask.Worker._instances
 
 
 def _trouble(card: str) -> str:

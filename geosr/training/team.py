@@ -12,7 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from geosr.errors import InputError
+from geosr.errors import InputError, PlaceError, one_line
+
+_GONE = "closed by peer", "reset by peer", "Broken pipe", "Timed out waiting"
+"""What gloo says where another process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,11 @@ class Team:
 
 @contextmanager
 def joined(device: str) -> Iterator[Team]:
-    """The team that the environment (RANK, WORLD_SIZE) tells of, for as long as it lasts. Raises `InputError` where
-    this build of torch can't talk to other processes."""
+    """The team that the environment (RANK, WORLD_SIZE) tells of, for as long as it lasts.
+
+    Raises `InputError` where this build of torch can't talk to other processes, and `PlaceError` in each of the others
+    where one of them ends.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Team()
@@ -68,6 +74,10 @@ def joined(device: str) -> Iterator[Team]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield Team(dist.get_rank(), size)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistBackendError) and not any(each in str(error) for each in _GONE):
+            raise
+        raise PlaceError(f"another of {size} processes has ended, and says why: {one_line(error)[:80]}") from error
     finally:
         dist.destroy_process_group()
