@@ -54,6 +54,8 @@ class Queue:
     def turn(self) -> Iterator[None]:
         """While inside it is the caller's turn to have something computed."""
         with self._lock, torch.cuda.stream(self._stream) if self._is_card else nullcontext():
+            if self._is_card:
+                self._stream.wait_stream(torch.cuda.default_stream(self.device))  # where weights are made
             yield
 
     def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -100,7 +102,7 @@ class Queue:
         Nothing here draws any, but others in the process may.
         """
         if self._is_card:
-            with suppress(Exception), torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self._stream):
+            with suppress(Exception), torch.cuda.graph(torch.cuda.CUDAGraph(), None, self._stream, "thread_local"):
                 torch.zeros(1, device=self.device)
 
 
