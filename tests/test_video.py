@@ -225,7 +225,7 @@ def _ground_frames(count: int = 5, shape: tuple[int, int] = (64, 80)) -> list[tu
 def test_a_frame_has_the_pixels_of_its_dates_fused(tmp_path: Path) -> None:
     frames = _ground_frames(3)
     clip = write_clip(tmp_path / "clip.mkv", 3, "gray10le", shape=(64, 80), frames=frames)
-    known = {"mtf": 0.3, "snr": 90, "scale": 2}
+    known: dict[str, Any] = {"mtf": 0.3, "snr": 90, "scale": 2, "model": "ibp"}
     geosr.upscale(clip, tmp_path / "out.mkv", window=3, **known)
     dates = [written(tmp_path / f"{place}.tif", frame[0]) for place, frame in enumerate(frames)]
     for place, planes in enumerate(frames_of(tmp_path / "out.mkv")):
