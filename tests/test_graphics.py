@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -204,3 +205,67 @@ def test_a_block_is_computed_while_the_result_of_another_is_copied(monkeypatch: 
     with ThreadPoolExecutor(2) as pool:
         for block, found in zip(blocks, pool.map(lambda block: run(engine, block), blocks), strict=True):
             assert np.array_equal(found, block.repeat(2, 1).repeat(2, 2))
+
+
+class Stream:
+    """A card's stream that pretends, and tells what it was asked for."""
+
+    told: ClassVar[list[tuple[object, ...]]] = []
+
+    def __init__(self, device: str) -> None:
+        self.told.append(("made", self, device))
+
+    def wait_stream(self, other: str) -> None:
+        self.told.append(("waits", self, other))
+
+    def wait_event(self, event: str) -> None:
+        self.told.append(("waits", self, event))
+
+    def record_event(self) -> str:
+        return "finished"
+
+    def synchronize(self) -> None:
+        self.told.append(("waited for", self))
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> graphics.Queue:
+    """The queue of a card that isn't there."""
+    monkeypatch.setattr(Stream, "told", [])
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: f"default of {device}")
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
+    return graphics.Queue("cuda:1")
+
+
+def test_a_result_is_read_when_its_own_thread_has_waited_for_work_and_copy(pretended: graphics.Queue) -> None:
+    with pretended.turn():
+        finished = pretended.mark()
+    target = torch.zeros(4)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(pretended.fetch, torch.ones(4), target, finished).result()
+    assert torch.equal(target, torch.ones(4))
+    (_, computing, card), (_, first, before), (_, copying, own), waits, waited, *others = Stream.told
+    assert (card, own, first, before) == ("cuda:1", "cuda:1", computing, "default of cuda:1")
+    assert (waits, waited) == (("waits", copying, "finished"), ("waited for", copying))
+    assert copying is not computing
+    assert len(others) in (2, 3), "a thread's stream is made once"
+
+
+def test_an_array_is_to_be_had_where_a_card_cannot_copy_into_it(
+    pretended: graphics.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def empty(*args: Any, **options: Any) -> Tensor:
+        asked.append(options)
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "empty", empty)
+    assert pretended.room((1, 8, 8), np.dtype(np.float32)).shape == (1, 8, 8)
+    assert asked == [{"dtype": torch.float32, "pin_memory": True}]
+    monkeypatch.setattr(graphics, "_LARGEST", 100)
+    assert pretended.room((1, 8, 8), np.float64).dtype == np.float64
+    assert len(asked) == 1, "so much is not held for good"
