@@ -29,11 +29,11 @@ from tests.test_viewer import served
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 BANDS = ["B04", "B03", "B02"]
-PLACES = {"town": (838, 404), "industry": (672, 252), "fields": (548, 205), "water": (744, 190)}
+PLACES = {"town": (840, 410), "industry": (680, 256), "fields": (552, 210), "water": (752, 196), "glint": (842, 462)}
 """Row and column where a place starts."""
 FIRST = 838, 396
 """The place of README's picture."""
-SIDE, FIRST_SIDE, SCALE, GAP = 60, 80, 4, 8
+SIDE, FIRST_SIDE, SCALE, GAP = 50, 80, 4, 8
 PART = Window(112, 640, 400, 384)
 """What the report and the viewer show: a town, industry, lakes and some cloud."""
 LARGEST = 300_000
