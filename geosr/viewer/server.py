@@ -96,7 +96,7 @@ class ViewServer(ThreadingHTTPServer):
 
 
 class _Hasty(io.RawIOBase):
-    """What a connection says, until a time: who says it byte by byte has no longer than others."""
+    """The words of a connection, until a time: who says them byte by byte has no longer than others."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self.until = connection, math.inf
