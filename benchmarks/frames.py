@@ -1,14 +1,16 @@
 """Several dates fused onto one, against the single-frame result: simulated, and natively against a finer band.
 
-    python benchmarks/frames.py planes/validate.npz [--scale 2] [--side 160] [--every 4] [--json OUT]
-    python benchmarks/frames.py --native DATA_ROOT [--every 3] [--json OUT]
+    python benchmarks/frames.py planes/validate.npz [--scale 2] [--side 160] [--every 4] [--model MODEL] [--json OUT]
+    python benchmarks/frames.py --native DATA_ROOT [--every 3] [--model MODEL] [--json OUT]
     python benchmarks/frames.py --ndvi DATA_ROOT
 
 Simulated: validation scenes (scripts/prepare_planes.py) are seen at random shifts with the response of Sentinel-2's B8A
 and SNR 100; all else (registration, gains, weights) is found by `geosr.upscale(..., fuse=True)` from the files.
 Natively: clear dates of series/worldcereal are fused onto one of them by their 20 m bands, without any option, and B8A
 is judged against that date's B08 (geosr/evaluation/natural.py). NDVI: each clear date is fused with the seven nearest
-in time; how much of what these differ by from it is in the result? Reading the series takes h5netcdf.
+in time; how much of what these differ by from it is in the result? Reading the series takes h5netcdf. MODEL is what
+fuses; the single-frame result is always that of `fast`, whose back-projection over frames is had by the path of its
+weights.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 
 import geosr
 import geosr.xarray
-from benchmarks.protocol import BORDER, load_scenes
+from benchmarks.protocol import BORDER, Scene, load_scenes
 from geosr.evaluation.metrics import psnr
 from geosr.evaluation.natural import Judge, Pair, Product
 from geosr.frames import Cell
@@ -37,6 +39,8 @@ from geosr.window import Window
 from geosr.xarray import frames
 
 Doubles = NDArray[np.float64]
+SINGLE = "fast"
+"""The model of one date."""
 COUNTS = (2, 4, 8, 16)
 SNR = 100
 BAD = ("black", "duplicate", "cloudy", "shifted by a pixel", "brighter by 1.2", "a changed field")
@@ -56,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--side", type=int, default=160, help="the middle of each scene, pixels")
     parser.add_argument("--every", type=int, default=1, help="every so manieth scene or date")
-    parser.add_argument("--model", default="fast")
+    parser.add_argument("--model", default=SINGLE)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     if options.ndvi:
@@ -66,7 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.native:
             rows = list(native(options.native, Path(folder), options.every, options.model))
         else:
-            rows = list(simulated(options.planes, Path(folder), options.scale, options.side, options.every))
+            scenes = load_scenes(options.planes, options.side)[:: options.every]
+            rows = list(simulated(scenes, Path(folder), options.scale, options.model))
     for key in rows[0]["gain"]:
         gains = [row["gain"][key] for row in rows if row["gain"].get(key) is not None]
         print(f"{key}: {np.mean(gains):+.3f} dB in the mean, {min(gains):+.3f} at least, {len(gains)} cases")
@@ -74,9 +79,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
-def simulated(planes: Path, folder: Path, scale: int, side: int, every: int) -> Iterator[dict[str, Any]]:
+def simulated(scenes: Sequence[Scene], folder: Path, scale: int, model: str) -> Iterator[dict[str, Any]]:
     """Of the first band of each scene: dB over the single-frame result by number of dates, and with one gone wrong."""
-    for number, scene in enumerate(load_scenes(planes, side)[::every]):
+    for number, scene in enumerate(scenes):
         rng = np.random.default_rng(number)
         truth = scene.bands[0].astype(np.float64)
         if truth.min() < 1 or min(truth.shape) < 96:
@@ -85,14 +90,14 @@ def simulated(planes: Path, folder: Path, scale: int, side: int, every: int) -> 
         truth = truth[: truth.shape[0] // scale * scale, : truth.shape[1] // scale * scale] * unit
         shifts = [(0.0, 0.0), *(tuple(rng.uniform(-0.5, 0.5, 2)) for _ in range(max(COUNTS) - 1))]
         dates = [seen(truth, scale, shift, rng) for shift in shifts]  # type: ignore[arg-type]
-        single = result(folder, dates[:1], scale)
+        single = result(folder, dates[:1], scale, model=SINGLE)
         levels = {"single": _decibels(single, truth, scale)}
         for count in COUNTS:
-            levels[f"{count} dates"] = _decibels(result(folder, dates[:count], scale), truth, scale)
-        levels["7 dates"] = _decibels(result(folder, [*dates[:3], *dates[4:8]], scale), truth, scale)
+            levels[f"{count} dates"] = _decibels(result(folder, dates[:count], scale, model=model), truth, scale)
+        levels["7 dates"] = _decibels(result(folder, [*dates[:3], *dates[4:8]], scale, model=model), truth, scale)
         for kind in BAD:
             gone = [*dates[:3], spoilt(kind, dates), *dates[4:8]]
-            levels[f"7 and one {kind}"] = _decibels(result(folder, gone, scale), truth, scale)
+            levels[f"7 and one {kind}"] = _decibels(result(folder, gone, scale, model=model), truth, scale)
         gain = {key: level - levels["single"] for key, level in levels.items() if key != "single"}
         print(scene.name, f"{levels['single']:.2f}", {key: round(each, 2) for key, each in gain.items()}, flush=True)
         yield {"scene": scene.name, "single": levels["single"], "gain": gain}
@@ -145,7 +150,7 @@ def native(root: Path, folder: Path, every: int, model: str) -> Iterator[dict[st
             continue
         near = sorted(clear, key=lambda other: abs(int((days[other] - days[date]).astype(int))))
         row: dict[str, Any] = {"date": str(days[date]), "gain": {}, "correlation": {}, "days": {}, "used": {}}
-        before = judge.score(result(folder, bands[date][None], 2, names, model)[place][None])
+        before = judge.score(result(folder, bands[date][None], 2, names, SINGLE)[place][None])
         for count in COUNTS:
             chosen = near[:count]
             after = judge.score(result(folder, bands[chosen], 2, names, model)[place][None])
@@ -210,7 +215,7 @@ def result(
     dates: Sequence[NDArray[Any]] | NDArray[Any],
     scale: int,
     names: Sequence[str] = ("B8A",),
-    model: str = "fast",
+    model: str = SINGLE,
 ) -> Doubles:
     """(bands, H, W) of dates (bands, h, w) or (h, w), fused onto the first; of one date its single-frame result."""
     paths = []
@@ -224,7 +229,7 @@ def result(
     except geosr.errors.InputError as error:
         if "none of the other dates fits" not in str(error):
             raise
-        geosr.upscale(paths[0], folder / "out.tif", scale=scale, model=model, overwrite=True)
+        geosr.upscale(paths[0], folder / "out.tif", scale=scale, model=SINGLE, overwrite=True)
     with rasterio.open(folder / "out.tif") as dataset:
         return np.asarray(dataset.read(), np.float64)
 

@@ -218,7 +218,7 @@ def prepare(
     check_kinds(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     metres = metres_of(to)
     times = scale_of(scale, guided=guide is not None, to=metres)
-    found, own = model_of(model, times, metres, uncertainty)
+    found, own = model_of(model, times, metres, uncertainty, fuse)
     check_guided(found, guide is not None or times == 1, project)
     _check_observed(metres, times, mtf=mtf, snr=snr)
     check_fused(found, fuse, guide is not None or metres is not None, project, reference)
@@ -266,22 +266,20 @@ def prepare(
     )
 
 
-def model_of(model: str | TorchNetwork, times: int, to: float | None, uncertainty: bool = False) -> tuple[Model, bool]:
+def model_of(
+    model: str | TorchNetwork, times: int, to: float | None, uncertainty: bool = False, fuse: bool = False
+) -> tuple[Model, bool]:
     """The model that is asked for, and whether each grid has its own.
 
     Raises `ModelError`, and `InputError` where one that makes pixels finer has nothing to do.
     """
     if to is None or times != 1:
-        return registry.find(model, times, uncertainty), True
-    own = model == _DEFAULT
+        return registry.find(model, times, uncertainty, fuse), True
+    own = model == registry.DEFAULT
     found = registry.find(ANY if own else model, 2, uncertainty)
     if not found.guided:
         raise InputError(f"--to {to:g}m makes no pixel finer than that, as {found.card.title} does; add --scale")
     return found, own
-
-
-_DEFAULT = "fast"
-"""The model where none is named."""
 
 
 def _check_observed(to: float | None, times: int, **options: Any) -> None:

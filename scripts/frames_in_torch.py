@@ -17,6 +17,7 @@ from geosr.models import fusion
 from geosr.models.filters import gaussian
 from geosr.models.networks.band import LOW_PASS_RADIUS, LOW_PASS_SIGMA
 from geosr.response import Response, kernel
+from geosr.training import sensing
 
 PHASES = 64
 """Of a fine pixel, in which frames are placed."""
@@ -41,6 +42,11 @@ class Table:
             radii.append(half + 2)
         self.taps = torch.tensor(np.stack(taps), dtype=torch.float32, device=device)  # (responses, axes, phases, taps)
         self.rims = torch.tensor(radii, device=device)
+        # Those of products, whose sensor's own grid is another one.
+        kinds = torch.tensor([sensing.KINDS.index(response.interpolation) for response in responses])
+        chain = sensing._Chain(tuple(responses), kinds, torch.zeros(2, 1), torch.zeros(2, 1))
+        self.spread = [chain._point_spread(axis, scale).to(device) for axis in (0, 1)]
+        self.kinds, self.kernels = kinds.to(device), sensing._kernels().to(device)
         self.told = torch.tensor([response.told for response in responses], dtype=torch.float32, device=device)
 
     def seen(self, which: Tensor, axis: int, shift: Tensor, side: int) -> Tensor:
@@ -55,6 +61,23 @@ class Table:
         taps = self.taps[which, axis, phase]
         there = (index >= 0) & (index < taps.shape[1])
         return taps[:, None].expand(-1, side, -1).gather(2, index.clamp(0, taps.shape[1] - 1)) * there
+
+    def through(
+        self, which: Tensor, axis: int, shift: Tensor, side: int, phase: Tensor, pitch: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What samples of a sensor see of fine pixels (n, samples, side * scale), and what own pixels take of samples
+        (n, side, samples), where an interpolation brought them onto the map's grid, as `training/sensing.py` has it.
+
+        The sensor's grid lies by `phase` off the map's, and its samples are `pitch` pixels apart; (n,) both.
+        """
+        count, device = side + 12, shift.device
+        steps = (torch.arange(count, device=device) - (count - 1) / 2) * pitch[:, None]
+        places = steps + (side - 1) / 2 + phase[:, None]
+        fine = (torch.arange(side * self.scale, device=device) + 0.5) / self.scale - 0.5
+        see = sensing._looked_up(self.spread[axis][which], (places + shift[:, None] / self.scale)[:, :, None] - fine)
+        away = (torch.arange(float(side), device=device)[:, None] - places[:, None]) / pitch[:, None, None]
+        put = sensing._looked_up(self.kernels[self.kinds[which]], away)
+        return see / see.sum(2, keepdim=True).clamp_min(1e-6), put / put.sum(2, keepdim=True).clamp_min(1e-6)
 
     def inside(self, which: Tensor, shift: Tensor, side: int) -> Tensor:
         """(n, side): which own pixels see nothing beyond the block."""

@@ -77,8 +77,8 @@ def speed_of(path: Path, hardware: str) -> dict[str, Any]:
     pieces = tiled(low, Window(0, 0, CORE // step, CORE // step))
     out = np.empty((CORE // step * step,) * 2, np.float32)
     with prepare_process():
-        ours = _least(lambda: made.sharpen(coarse, at, guide, block, core))
-        theirs = _least(lambda: [upsample_into(out, each, step) for each in pieces])
+        ours = least(lambda: made.sharpen(coarse, at, guide, block, core))
+        theirs = least(lambda: [upsample_into(out, each, step) for each in pieces])
     size = len(low) * core.size / step**2 / 1e6
     return {
         "hardware": hardware,
@@ -87,7 +87,8 @@ def speed_of(path: Path, hardware: str) -> dict[str, Any]:
     }
 
 
-def _least(run: Callable[[], Any]) -> float:
+def least(run: Callable[[], Any]) -> float:
+    """The least processor time of three runs."""
     run()
     taken = []
     for _ in range(3):

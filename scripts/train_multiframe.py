@@ -116,8 +116,11 @@ class Drawer:
         turned = torch.where(self.uniform(len(which), 1, 1) < 0.5, cut, cut.mT)
         return turned * self.step[which, None, None] + self.low[which, None, None]
 
-    def batch(self, count: int, others: int, plain: bool = False) -> Batch:
-        """Blocks with so many other dates; `plain`: B8A's response, SNR 100, small errors, nothing changed."""
+    def batch(self, count: int, others: int, plain: bool = False, real: float = 0.0) -> Batch:
+        """Blocks with so many other dates; `plain`: B8A's response, SNR 100, small errors, nothing changed.
+
+        `real` is the share of these that are interpolated from a sensor's own grid.
+        """
         which = torch.randint(len(self.pixels), (count,), generator=self.random, device=self.device)
         truth = self.squares(which)
         scale = truth.std((1, 2), keepdim=True).clamp_min(1e-3)
@@ -133,13 +136,15 @@ class Drawer:
         share = 0.0 if plain else self.uniform(count) * (level[:, 0, 0] > 1)
         noise = torch.stack((power * (1 - share), power * share / level[:, 0, 0].clamp_min(1)), 1)
         zeros = torch.zeros(count, 1, 2, device=self.device)
-        shifts = torch.cat((zeros, (self.uniform(count, others, 2) - 0.5) * self.scale), 1)
+        products = (seen.kinds[own] > 0) & (self.uniform(count) < (real if plain else 0.7))
+        apart = torch.where(products & (self.uniform(count) < 0.6), 0.2, 1.0)[:, None, None]
+        shifts = torch.cat((zeros, (self.uniform(count, others, 2) - 0.5) * apart * self.scale), 1)
         shifts = (shifts * PHASES).round() / PHASES
         error = self._misplaced(count, others, plain)
         ground = truth[:, None].expand(-1, 1 + others, -1, -1)
         if not plain:
             ground = torch.cat((ground[:, :1], self._changed(ground[:, 1:])), 1)
-        dates = self._seen(seen, own, shifts + torch.cat((zeros, error), 1), ground, noise)
+        dates = self._seen(seen, own, shifts + torch.cat((zeros, error), 1), ground, noise, products)
         there = torch.ones_like(dates[:, 1:])
         if not plain:
             dates = torch.cat((dates[:, :1], self._spoilt(dates[:, 1:], dates[:, :1], noise)), 1)
@@ -156,17 +161,27 @@ class Drawer:
         gross = (self.uniform(count, others, 1) < 0.03) * self.uniform(count, others, 1) * 0.5 * self.scale
         return self.normal(count, others, 2) * (0.02 * self.scale if plain else sigma + gross)
 
-    def _seen(self, table: Table, which: Tensor, shifts: Tensor, ground: Tensor, noise: Tensor) -> Tensor:
-        """(n, dates, h, w)."""
+    def _seen(
+        self, table: Table, which: Tensor, shifts: Tensor, ground: Tensor, noise: Tensor, products: Tensor
+    ) -> Tensor:
+        """(n, dates, h, w); of products the sensor's grid has a phase of its own on each date."""
         n, dates, _ = shifts.shape
-        own = which.repeat_interleave(dates)
-        see = [
-            table.seen(own, axis, shifts.flatten(0, 1)[:, axis], self.side).view(n, dates, self.side, -1)
-            for axis in (0, 1)
-        ]
+        own, flat = which.repeat_interleave(dates), shifts.flatten(0, 1)
+        see, put = [], []
+        for axis in (0, 1):
+            phase, pitch = self.uniform(n * dates), 1 + 0.12 * (2 * self.uniform(n).repeat_interleave(dates) - 1)
+            samples, taken = table.through(own, axis, flat[:, axis], self.side, phase, pitch)
+            alone, real = (
+                table.seen(own, axis, flat[:, axis], self.side),
+                products.repeat_interleave(dates)[:, None, None],
+            )
+            see.append(torch.where(real, taken @ samples, alone).view(n, dates, self.side, -1))
+            taken = taken / (taken**2).sum(2).mean(1).sqrt()[:, None, None]
+            put.append(torch.where(real, taken, torch.eye(self.side, taken.shape[2], device=self.device)))
         seen = both_ways(see[0], ground, see[1])
         constant, slope = noise[:, 0, None, None, None], noise[:, 1, None, None, None]
-        return seen + (constant + slope * seen).clamp_min(0).sqrt() * self.normal(*seen.shape)
+        grain = both_ways(put[0], self.normal(n * dates, *put[0].shape[2:], put[1].shape[2]), put[1])
+        return seen + (constant + slope * seen).clamp_min(0).sqrt() * grain.view(seen.shape)
 
     def _single(self, reference: Tensor, told: Tensor, noise: Tensor) -> Tensor:
         """(n, H, W), as `Residual` makes it: less what noise adds to a flat scene."""
@@ -193,7 +208,7 @@ class Drawer:
         n, dates, side, _ = ground.shape
         tall = (n, dates, 1, 1)
         mean = ground.mean((2, 3), keepdim=True)
-        season = (self.uniform(n, 1, 1, 1) < 0.35).float() * self.uniform(n, 1, 1, 1)
+        season = (self.uniform(n, 1, 1, 1) < 0.6).float() * self.uniform(n, 1, 1, 1) ** 2
         strength = 0.5 * season * self.normal(*tall) + 0.6 * self.normal(*tall) * (self.uniform(*tall) < 0.08)
         smooth = low_passing(side, 1.5 * self.scale, ground.device)
         ones = both_ways(smooth, torch.ones_like(ground[:1, :1]), smooth)
@@ -202,6 +217,8 @@ class Drawer:
         lines = 1 + 0.3 * season * self.normal(*tall)
         part = torch.where(self.uniform(*tall) < 0.4, self._mask(n, dates, side), torch.ones_like(ground[:, :, :1, :1]))
         ground = ground + part * (strength * waves + (lines - 1) * (ground - mean))
+        grain = both_ways(smooth, self.normal(n, dates, side, side), smooth) * (6 * self.scale)
+        ground = ground + 0.25 * season * self.uniform(*tall) * (self.uniform(n, 1, 1, 1) < 0.5) * grain
         other = ground.roll(1, 0)
         swap = (self.uniform(*tall) < 0.05) * self._mask(n, dates, side)
         ground = ground + swap * (other - mean.roll(1, 0) + mean - ground)
@@ -284,6 +301,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="of back-projection before the first stage")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--begin", type=Path, help="weights that are trained further")
     parser.add_argument("--look", type=float, default=30.0)
     parser.add_argument("--judged", type=int, default=48)
     given = parser.parse_args()
@@ -292,6 +310,8 @@ def main() -> None:
     torch.manual_seed(1)
     given.folder.mkdir(parents=True, exist_ok=True)
     network = MultiFrame(given.scale, given.channels, given.blocks, given.stages).to(device)
+    if given.begin:
+        network.load_state_dict(load_file(given.begin))
     average = MultiFrame(given.scale, given.channels, given.blocks, given.stages).to(device).eval()
     average.load_state_dict(network.state_dict())
     apart = Drawer(given.validate, given.start, given.scale, device, 99, given.steps)
@@ -299,6 +319,7 @@ def main() -> None:
     with torch.no_grad():
         kept = [(f"{1 + others} dates", apart.batch(given.judged, others, plain=True)) for others in (1, 3, 7, 15)]
         kept += [(f"{1 + others} dates, changed", apart.batch(given.judged, others)) for others in (3, 7)]
+        kept += [("8 dates, products", apart.batch(given.judged, 7, plain=True, real=1.0))]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(

@@ -32,7 +32,7 @@ def main() -> None:
 def text() -> str:
     """MODELS.md as the packaged weights, the template and the notes make it."""
     models = by_model(list(map(read_card, WEIGHTS.glob("*_x?.safetensors"))))
-    cards = [card for each in models.values() for card in each if not card.guides]
+    cards = [card for each in models.values() for card in each if not card.guides and not card.start]
     guides = [card for each in models.values() for card in each if card.guides]
     hardware = "; ".join(dict.fromkeys(speed["hardware"] for card in cards for speed in card.speed))
     parts = {
@@ -42,7 +42,7 @@ def text() -> str:
         "{models}": "\n\n".join("\n".join(about(name, each)).strip() for name, each in models.items()),
         "{data}": "\n\n".join(data(models)),
     }
-    parts |= {f"{{{name}}}": " | ".join(in_short(each)) for name, each in models.items() if not each[0].guides}
+    parts |= {f"{{{name}}}": " | ".join(in_short(each)) for name, each in models.items() if each[0] in cards}
     result = (RECIPES / "MODELS.md.in").read_text(encoding="utf-8")
     for mark, part in parts.items():
         result = result.replace(mark, part)
@@ -204,6 +204,10 @@ def measured(card: Card) -> Iterator[str]:
         yield f"\n{card.measured[:1].upper()}{card.measured[1:]}:\n"
         yield table(CASES, (guided_row(*item) for item in card.metrics.items()))
         return
+    if card.start:
+        yield f"\nx{card.scales[0]}, {card.measured}:\n"
+        yield table(DATES, (dates_row(*item) for item in card.metrics.items()))
+        return
     told = {case: figures for case, figures in card.metrics.items() if "told" not in case}
     misled = {case: figures for case, figures in card.metrics.items() if "told" in case}
     columns = (
@@ -243,6 +247,15 @@ def guided_row(case: str, figures: dict[str, Any]) -> list[str]:
     bands = ", ".join("" if each is None else f"{each:.2f}" for each in figures["bands"]).strip(", ")
     gains = [interval(figures[key]) if key in figures else "" for key in ("over_bicubic", "over_glp", "over_alone")]
     return [case, str(figures["places"]), bands, *gains]
+
+
+DATES = "case", "cases", "dB over one date", "its worst", "dB over back-projection of the same dates"
+
+
+def dates_row(case: str, figures: dict[str, Any]) -> list[str]:
+    """A case of a model that takes several dates."""
+    one, projected = (interval(figures[key]) if key in figures else "" for key in ("over_start", "over_ibp"))
+    return [case, str(figures["cases"]), one, f"{figures['worst']:+.2f}", projected]
 
 
 def case_row(case: str, figures: dict[str, Any]) -> list[str]:

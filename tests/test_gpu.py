@@ -28,7 +28,7 @@ from tests.test_runtime import terrain
 
 pytestmark = pytest.mark.gpu
 SEEN = (Band(Response.gaussian(0.25), Noise(1.0, 0.0175)),)
-NETWORKS = [name for name in registry.names() if name not in registry.CLASSICAL and not registry.card(name).guides]
+NETWORKS = [name for name in registry.names() if name not in registry.CLASSICAL and not registry.card(name).start]
 CLASSICAL = ("nearest", "bilinear", "bicubic", "lanczos", "ibp")
 
 

@@ -24,8 +24,8 @@ from geosr.registration.values import Registration
 from geosr.response import Response
 from geosr.window import Window
 from scripts.frames_in_torch import Dates, Table
-from tests.dates import MTF, SHIFTS, Ground
-from tests.test_frames import DATES, files, fused, pixels, single
+from tests.dates import MTF, SHIFTS, Ground, decibels
+from tests.test_frames import BAD, DATES, TRUTH, files, fused, pixels, single, spoilt
 
 CARD = Card("several", "dates", (2,), "multiframe", channels=8, blocks=1, start="fast", conditioned=True)
 RESPONSE = Response.gaussian(MTF).relative(2)
@@ -168,3 +168,26 @@ def test_workers_of_a_cluster_write_the_same_bytes(tmp_path: Path, weights: str)
     fused(paths, tmp_path / "here.tif", tile=48, model=weights)
     fused(paths, tmp_path / "there.tif", tile=48, model=weights, scheduler="local:1")
     assert (tmp_path / "here.tif").read_bytes() == (tmp_path / "there.tif").read_bytes()
+
+
+def test_the_default_of_dates_is_the_network_for_them_at_its_scales() -> None:
+    assert registry.find("fast", 2, fused=True).card.name == "multiframe"
+    assert registry.find("fast", 4, fused=True).card.name == registry.find("fast", 2).card.name == "fast"
+    assert registry.find("edsr", 2, fused=True).card.name == "edsr"
+
+
+def test_the_shipped_network_is_nearer_to_the_ground_than_back_projection(tmp_path: Path) -> None:
+    paths = files(tmp_path)
+    one = single(paths[0], tmp_path / "one.tif", model="fast")
+    plain = fused(paths, tmp_path / "plain.tif", model=str(registry.locate("fast", 2)))
+    many = fused(paths, tmp_path / "many.tif", model="multiframe")
+    alone, projected, network = (decibels(each[0], TRUTH) for each in (one, plain, many))
+    assert network > projected + 0.3 > alone + 1.0
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_date_beside_seven_costs_the_shipped_network_little(tmp_path: Path, kind: str) -> None:
+    paths = files(tmp_path, [*DATES[:3], spoilt(kind), *DATES[4:]])
+    bad = fused(paths, tmp_path / "bad.tif", model="multiframe")
+    good = fused([*paths[:3], *paths[4:]], tmp_path / "good.tif", model="multiframe")
+    assert decibels(bad[0], TRUTH) > decibels(good[0], TRUTH) - 0.1

@@ -113,6 +113,7 @@ _OVER = {
     "over_base": "over its base",
     "over_alone": "over one band alone",
     "over_glp": "over glp",
+    "over_start": "over one date",
 }
 """What a card's gains may be over."""
 

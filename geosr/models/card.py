@@ -50,7 +50,7 @@ class Card:
     guides: tuple[str, ...] = ()
     """...and of those that guide it; empty for a model that takes no guide."""
     start: str = ""
-    """The network for single bands whose result a guided one is given, by name."""
+    """The network whose result of a single band, or date, this one is given, by name."""
     architecture: str = "unknown"
     """As the literature calls it, such as EDSR."""
     design: str = ""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.frames import COUNT, Frame, Seen
-from geosr.models.fusion import Block, Date, back_projected, reach, shifted_and_added
+from geosr.models.fusion import Block, Date, back_projected, reach, shifted_and_added, weighing
 from geosr.models.registry import find
 from geosr.models.runtime import ModelNetwork
 from geosr.radiometry import IMAGE, Head
@@ -55,10 +56,19 @@ class FramesNetwork(ModelNetwork):
     @property
     def halo(self) -> int:
         """Source pixels that an output pixel may depend on, on each side."""
+        around = self._merger.reach if self.card.start else partial(reach, scale=self.scale)
+        return self.single.halo + around(self._responses)
+
+    @property
+    def _beyond(self) -> int:
+        """Source pixels beyond the ground of which something is told there: what lies farther off changes nothing."""
+        return weighing(self._responses, self.scale) + (self._merger.around if self.card.start else 0)
+
+    @property
+    def _responses(self) -> tuple[Response, ...]:
+        """Those of all dates."""
         own = (response.relative(self.scale) for frame in self.frames for response in frame.responses)
-        responses = tuple({*(band.response for band in self.relative), *own})
-        around = self._merger.reach(responses) if self.card.start else reach(responses, self.scale)
-        return self.single.halo + around
+        return tuple({*(band.response for band in self.relative), *own})
 
     @property
     def multiple(self) -> int:
@@ -79,9 +89,12 @@ class FramesNetwork(ModelNetwork):
         valid: NDArray[np.bool_] | None,
         seen: Sequence[Seen],
     ) -> NDArray[np.floating]:
-        """See `geosr.frames.Fuser`."""
-        start = self.single(block, bands)
-        out = np.empty((2 * len(bands), *start.shape[1:]), start.dtype)
+        """See `geosr.frames.Fuser`. Beyond the reference's ground, where nothing is shown of it, zeros."""
+        near = at.clip(self.ground.grow(self._beyond))
+        wide = at.clip(near.grow(self.single.halo)) if self.multiple == 1 else at
+        start = self.single(block[:, *wide.within(at).slices], bands)[:, *near.within(wide).scale(self.scale).slices]
+        out = np.zeros((2 * len(bands), *(side * self.scale for side in block.shape[1:])), start.dtype)
+        rows, cols = near.within(at).scale(self.scale).slices
         for place, band in enumerate(bands):
             known = None if valid is None else valid[band]
             dates = [self._date(frame, band) for frame in self.frames]
@@ -90,8 +103,9 @@ class FramesNetwork(ModelNetwork):
                 for frame, one in zip(self.frames, seen, strict=True)
             ]
             observed = self.relative[band]
-            met = Block(start[place], at, self.scale, observed.noise, dates, parts)
-            out[place], out[len(bands) + place] = self._added(met, observed.response)
+            met = Block(start[place], near, self.scale, observed.noise, dates, parts)
+            image, count = self._added(met, observed.response)
+            out[place, rows, cols], out[len(bands) + place, rows, cols] = image, count
         return out
 
     def _added(self, block: Block, response: Response) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -38,6 +38,8 @@ class Merger:
         self.stages = [stage for stage in module.stages if isinstance(stage, Stage)]
         self.rim = 4 + 2 * len(self.stages[0].blocks)
         """Source pixels on each side of one that a stage sees."""
+        self.around = self.rim + LOW_PASS_RADIUS
+        """Source pixels on each side of what frames show that a stage looks at."""
         self.low_pass = gaussian(LOW_PASS_SIGMA * self.scale, LOW_PASS_RADIUS * self.scale)
 
     @property

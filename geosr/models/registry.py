@@ -21,6 +21,8 @@ from geosr.models.own import Own, TorchNetwork
 from geosr.models.uncertain import Uncertain, head_name
 from geosr.response import PROBE
 
+DEFAULT = "fast"
+"""The model where none is named."""
 SPREAD_OF = "fast"
 """The model whose features the scale heads see."""
 MULTIFRAME = "multiframe"
@@ -87,12 +89,13 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
-def find(model: str | TorchNetwork | Model, scale: int, uncertainty: bool = False) -> Model:
+def find(model: str | TorchNetwork | Model, scale: int, uncertainty: bool = False, fused: bool = False) -> Model:
     """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`.
 
-    With `uncertainty` its image comes with a standard deviation: raises `ModelError` where there is none.
+    With `uncertainty` its image comes with a standard deviation: raises `ModelError` where there is none. Where dates
+    are `fused` the default is the network that takes them, at the scales that it has.
     """
-    found = _find(model, scale)
+    found = _find(MULTIFRAME if fused and model == DEFAULT and (MULTIFRAME, scale) in _weights() else model, scale)
     if not uncertainty or len(found.heads) > 1:
         return found
     if found.guided:

@@ -69,7 +69,7 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
-    found = find(model, scale_of(scale, guided=guide is not None), uncertainty)
+    found = find(model, scale_of(scale, guided=guide is not None), uncertainty, fuse)
     check_guided(found, guide is not None, project)
     check_fused(found, fuse, guide is not None, project, reference)
     grid = grid_of(array)
