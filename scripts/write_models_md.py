@@ -254,7 +254,8 @@ DATES = "case", "cases", "dB over one date", "its worst", "dB over back-projecti
 
 def dates_row(case: str, figures: dict[str, Any]) -> list[str]:
     """A case of a model that takes several dates."""
-    one, projected = (interval(figures[key]) if key in figures else "" for key in ("over_start", "over_ibp"))
+    found = (figures[key] for key in ("over_start", "over_ibp"))
+    one, projected = (interval(gain) if isinstance(gain, list) else f"{gain:+.2f}" for gain in found)
     return [case, str(figures["cases"]), one, f"{figures['worst']:+.2f}", projected]
 
 

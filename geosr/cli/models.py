@@ -160,5 +160,8 @@ def speed_in_words(speed: Mapping[str, Any]) -> str:
     )
 
 
-def _interval(values: list[float] | None) -> str:
-    return "" if values is None else f"{values[0]:+.2f} [{values[1]:+.2f}, {values[2]:+.2f}]"
+def _interval(values: list[float] | float | None) -> str:
+    """A gain with its interval, where it has one."""
+    if isinstance(values, list):
+        return f"{values[0]:+.2f} [{values[1]:+.2f}, {values[2]:+.2f}]"
+    return "" if values is None else f"{values:+.2f}"
