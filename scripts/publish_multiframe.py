@@ -119,8 +119,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     tensors = {name: value.half().contiguous() for name, value in load_file(given.weights).items()}
-    metrics = dict(figures_of(*given.simulated, "simulated")) if given.simulated else {}
-    metrics |= dict(figures_of(*given.native, "natively")) if given.native else {}
+    metrics = dict(figures_of(*given.simulated, where="simulated")) if given.simulated else {}
+    metrics |= dict(figures_of(*given.native, where="natively")) if given.native else {}
     metrics |= dict(squares_of(given.squares)) if given.squares else {}
     card = replace(
         card_of(given.card),

@@ -7,6 +7,7 @@ weight; their sum, with what is known of all, through a larger one, whose detail
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from geosr.models.card import Card
 from geosr.models.devices import device_errors, exact_convolutions
 from geosr.models.filters import cut, gaussian, smooth_both
 from geosr.models.fusion import Block, radius_of, reach, weighing
+from geosr.models.graphics import queue_of
 from geosr.models.networks.band import LOW_PASS_RADIUS, LOW_PASS_SIGMA
 from geosr.models.networks.edsr import Block as Residual
 from geosr.models.networks.multiframe import STEPS, MultiFrame, Stage
@@ -63,8 +65,9 @@ class Merger:
         result, count = block.projected(believed, STEPS), block.counted(believed)
         if block.views:
             expected = [view.degraded(block.start) for view in block.views]
-            for stage in self.stages:
-                with torch.inference_mode(), exact_convolutions(self.device), device_errors():
+            turn = nullcontext() if self.device == "cpu" else queue_of(self.device).turn()
+            with turn, torch.inference_mode(), exact_convolutions(self.device), device_errors():
+                for stage in self.stages:
                     self._better(result, stage, block, expected, torch.tensor([told]))
         return result, count
 
