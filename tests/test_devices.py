@@ -712,6 +712,10 @@ def test_who_hands_tiles_to_a_cluster_leaves_its_own_card_alone_and_may_have_non
             assert [line for line in network.notes if "emulates" in line or "computed on" in line] == []
             with pytest.raises(ModelError, match="device 'gpu' is none that geosr knows"):
                 network_for("fast", 2, (Band(PROBE),), device="gpu")
+            monkeypatch.setattr(lazy, "active_client", lambda: Told("Card, torch 2"))
+            array = xr.DataArray(da.zeros((40 + count, 40), dtype=np.uint16, chunks=20), dims=("y", "x"))
+            fine = array.geosr.upscale(model="fast", scale=2, snr=50.0, mtf=0.3, device="cuda")
+            assert pickle.loads(pickle.dumps(fine.data.dask)) is not None
         for scheduler in (None, "threads", "processes", "local:2"):
             with cluster.looking_on(scheduler):
                 assert not runtime._looking.get()

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, product
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from geosr import __version__
 from geosr.dispatch import one_kind
 from geosr.errors import InputError
+from geosr.models.runtime import looking
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores
 from geosr.sensors import Observation
@@ -165,7 +166,8 @@ class UpscaleLayer(Layer):
     def ready(self) -> Ready:
         """Plan and network, found on first use; a layer that travels takes them along."""
         if self._ready is None:
-            self._ready = self.recipe.ready()
+            with nullcontext() if active_client() is None else looking():
+                self._ready = self.recipe.ready()
         return self._ready
 
     def _settle(self) -> None:
