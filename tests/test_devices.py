@@ -327,7 +327,7 @@ def test_processes_that_were_started_together_share_the_cards(
 def test_processes_and_workers_that_geosr_starts_are_spread_over_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     Pretended(monkeypatch)
     worker = ModuleType("distributed.worker")
-    worker.Worker = SimpleNamespace(_instances=[SimpleNamespace(name=3)])  # type: ignore[attr-defined]
+    worker.Worker = SimpleNamespace(_instances=[SimpleNamespace(name=3, nanny="tcp://")])  # type: ignore[attr-defined]
     with monkeypatch.context() as there:
         there.setitem(sys.modules, "distributed.worker", worker)
         assert choose_device("cuda")[0] == "cuda:1"
@@ -731,7 +731,10 @@ def test_of_dask_cuda_each_worker_has_the_card_that_it_sees_first(monkeypatch: p
     monkeypatch.setitem(sys.modules, "distributed.worker", worker)
     choose_device.cache_clear()
     assert choose_device("cuda:1")[0] == "cuda:1", "who only started such workers may use any"
-    worker.Worker._instances.append(1)  # type: ignore[attr-defined]
+    worker.Worker._instances.append(SimpleNamespace(name=0, nanny=None))  # type: ignore[attr-defined]
+    choose_device.cache_clear()
+    assert choose_device("cuda:1")[0] == "cuda:1", "nor is a worker all that it is"
+    worker.Worker._instances.append(SimpleNamespace(name=0, nanny="tcp://"))  # type: ignore[attr-defined]
     choose_device.cache_clear()
     assert choose_device("cuda")[0] == choose_device("cuda:0")[0] == "cuda:0"
     with pytest.raises(PlaceError, match=r"device 'cuda:1' is another worker's: .* use cuda"):

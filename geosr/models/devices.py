@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from operator import attrgetter
@@ -128,7 +128,7 @@ def index_of(device: str) -> str:
 
 def _is_worker_with_a_card() -> bool:
     """True in a worker of dask-cuda, to which its own card is the first, and those of its neighbours come after."""
-    return "dask_cuda" in sys.modules and any(True for _ in _workers())
+    return "dask_cuda" in sys.modules and bool(_workers())
 
 
 def find(device: str) -> tuple[str, str]:
@@ -168,14 +168,14 @@ def _own(count: int) -> int:
 
 def _place_among_workers() -> str:
     """The number of a worker that Dask started on this machine with others; "" elsewhere, and of dask-cuda."""
-    workers = list(_workers())
-    return "" if "dask_cuda" in sys.modules or not workers else str(getattr(workers[0], "name", ""))
+    workers = _workers()
+    return "" if "dask_cuda" in sys.modules or not workers else str(workers[0].name)
 
 
-def _workers() -> Iterable[Any]:
-    """The Dask workers that this process is."""
+def _workers() -> list[Any]:
+    """The Dask worker that this process was started to be; none where it is more than that."""
     dask = sys.modules.get("distributed.worker")
-    return () if dask is None else dask.Worker._instances
+    return [] if dask is None else [worker for worker in dask.Worker._instances if worker.nanny]
 
 
 def _trouble(card: str) -> str:
