@@ -21,19 +21,19 @@ from geosr.io.layout import CARDS, Format, Layout, Options, choose_core
 from geosr.io.scene import Scene
 from geosr.io.sinks import check_format
 from geosr.keywords import check_kinds, handed_on, keywords
-from geosr.models import registry
 from geosr.models.frames import HEADS
-from geosr.models.model import Model, Precision
+from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
-from geosr.models.sharpening import ANY, Brought
+from geosr.models.sharpening import Brought
+from geosr.models.uncertain import beside
 from geosr.observing import check_fused, check_guided, metres_of, scale_of, settle
 from geosr.pipeline import cores
 from geosr.products import open_on, open_source
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
 from geosr.run import Progress, Report, Run
-from geosr.sharpening import brought, core_of, sharpeners
+from geosr.sharpening import brought, core_of, model_of, sharpeners
 from geosr.tiling import TilePlan
 from geosr.upscaler import plan_tiles
 from geosr.video.library import is_clip
@@ -71,6 +71,8 @@ def upscale(
     precision: Precision = "float32",
     project: bool | None = None,
     uncertainty: bool = False,
+    trust_mask: float | Sequence[float] | None = None,
+    support: bool = False,
     window: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -155,6 +157,14 @@ def upscale(
         Write a standard deviation for each number beside the result, `scene_x4.sigma.tif`, or the array `sigma` of its
         Zarr store: 1.645 of it on either side hold nine tenths of the truth, where the scene is like those that this
         was measured on, which is tested and said.
+    trust_mask
+        A risk, such as 0.1: write `scene_x4.trust.tif` too, 1 where a pixel's error is to stay under a limit, 0 where
+        that can't be said, 255 for no data. Of pixels that are 1 no more than that share has a larger error, in the
+        mean over scenes like those that this was measured on. The limit is a tenth of what a band ranges over, or the
+        second of two numbers, in stored ones: (0.1, 50).
+    support
+        Write `scene_x4.support.tif` too: how much of what was added to bicubic the observation determines, percent; the
+        rest is what the model supposes. 255 for no data.
     window
         Of a clip (.mp4, .mov, .mkv, .ts): frames that each is made of, itself and those beside it; 7 by default, 1 for
         each alone. The result has the same frames at the same times, and its other streams. Beside it a clip takes
@@ -212,13 +222,15 @@ def prepare(
     precision: Precision = "float32",
     project: bool | None = None,
     uncertainty: bool = False,
+    trust_mask: float | Sequence[float] | None = None,
+    support: bool = False,
     overwrite: bool = False,
 ) -> Run:
     """Everything that `upscale` will do, checked and decided; no result is computed and nothing is written."""
     check_kinds(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     metres = metres_of(to)
     times = scale_of(scale, guided=guide is not None, to=metres)
-    found, own = model_of(model, times, metres, uncertainty, fuse)
+    found, own = model_of(model, times, metres, beside(uncertainty, trust_mask, support), fuse)
     check_guided(found, guide is not None or times == 1, project)
     _check_observed(metres, times, mtf=mtf, snr=snr)
     check_fused(found, fuse, guide is not None or metres is not None, project, reference)
@@ -264,22 +276,6 @@ def prepare(
         notes=(*about, *notes),
         tags=provenance(network, scene, radiometry, layout),
     )
-
-
-def model_of(
-    model: str | TorchNetwork, times: int, to: float | None, uncertainty: bool = False, fuse: bool = False
-) -> tuple[Model, bool]:
-    """The model that is asked for, and whether each grid has its own.
-
-    Raises `ModelError`, and `InputError` where one that makes pixels finer has nothing to do.
-    """
-    if to is None or times != 1:
-        return registry.find(model, times, uncertainty, fuse), True
-    own = model == registry.DEFAULT
-    found = registry.find(ANY if own else model, 2, uncertainty)
-    if not found.guided:
-        raise InputError(f"--to {to:g}m makes no pixel finer than that, as {found.card.title} does; add --scale")
-    return found, own
 
 
 def _check_observed(to: float | None, times: int, **options: Any) -> None:

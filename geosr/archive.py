@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from geosr.api import model_of, prepare, upscale
+from geosr.api import prepare, upscale
 from geosr.cluster import Pool, kind_for, pool_for, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
@@ -23,11 +23,13 @@ from geosr.keywords import handed_on, keywords
 from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.threads import prepare_process
+from geosr.models.uncertain import asked
 from geosr.observing import metres_of, scale_of
 from geosr.pipeline import finishing
 from geosr.provenance import is_of
 from geosr.run import Progress, Run
 from geosr.sequence import in_time, prepare_frame
+from geosr.sharpening import model_of
 from geosr.tiling import Tile
 
 Record = dict[str, Any]
@@ -65,6 +67,8 @@ def upscale_many(
     precision: Precision = "float32",
     project: bool | None = None,
     uncertainty: bool = False,
+    trust_mask: float | Sequence[float] | None = None,
+    support: bool = False,
     window: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -134,16 +138,13 @@ def plan_many(
     overwrite: bool = False,
     **options: Any,
 ) -> Archive:
-    """Everything that `upscale_many` will do, scenes that fail included; nothing is computed, only `outdir` is made.
-
-    `options` are the others of `prepare`.
-    """
+    """Everything that `upscale_many` will do, with `options` of `prepare`; no pixel is computed, `outdir` is made."""
     names = list(frames := in_time([sources] if isinstance(sources, str | Path) else sources, window))
     if not names:
         raise InputError("there is no scene in the list")
     metres, kind = metres_of(to), format_of(None, format)
     times = scale_of(scale, to=metres)
-    heads = model_of(model, times, metres, options.get("uncertainty", False))[0].heads
+    heads = model_of(model, times, metres, asked(options))[0].heads
     results = names_in(str(outdir), names, called(times, metres), kind, [head.name for head in heads[1:]])
     make_folder(str(outdir))
     options |= {"to": to, "model": model, "scale": scale, "format": kind}
@@ -158,9 +159,8 @@ def plan_many(
     first = plan(pairs[0])  # it loads the network, once
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
         scenes = (first, *pool.map(plan, pairs[1:]))
-    error = first.error
-    if len(scenes) > 1 and error is not None and {str(scene.error) for scene in scenes} == {str(error)}:
-        raise error  # it speaks of an option, and not of a scene
+    if len(scenes) > 1 and first.error is not None and {str(scene.error) for scene in scenes} == {str(first.error)}:
+        raise first.error  # it speaks of an option, and not of a scene
     return Archive(scenes)
 
 

@@ -290,7 +290,7 @@ def _report(job: Measuring, sums: Sums, names: list[str]) -> Evaluation:
         figures=figures,
         spectrum=against.spectrum(sums),
         classes=against.by_class(sums) if "class_counts" in sums else {},
-        warnings=_warnings(sums, figures, names),
+        warnings=_warnings(sums, figures, names, job.plan.scale),
     )
 
 
@@ -311,13 +311,13 @@ def _of_all(how: str, bands: Sequence[float]) -> float:
     return sum(told) / len(told)
 
 
-def _warnings(sums: Sums, figures: Mapping[str, Figure], names: Sequence[str]) -> list[str]:
+def _warnings(sums: Sums, figures: Mapping[str, Figure], names: Sequence[str], scale: int) -> list[str]:
     """Lines that a reader shouldn't miss: detectors that fired."""
     lines = []
     if not sums["pixels"]:
         lines.append("no pixel is data in all of the rasters")
     for axis, word in enumerate(("row", "column")):
-        ratios, places = alone.seams(sums[f"seam{axis}"])
+        ratios, places = alone.seams(sums, axis, scale)
         for name, ratio, place in zip(names, ratios, places, strict=True):
             if ratio > 1.0 and not math.isnan(figures["seam"]["bands"][names.index(name)]):
                 lines.append(f"{name}: steps before {word} {place} are {ratio:.2f} times those beside it: a seam?")

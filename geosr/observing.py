@@ -102,7 +102,7 @@ class Settled:
         """The band with the blur and the noise that windows of it tell."""
         noise, origin = self._noise(band, patches, mean)
         band = replace(band, noise=noise, noise_from=origin)
-        band = replace(band, likeness=self.model.likeness(band, patches))
+        band = self.model.looked(band, patches)
         if not self.blur_of_scene:
             return band
         found = estimate_mtf(patches)

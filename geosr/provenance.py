@@ -55,8 +55,7 @@ def provenance(network: ModelNetwork, scene: Scene, radiometry: Radiometry, layo
         tags["GEOSR_GUIDE_SHIFT"] = " ".join(f"{-each:+.3f}" for each in network.injection.shift)
     if classes := categorical.listed(scene.sensor.bands):
         tags["GEOSR_CATEGORICAL"] = classes
-    if promise := network.model.promise(network.observation):
-        tags["GEOSR_UNCERTAINTY"] = promise
+    tags |= network.model.promises(network.observation)
     relative = network.relative
     if network.project:
         tags["GEOSR_PROJECTED"] = projection(relative)

@@ -42,14 +42,28 @@ class Head:
     name: str
     """Such as "sr" or "sigma": the result's file, or its array, is called after it."""
     passes: Passes
+    dtype: str = "float32"
+    """The type in which it is stored; an image has that of the run."""
+
+    @property
+    def nodata(self) -> float:
+        """The number that stands where the image has no data, which has its own."""
+        return math.nan if np.dtype(self.dtype).kind == "f" else float(np.iinfo(self.dtype).max)
+
+    @property
+    def start(self) -> float:
+        """The number where an image's are repeated: 0, or of whole numbers no data."""
+        return 0.0 if np.dtype(self.dtype).kind == "f" else self.nodata
 
 
 IMAGE = Head("sr", Passes.VALUE)
 """What every network gives, and first."""
 SIGMA = Head("sigma", Passes.SPREAD)
-"""The standard deviation of what is wrong with an image."""
-SPREAD_DTYPE = "float32"
-"""The stored type of a standard deviation, whose unit is one stored number; NaN where the image has no data."""
+"""The standard deviation of what is wrong with an image, whose unit is one stored number."""
+TRUST = Head("trust", Passes.COUNT, "uint8")
+"""1 where an image's error is to stay under a limit, else 0."""
+SUPPORT = Head("support", Passes.COUNT, "uint8")
+"""The percentage of what an image adds to bicubic that the observation determines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +170,21 @@ def values_of(pixels: Pixels, radiometry: Radiometry) -> NDArray[np.float64]:
 
 def stored_type(head: Head, radiometry: Radiometry) -> str:
     """The type in which one of a network's results is stored."""
-    return SPREAD_DTYPE if head.passes is Passes.SPREAD else radiometry.out_dtype
+    return radiometry.out_dtype if head.passes is Passes.VALUE else head.dtype
 
 
-def encode_spread(values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
-    """Write standard deviations (height, width) into `out`, none below 0; `values` is used as scratch.
+def encode_other(values: NDArray[np.floating], out: NDArray[Any]) -> None:
+    """Write what stands beside an image (height, width) into `out`, none below 0; `values` is used as scratch.
 
-    Raises `GeosrError` on NaN or infinity.
+    Whole numbers are rounded half to even, and none reads as no data. Raises `GeosrError` on NaN or infinity.
     """
+    whole = out.dtype.kind != "f"
+    most = np.iinfo(out.dtype).max - 1 if whole else np.finfo(out.dtype).max
     for start in range(0, values.shape[0], _ROWS):
         strip = values[start : start + _ROWS]
         _check_finite(strip.min(), strip.max())
-        np.clip(strip, 0, np.finfo(out.dtype).max, out=strip)
-        np.copyto(out[start : start + _ROWS], strip, casting="same_kind")
+        np.clip(np.rint(strip, out=strip) if whole else strip, 0, most, out=strip)
+        np.copyto(out[start : start + _ROWS], strip, casting="unsafe")
 
 
 def widened(value: float, dtype: str) -> float:

@@ -36,6 +36,8 @@ class Band:
     """Stored numbers that are dark and bright in the scene; None where no model asks for them."""
     likeness: float | None = None
     """The p-value that it is like the bands that an uncertainty was calibrated on; None where that wasn't asked."""
+    limit: float | None = None
+    """The error, in stored numbers, under which a pixel is to be trusted; None where that wasn't asked."""
     name: str = ""
     color: str = ""
     """Common name, such as red; "" where it is unknown, and of categorical bands."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from geosr.errors import InputError
 from geosr.guided import GuidedUpscaler
 from geosr.guiding import network_of, path_of
 from geosr.io.fused import FusedScene, divided, with_words
@@ -16,10 +17,13 @@ from geosr.io.guided import GuidedScene
 from geosr.io.guided_source import GuidedRaster, GuidedSource
 from geosr.io.scene import Scene
 from geosr.io.source import Raster
+from geosr.models import registry
 from geosr.models.guided import GuidedNetwork
 from geosr.models.model import Model
+from geosr.models.own import TorchNetwork
 from geosr.models.runtime import ModelNetwork
-from geosr.models.sharpening import Brought, sharpeners_for
+from geosr.models.sharpening import ANY, Brought, sharpeners_for
+from geosr.models.uncertain import Beside
 from geosr.observing import Blur, Settled, settle
 from geosr.tiling import TilePlan
 from geosr.upscaler import plan_tiles
@@ -234,3 +238,19 @@ def _raster(scene: FusedScene, part: GuidedScene, network: ModelNetwork | None) 
 def _of(value: Any, places: Sequence[int]) -> Any:
     """Of one number for each band of a whole those of some; what holds for all stays."""
     return value if value is None or isinstance(value, str | float | int) else [value[place] for place in places]
+
+
+def model_of(
+    model: str | TorchNetwork, times: int, to: float | None, others: Beside | None = None, fuse: bool = False
+) -> tuple[Model, bool]:
+    """The model that is asked for, and whether each grid has its own.
+
+    Raises `ModelError`, and `InputError` where one that makes pixels finer has nothing to do.
+    """
+    if to is None or times != 1:
+        return registry.find(model, times, others, fuse), True
+    own = model == registry.DEFAULT
+    found = registry.find(ANY if own else model, 2, others)
+    if not found.guided:
+        raise InputError(f"--to {to:g}m makes no pixel finer than that, as {found.card.title} does; add --scale")
+    return found, own

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.radiometry import SPREAD_DTYPE, Head, Passes, Pixels, Radiometry, encode_spread, fill
+from geosr.radiometry import Head, Passes, Pixels, Radiometry, encode_other, fill
 from geosr.tiling import Tile, TilePlan
 from geosr.window import Window
 
@@ -78,8 +78,8 @@ class Upscaler:
     def __call__(self, pixels: Pixels, tile: Tile) -> tuple[Pixels, ...]:
         """The results of a tile, one for each head: `stored` (bands, core height * scale, core width * scale).
 
-        What was not valid keeps its stored number in the image, and is NaN in a spread, which is 0 where stored numbers
-        are repeated; mask and area of interest are repeated exactly.
+        What was not valid keeps its stored number in the image, and has no data in the others, which have `Head.start`
+        where stored numbers are repeated; mask and area of interest are repeated exactly.
         """
         core = tile.core.within(tile.read)
         scale = self.network.scale
@@ -100,15 +100,15 @@ class Upscaler:
     def _start(self, head: Head, stored: NDArray[np.generic], gaps: NDArray[np.bool_] | None) -> NDArray[Any]:
         """The repeated stored numbers, of which `_enhance` leaves what isn't valid; any numbers where all are new.
 
-        Of a spread or a count 0, and NaN for what isn't valid.
+        Of another head `Head.start`, and no data for what isn't valid.
         """
         bands, height, width = stored.shape
         scale = self.network.scale
         shape = bands, height * scale, width * scale
         if head.passes is not Passes.VALUE:
-            out = np.zeros(shape, SPREAD_DTYPE)
+            out = np.full(shape, head.start, head.dtype)
             if gaps is not None:
-                out[gaps] = np.nan
+                out[gaps] = head.nodata
             return out
         if gaps is None and not any(self.categorical):
             return np.empty(shape, self.radiometry.out_dtype)
@@ -130,7 +130,7 @@ class Upscaler:
             heads = zip(self.network.heads, outs, strict=True)
             rows = [(head, band, out[band]) for head, out in heads for band in bands]
             for (head, band, target), estimate in zip(rows, sharp, strict=True):
-                encode = partial(self.radiometry.encode, band=band) if head.passes is Passes.VALUE else encode_spread
+                encode = partial(self.radiometry.encode, band=band) if head.passes is Passes.VALUE else encode_other
                 encode_valid(encode, estimate, target, None if gaps is None else gaps[band])
 
 

@@ -32,12 +32,12 @@ from geosr.models.calibration import CONTRASTS, KEY, LEVEL, SIGMAS, Calibration,
 from geosr.models.checkpoint import read_tensors
 from geosr.models.filters import mirror, smooth_both
 from geosr.models.networks import NETWORKS, BandNetwork, Edsr
-from geosr.models.runtime import network_for
+from geosr.models.runtime import is_projected, network_for
 from geosr.models.scale_head import ScaleHead, gradient, positive
 from geosr.models.uncertain import Uncertain
-from geosr.noise import Noise
+from geosr.noise import Noise, fit_noise
 from geosr.sensors import Band
-from geosr.training.conformal import by_place, conformal_quantile
+from geosr.training.conformal import by_place, conformal_quantile, controlled, wrong_shares
 from geosr.training.natural import pair_of
 from geosr.training.patches import Patches, Plane
 from geosr.training.rasters import load_planes
@@ -48,9 +48,13 @@ from geosr.training.state import save_tensors
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 Floats = NDArray[np.float32]
 MODELS = ("nearest", "bilinear", "bicubic", "lanczos", "ibp", "srcnn", "vdsr", "edsr", "swin", "best", "esrgan")
-DEAR = MODELS[6:]
-FEW, FEWER = 4, 16
-"""One in so many fields is what other models are measured on, and those that take long."""
+FEW = 4
+"""One in so many fields is what other models are measured on."""
+RISKS = (*(round(0.01 * each, 2) for each in range(3, 31)), 0.35, 0.4, 0.5)
+LIMITS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
+"""Shares of what a field ranges over, each of which a risk is promised for."""
+FACTORS = np.round(np.geomspace(0.2, 10.0, 120), 3)
+"""Standard deviations that are tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,8 @@ class Judged:
     level: Floats
     parts: float = 1.0
     """Standard deviation of means, where only these are known, over the root mean square of their pixels'."""
+    noise: float = 0.0
+    """Standard deviation of the truth's own noise, which is no error of the image; 0 where it is to count as one."""
 
     @property
     def error(self) -> Floats:
@@ -87,8 +93,9 @@ class Judged:
 
     @property
     def scores(self) -> Floats:
-        """Errors in standard deviations."""
-        return self.error / np.maximum(self.sigma * self.parts, 1e-12)
+        """Errors in standard deviations: so many of them and of the truth's noise, together, are the error."""
+        beyond = np.maximum(np.square(self.error) - (SIGMAS * self.noise) ** 2, 0.0)
+        return np.sqrt(beyond) / np.maximum(self.sigma * self.parts, 1e-12)
 
 
 def main() -> None:
@@ -111,21 +118,27 @@ def main() -> None:
     plain = Calibration({"any": (1.0,) * len(CONTRASTS)}, {registry.SPREAD_OF: 1.0})
     fit = fields(options, recipe, "fit")
     write(options.out, head, plain)
-    seen = judged(fit, registry.SPREAD_OF, scale, options.out)
+    seen = noisy(judged(fit, registry.SPREAD_OF, scale, options.out))
     parts = share_of_means(seen)
-    kinds = factors(with_means(seen, parts))
-    known = Calibration(kinds, {registry.SPREAD_OF: 1.0}, likeness(fit))
+    known = Calibration(factors(with_means(seen, parts)), {registry.SPREAD_OF: 1.0}, likeness(fit))
     write(options.out, head, known)
-    figures = report(
-        with_means(judged(fields(options, recipe, "judge"), registry.SPREAD_OF, scale, options.out), parts)
-    )
-    figures["means"] = parts
+    seen = with_means(judged(fit, registry.SPREAD_OF, scale, options.out), parts)
+    known = replace(known, risks=risks_of(seen))
+    write(options.out, head, known)
+    kept = with_means(judged(fields(options, recipe, "judge"), registry.SPREAD_OF, scale, options.out), parts)
+    figures = report(kept) | {"trust": trusted(kept, known), "means": parts}
+    some = fit[::FEW]
+    unit = factor_of(with_means(judged(some, registry.SPREAD_OF, scale, options.out), parts))
     for model in options.models:
-        some = fit[:: FEWER if model in DEAR else FEW]
-        factor = factor_of(with_means(judged(some, model, scale, options.out), parts))
+        factor = factor_of(with_means(judged(some, model, scale, options.out), parts)) / unit
         print(f"{model}: errors of {factor:.3f} times fast's, {len(some)} fields", flush=True)
         known = replace(known, models={**known.models, model: factor})
     write(options.out, head, known, measured=figures)
+
+
+def noisy(some: Iterable[Judged]) -> list[Judged]:
+    """The same with the truth's noise counted as an error: standard deviations are calibrated with room for it."""
+    return [replace(each, noise=0.0) for each in some]
 
 
 def share_of_means(some: Sequence[Judged]) -> dict[int, float]:
@@ -137,12 +150,16 @@ def share_of_means(some: Sequence[Judged]) -> dict[int, float]:
     whole = conformal_quantile(by_place((place_of(each), each.scores) for each in own), LEVEL)
     found = {1: 1.0}
     for size in {each.field.block for each in some} - {1}:
-        scores = by_place(
-            (place_of(each), np.abs(means(each.signed, size)) / mean_of(each.sigma, size)) for each in own
-        )
+        scores = by_place((place_of(each), of_means(each, size).scores) for each in own)
         found[size] = conformal_quantile(scores, LEVEL) / whole
         print(f"errors of means of {size} x {size} pixels are {found[size]:.3f} of theirs", flush=True)
     return found
+
+
+def of_means(each: Judged, size: int) -> Judged:
+    """The same of means of so many pixels each way, whose noise is less."""
+    signed, sigma = means(each.signed, size), mean_of(each.sigma, size)
+    return replace(each, signed=signed, sigma=sigma, noise=each.noise / size)
 
 
 def with_means(some: Iterable[Judged], parts: dict[int, float]) -> list[Judged]:
@@ -268,7 +285,8 @@ def judged(some: Iterable[Field], model: str, scale: int, head: Path) -> list[Ju
 
 def judge(field: Field, model: Uncertain, scale: int) -> Judged:
     """A field as the engine sees it, mirrored as a scene is; `BORDER` pixels along its edges don't count."""
-    network = network_for(model, scale, (field.band,), rounding=field.rounding)
+    project = is_projected(None, model.card)
+    network = network_for(model, scale, (field.band,), rounding=field.rounding, project=project)
     halo = network.halo
     lr = mirror(field.lr.astype(np.float32), halo)
     lr = np.pad(lr, [(0, -side % network.multiple) for side in lr.shape], mode="symmetric")
@@ -286,7 +304,14 @@ def judge(field: Field, model: Uncertain, scale: int) -> Judged:
             means(level, field.block),
             means(contrast, field.block),
         )
-    return Judged(field, error, sigma, contrast, level)
+    return Judged(field, error, sigma, contrast, level, noise=noise_of_truth(field))
+
+
+def noise_of_truth(field: Field) -> float:
+    """The standard deviation of the noise that a truth has itself, at its mean; 0 where it can't tell."""
+    truth = field.truth[:: field.block, :: field.block].astype(np.float64)
+    found = fit_noise([truth])
+    return 0.0 if found is None else found.sigma(float(truth.mean()))
 
 
 def around(field: Field) -> tuple[Floats, Floats]:
@@ -356,6 +381,49 @@ def factor_of(some: Sequence[Judged]) -> float:
     return conformal_quantile(by_place((place_of(each), each.scores) for each in some), LEVEL) / SIGMAS
 
 
+def losses(some: Sequence[Judged]) -> NDArray[np.float64]:
+    """(limits, places, factors) shares of trusted pixels that are wrong; the fields of a place count alike."""
+    places: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    for each in some:
+        low, high = np.quantile(each.field.lr, (0.05, 0.95))
+        limits = [float(share * (high - low)) for share in LIMITS]
+        shares = [wrong_shares(each.error, each.sigma * each.parts, limit, FACTORS) for limit in limits]
+        places[place_of(each)].append(np.array(shares))
+    return np.stack([np.mean(own, axis=0) for own in places.values()], axis=1)
+
+
+def risks_of(some: Sequence[Judged]) -> tuple[tuple[float, float], ...]:
+    """Risks, and the standard deviations that a limit has to be away for each, whichever limit that is."""
+    lost = losses(some)
+    found = {risk: [controlled(own, risk) for own in lost] for risk in RISKS}
+    told = {risk: max(own) for risk, own in found.items() if None not in own}  # type: ignore[type-var]
+    print("risks", [(risk, FACTORS[index]) for risk, index in told.items()], flush=True)
+    return tuple((risk, float(FACTORS[index])) for risk, index in told.items())
+
+
+def trusted(some: Sequence[Judged], known: Calibration) -> dict[str, Any]:
+    """By risk and limit: the share of trusted pixels that are wrong and that of pixels trusted, means over places."""
+    lost = losses(some)
+    found = {}
+    for risk in (0.05, 0.1, 0.2):
+        at = int(np.argmin(np.abs(FACTORS - known.sigmas_at(risk))))
+        wrong = lost[:, :, at].mean(1)
+        shares = [share_trusted(some, limit, FACTORS[at]) for limit in LIMITS]
+        rows = zip(LIMITS, wrong, shares, strict=True)
+        found[f"risk {risk}"] = {f"limit {limit}": [round(float(w), 3), round(s, 2)] for limit, w, s in rows}
+        print(f"risk {risk}", found[f"risk {risk}"], flush=True)
+    return found
+
+
+def share_trusted(some: Sequence[Judged], limit: float, factor: float) -> float:
+    """The share of pixels that are trusted, mean over places."""
+    shares = []
+    for each in some:
+        low, high = np.quantile(each.field.lr, (0.05, 0.95))
+        shares.append((place_of(each), each.sigma * each.parts * factor <= limit * (high - low)))
+    return float(np.mean([own.mean() for own in by_place(shares)]))
+
+
 def likeness(some: Sequence[Field]) -> Likeness:
     """Mean and spread of the statistics of every other place, and how far those of the others lie from it."""
     by: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
@@ -380,6 +448,7 @@ def report(some: Sequence[Judged]) -> dict[str, Any]:
         chosen = [each for each in some if each.field.natural is own]
         figures[name] = summed(chosen)
         figures[name] |= {f"coverage, {key}": value for key, value in slabs(chosen).items()}
+        figures[name] |= {f"coverage, {key}, noise counted": value for key, value in slabs(noisy(chosen)).items()}
     for name, told in figures.items():
         print(name, *(f"  {key}: {value}" for key, value in told.items()), sep="\n", flush=True)
     return figures
@@ -400,6 +469,7 @@ def summed(some: Sequence[Judged]) -> dict[str, Any]:
         "places": len({place_of(each) for each in some}),
         "fields": len(some),
         "coverage": round(cover, 3),
+        "coverage, noise of the truth counted as error": round(covered(noisy(some)), 3),
         "spearman": round(float(spearmanr(sigma, error)[0]), 3),
         "spearman, of a place's contrast": round(float(spearmanr(sigma / unit, error / unit)[0]), 3),
         "spearman, mean within a field": round(

@@ -178,6 +178,15 @@ def test_a_seam_is_told_by_its_place(tmp_path: Path, clean: Any) -> None:
     assert report["figures"]["seam"]["bands"][0] == 1.0
 
 
+def test_a_join_that_the_input_has_itself_is_no_seam_of_the_result(tmp_path: Path, clean: Any) -> None:
+    _, lr = clean
+    joined = lr.copy()
+    joined[:, :, lr.shape[2] // 2 :] += 60
+    found = [figures_of(tmp_path, bicubic(joined), seen)["seam"]["all"] for seen in (joined, lr)]
+    assert found[0] == 1.0
+    assert found[1] > 1.4
+
+
 def test_energy_beyond_the_inputs_nyquist_frequency_is_a_share_of_all(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(1000, 10, (1, 256, 256))
     assert figures_of(tmp_path, noise)["beyond_nyquist"]["all"] == pytest.approx(0.75, abs=0.01)

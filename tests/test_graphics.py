@@ -23,6 +23,7 @@ from geosr.models.networks.guided import Guided
 from geosr.models.networks.swin import Attention
 from geosr.models.refiner import Refiner
 from geosr.models.runtime import network_for
+from geosr.models.uncertain import Beside
 from geosr.noise import Noise
 from geosr.response import PROBE, Response
 from geosr.sensors import Band, Observation
@@ -106,7 +107,7 @@ def test_a_guided_pixel_has_the_same_bits_in_any_block_under_exact_flags(monkeyp
 
 
 def test_an_image_and_its_spread_on_a_card_are_a_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = registry.find("fast", 2, uncertainty=True)
+    model = registry.find("fast", 2, Beside())
     block, inner = terrain(150, 140)[:1], np.s_[:, 60:-60, 60:-60]
     network = network_for(model, 2, SEEN, device="cpu")
     expected = network(block, (0,))[inner]

@@ -192,6 +192,25 @@ def test_a_result_with_its_uncertainty_shows_it(tmp_path: Path) -> None:
     assert np.corrcoef(shown[inside], sigma[top:bottom, left:right][inside])[0, 1] > 0.999
 
 
+def test_a_place_says_how_much_of_what_was_added_the_input_determines(tmp_path: Path) -> None:
+    scene = scenes.make_plain(tmp_path, shape=(1, 60, 60))
+    out, without = (
+        Path(geosr.upscale(scene, tmp_path / f"{name}.tif", scale=4, uncertainty=True, support=name == "out")["path"])
+        for name in ("out", "without")
+    )
+    text = report(out, tmp_path / "page.html", lr=scene).read_text()
+    geosr.upscale(scene, tmp_path / "bicubic.tif", scale=4, model="bicubic")
+    found = []
+    for name in ("out", "bicubic", "out.support"):
+        with rasterio.open(tmp_path / f"{name}.tif") as dataset:
+            found.append(dataset.read(1).astype(float))
+    weight = (found[0] - found[1]) ** 2
+    told = re.search(r"the input determines (\d+)%, as far as sigma", text)
+    assert told
+    assert int(told[1]) == pytest.approx((weight * found[2]).sum() / weight.sum(), abs=1)
+    assert "the input determines" not in report(without, tmp_path / "without.html", lr=scene).read_text()
+
+
 def test_a_place_with_two_reasons_is_shown_once() -> None:
     facts = [fact(0, 0, added=5, residual=5), fact(0, 128), fact(0, 256)]
     first, *_ = sites_of(facts, (128, 384), 96)

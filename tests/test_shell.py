@@ -135,6 +135,14 @@ USES: dict[str, tuple[list[str], Callable[[Shell], Any]]] = {
         ["--model", "fast", "--uncertainty"],
         lambda it: (it.dst.with_name(f"{it.dst.stem}.sigma.tif")).exists(),
     ),
+    "trust_mask": (
+        ["--model", "fast", "--trust-mask", "0.1"],
+        lambda it: (it.dst.with_name(f"{it.dst.stem}.trust.tif")).exists(),
+    ),
+    "support": (
+        ["--model", "fast", "--support"],
+        lambda it: (it.dst.with_name(f"{it.dst.stem}.support.tif")).exists(),
+    ),
     "mask": (["--json"], lambda it: it("--mask", "clouds").code == 2 and "is a plain raster" in it.err),
     "scheduler": (["--scheduler", "threads"], lambda it: it("--scheduler", "nobody", "--overwrite").code == 2),
     "as_json": (["--json"], lambda it: it.report["path"] == str(it.dst)),

@@ -31,7 +31,7 @@ from geosr.models.calibration import (
 from geosr.models.checkpoint import sha256
 from geosr.models.runtime import network_for
 from geosr.models.scale_head import ScaleHead, gradient, shortened
-from geosr.models.uncertain import Uncertain, head_name
+from geosr.models.uncertain import Beside, Uncertain, head_name
 from geosr.noise import Noise
 from geosr.sensors import UNKNOWN, Band
 from geosr.training.conformal import by_place, conformal_quantile
@@ -176,12 +176,12 @@ def test_what_has_no_uncertainty_is_refused_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_model_with_its_uncertainty_travels_small_and_equal() -> None:
-    model = registry.find("fast", 2, uncertainty=True)
+    model = registry.find("fast", 2, Beside())
     sent = pickle.dumps(model)
     assert len(sent) < 4000
     assert pickle.loads(sent) == model
     assert hash(pickle.loads(sent)) == hash(model)
-    assert registry.find(model, 2, uncertainty=True) is model
+    assert registry.find(model, 2, Beside()) is model
 
 
 def test_a_damaged_head_or_another_than_before_is_refused(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_damaged_head_or_another_than_before_is_refused(tmp_path: Path) -> Non
         model.engine("cpu", "float32")
     save_tensors(ScaleHead(2).state_dict(), head, {KEY: "{}"})
     with pytest.raises(ModelError, match="no readable calibration"):
-        uncertain("fast", head).promise(())
+        uncertain("fast", head).promises(())
     head_of(head, FLAT, scale=4)
     with pytest.raises(ModelError, match="holds no scale head for x2"):
         uncertain("fast", head).engine("cpu", "float32")
@@ -305,7 +305,7 @@ def test_the_word_calibrated_is_used_only_where_it_holds(like: Likeness) -> None
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_heads_of_the_package_know_fast_and_each_kind_of_band(scale: int) -> None:
-    found = registry.find("fast", scale, uncertainty=True)
+    found = registry.find("fast", scale, Beside())
     assert isinstance(found, Uncertain)
     assert found.head == head_name(scale)
     assert found.calibration.known

@@ -9,7 +9,8 @@ import click
 from geosr.cli.streams import announce
 from geosr.cli.talk import tell
 from geosr.cli.train import watching
-from geosr.cli.upscale import model_option, numbers
+from geosr.cli.upscale import model_option
+from geosr.cli.values import numbers
 
 
 @click.command("adapt", short_help="Fine-tune a model on a scene, without a reference.")

@@ -11,7 +11,8 @@ from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.streams import out
 from geosr.cli.talk import tell, to_json
-from geosr.cli.upscale import band_numbers, model_names, numbers, tile_side
+from geosr.cli.upscale import model_names
+from geosr.cli.values import band_numbers, numbers, tile_side
 
 if TYPE_CHECKING:
     from geosr.comparing import Comparison

@@ -9,7 +9,7 @@ import click
 
 from geosr.cli.progress import bar
 from geosr.cli.streams import announce
-from geosr.cli.upscale import numbers
+from geosr.cli.values import numbers
 
 
 @click.command("report", short_help="A result on one page: places, figures, where it comes from.")

@@ -15,85 +15,11 @@ from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.streams import announce
 from geosr.cli.talk import Talk, print_plan, say, tell, to_json
+from geosr.cli.values import band_numbers, blur, bounds, classes, creation, numbers, scale_offset, tile_side
 from geosr.video.library import is_clip
 
 if TYPE_CHECKING:
     from geosr.run import Run
-
-
-def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
-    """One number for all bands, or one per band."""
-    if value is None:
-        return None
-    try:
-        return [float(part) for part in value.replace(",", " ").split()]
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number or a list of numbers such as 0.25,0.28") from None
-
-
-def _blur(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | str | None:
-    return value if value == "scene" else numbers(ctx, param, value)
-
-
-def band_numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | None:
-    """Numbers from 1, ranges, upwards or downwards, or names: `4,3,2`, `1-4`, `4-2`, `B04,B03`."""
-    if value is None:
-        return None
-    bands: list[int | str] = []
-    for part in value.split(","):
-        first, dash, last = part.strip().partition("-")
-        if dash and first.isdecimal() and last.isdecimal():
-            bands.extend(_range(int(first), int(last)))
-        else:
-            bands.append(part.strip())
-    return bands
-
-
-def _classes(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int | str] | str | None:
-    return "none" if value is not None and value.lower() == "none" else band_numbers(ctx, param, value)
-
-
-def _range(first: int, last: int) -> range:
-    return range(first, last + 1) if first <= last else range(first, last - 1, -1)
-
-
-def _bounds(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    given = numbers(ctx, param, value.strip(" []"))  # `rio bounds --bbox` prints brackets
-    if given is None or len(given) != 4:
-        raise click.BadParameter("expected four numbers: left,bottom,right,top in the scene's CRS")
-    return tuple(given)
-
-
-def _scale_offset(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    given = numbers(ctx, param, value)
-    if given is None or len(given) != 2:
-        raise click.BadParameter("expected two numbers: scale,offset, such as 0.0001,-0.1")
-    return given[0], given[1]
-
-
-def tile_side(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
-    """A number of pixels; None for 'auto'."""
-    if value == "auto":
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither 'auto' nor a number of source pixels such as 256")
-    return int(value)
-
-
-def _creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in value]
-    for item, (key, equals, text) in zip(value, pairs, strict=True):
-        if not (key and equals and text):
-            raise click.BadParameter(f"{item!r} is not KEY=VALUE, such as COMPRESS=ZSTD")
-    given: dict[str, str] = {}
-    for key, _, text in pairs:
-        if given.setdefault(key.upper(), text) != text:
-            raise click.BadParameter(f"{key} is given twice, as {given[key.upper()]} and {text}")
-    return given
 
 
 def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
@@ -116,7 +42,7 @@ HEADINGS = {
     "Options": ("out", "output", "outdir", "to", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
     "What is read": ("mask", "guide", "fuse", "reference", "strict", "bounds", "nodata", "scale_offset", "categorical"),
     "Where and how it is written": ("format", "dtype", "co"),
-    "How sharp, and how sure": ("window", "mtf", "snr", "project", "uncertainty"),
+    "How sharp, and how sure": ("window", "mtf", "snr", "project", "uncertainty", "trust_mask", "support"),
     "How fast": ("workers", "tile", "device", "precision", "scheduler"),
     "What is said": ("page", "as_json", "quiet", "verbose"),
 }
@@ -165,27 +91,27 @@ HEADINGS = {
 )
 @click.option(
     "--categorical",
-    callback=_classes,
+    callback=classes,
     metavar="BANDS|none",
     help="Bands of classes, which are repeated, as for --bands. [default: as the file tells]",
 )
-@click.option("--bounds", callback=_bounds, help="left,bottom,right,top in the scene's CRS. [default: all of it]")
+@click.option("--bounds", callback=bounds, help="left,bottom,right,top in the scene's CRS. [default: all of it]")
 @click.option("--aoi", type=click.Path(), help="GeoJSON polygon in any CRS; nothing outside it is computed.")
 @click.option(
     "--mtf",
-    callback=_blur,
+    callback=blur,
     help="The sensor's MTF at Nyquist, one or per band, or 'scene' to estimate it. [default: sensor table]",
 )
 @click.option("--snr", callback=numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
 @click.option("--nodata", metavar="NUMBER", help="The number that means 'no data', nan or none. [default: the file's]")
-@click.option("--scale-offset", callback=_scale_offset, help="scale,offset of stored numbers. [default: the file's]")
+@click.option("--scale-offset", callback=scale_offset, help="scale,offset of stored numbers. [default: the file's]")
 @click.option("--dtype", help="Stored type of the result; must hold every input number. [default: the file's]")
 @click.option(
     "--format",
     type=click.Choice(["COG", "GTiff", "Zarr"], case_sensitive=False),
     help="[default: Zarr where DST ends in .zarr, else COG]",
 )
-@click.option("--co", multiple=True, metavar="KEY=VALUE", callback=_creation, help="Creation option, repeatable.")
+@click.option("--co", multiple=True, metavar="KEY=VALUE", callback=creation, help="Creation option, repeatable.")
 @click.option("--tile", default="auto", callback=tile_side, show_default=True, help="Side of a tile in source pixels.")
 @click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
 @click.option(
@@ -200,6 +126,16 @@ HEADINGS = {
 )
 @click.option(
     "--uncertainty", is_flag=True, help="Write a standard deviation of each number beside DST (NAME.sigma.tif)."
+)
+@click.option(
+    "--trust-mask",
+    metavar="RISK[,LIMIT]",
+    callback=numbers,
+    help="Write where errors stay under LIMIT, in stored numbers, but for a share RISK of those pixels, too "
+    "(NAME.trust.tif). [default limit: a tenth of a band's range]",
+)
+@click.option(
+    "--support", is_flag=True, help="Write how much of what is added the input determines (NAME.support.tif)."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, time one tile, print the plan, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace DST, or what an earlier run left of it.")

@@ -18,6 +18,7 @@ from geosr.evaluation.patches import Patch
 from geosr.evaluation.sums import Doubles, Extremes, Profile, Sums, size_counts, size_quantile
 from geosr.response import Response
 from geosr.upscaler import repeated
+from geosr.window import Window
 
 Figures = dict[str, float | list[float]]
 
@@ -49,7 +50,8 @@ def alone(patch: Patch, responses: Sequence[Response], *, spectra: bool) -> Sums
     sums += _round_trip(patch, responses)
     sums += _ringing(patch)
     for axis in (0, 1):
-        sums[f"seam{axis}"] = _seam(patch, axis)
+        sums[f"seam{axis}"] = _seam(patch.sr, patch.known_sr, patch.fine, patch.at, patch.scale, axis)
+        sums[f"ground{axis}"] = _seam(patch.lr, patch.known_lr, patch.core, patch.at, 1, axis)
     return sums + (_spectra(patch) if spectra and patch.whole else Sums())
 
 
@@ -108,20 +110,21 @@ def _ringing(patch: Patch) -> Sums:
     return Sums(excess=(excess * inside).sum((1, 2)), contrast=((high - low) * inside).sum((1, 2)))
 
 
-def _seam(patch: Patch, axis: int) -> Profile:
+def _seam(values: Doubles, known: NDArray[np.bool_], core: Window, at: Window, s: int, axis: int) -> Profile:
     """The logarithm of the step across each position along an axis, over that of steps input pixels beside it.
+
+    `core` is the square in the arrays, whose pixels are `s` times as fine as those that `at` counts in.
 
     A step is how much a pixel and the next differ beyond what their neighbours go on by. Votes are of `GROUP` input
     pixels along the join, so that it takes many to make a seam.
     """
-    s, core, known = patch.scale, patch.fine, patch.known_sr
-    values = patch.sr if axis else patch.sr.swapaxes(1, 2)
+    values = values if axis else values.swapaxes(1, 2)
     along, across = (core.row, core.col) if axis else (core.col, core.row)
     length, width = (core.height, core.width) if axis else (core.width, core.height)
     known = known if axis else known.T
     step = np.diff(values, axis=2)
     bend = np.abs(step[:, :, 1:-1] - (step[:, :, :-2] + step[:, :, 2:]) / 2)  # [j]: between pixels j + 1 and j + 2
-    place = (patch.at.col if axis else patch.at.row) * s
+    place = (at.col if axis else at.row) * s
     votes = np.zeros((2, len(values), width))
     columns = across - 2 + np.arange(width)
     inside = (columns + s * _BESIDE[0] >= 0) & (columns + s * _BESIDE[-1] < bend.shape[2])
@@ -178,7 +181,7 @@ def _told(sums: Sums, scale: int) -> Figures:
         "spectral_angle": ratio(sums["trip_angle"], sums["trip_angles"]),
         "ringing": each(sums["excess"], sums["contrast"]),
         "saturation": _saturation(sums),
-        "seam": [max(sides) for sides in zip(*(seams(sums[f"seam{axis}"])[0] for axis in (0, 1)), strict=True)],
+        "seam": [max(sides) for sides in zip(*(seams(sums, axis, scale)[0] for axis in (0, 1)), strict=True)],
         "mask_lost": ratio(sums["lost"], sums["seen_lr"] * scale**2),
         "mask_invented": ratio(sums["invented"], sums["seen"]),
         "d_lambda": 1.0 - ratio(*sums["khan"]),
@@ -201,26 +204,43 @@ def _of_spectra(sums: Sums, scale: int) -> Figures:
     }
 
 
-def seams(profile: Profile) -> tuple[list[float], list[int]]:
-    """Of each band the worst seam, as a ratio of steps, and its position.
+def seams(sums: Sums, axis: int, scale: int) -> tuple[list[float], list[int]]:
+    """Of each band the worst seam along an axis, as a ratio of steps, and its position.
 
-    1 where none stands out from what chance and the ground explain. Chance is measured by how the profile scatters.
+    1 where none stands out from what chance and the ground explain. Chance is measured by how the profile scatters;
+    steps that the input has itself within a pixel of there, such as of its own joins, are the ground's.
     """
     ratios, places = [], []
-    for mean, count in zip(profile.mean, profile.count, strict=True):
+    profile: Profile = sums[f"seam{axis}"]
+    own = _own(profile, sums[f"ground{axis}"], scale)
+    for mean, count, ground in zip(profile.mean, profile.count, own, strict=True):
         told = np.flatnonzero(count >= max(2.0, count.max(initial=0.0) / 2))
-        some = mean[told]
+        some = (mean - ground)[told]
         if some.size < 8:
             ratios.append(math.nan)
             places.append(0)
             continue
         scatter = 1.4826 * float(np.median(np.abs(some - np.median(some))))
-        most = np.flatnonzero(some > some.max() - 1e-9)  # the lines beside a clear join are bent by it, too
-        worst = int(np.median(most[most - most[0] == np.arange(len(most))]))
+        # The lines beside a clear join are bent by it, too: of those that vote as much the middle one.
+        first = last = int(np.argmax(some))
+        clear = mean[told] > mean[told][first] - 1e-9
+        while first > 0 and clear[first - 1]:
+            first -= 1
+        while last + 1 < len(clear) and clear[last + 1]:
+            last += 1
+        worst = (first + last) // 2
         told_apart = float(some[worst]) > max(_CHANCE * scatter, _GROUND)
         ratios.append(math.exp(float(some[worst])) if told_apart else 1.0)
         places.append(profile.start + int(told[worst]))
     return ratios, places
+
+
+def _own(profile: Profile, ground: Profile, scale: int) -> Doubles:
+    """The input's own steps at the positions of a result's profile: the largest within a pixel, 0 at least."""
+    known = np.pad(np.nan_to_num(ground.mean), ((0, 0), (1, 1)))
+    largest = np.maximum(np.maximum(known[:, :-2], known[:, 1:-1]), known[:, 2:]).clip(0.0)
+    at = (profile.start + np.arange(profile.total.shape[1])) // scale - ground.start
+    return np.asarray(largest[:, at.clip(0, largest.shape[1] - 1)])
 
 
 def _saturation(sums: Sums) -> list[float]:

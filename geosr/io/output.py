@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from rasterio.enums import ColorInterp
 from geosr.io.destination import beside
 from geosr.io.layout import Layout
 from geosr.io.metadata import Metadata
-from geosr.radiometry import SPREAD_DTYPE, Head, Passes
+from geosr.radiometry import Head, Passes
 
 RESULT, RESULTS = "GEOSR_RESULT", "GEOSR_RESULTS"
 """Tags of a run of several results: which one this is, on all but the image, and the names of all, on each."""
@@ -51,30 +50,26 @@ def _other(head: Head, path: Path | str, layout: Layout, metadata: Metadata) -> 
     metadata = metadata.tagged({RESULT: head.name})
     if layout.format != "Zarr":
         path = beside(Path(path), head.name)
-    if head.passes is Passes.SPREAD:
-        return Output(head, path, of_spread(layout), _told_of_spread(metadata))
-    if head.passes is Passes.COUNT:
-        plain = replace(layout, dtype=SPREAD_DTYPE, nodata=math.nan, masked=False)
-        return Output(head, path, plain, _told_of_count(metadata))
-    return Output(head, path, layout, metadata)
+    if head.passes is Passes.VALUE:
+        return Output(head, path, layout, metadata)
+    return Output(head, path, layout_beside(head, layout), _told(head, metadata))
 
 
-def of_spread(layout: Layout) -> Layout:
-    """The layout of a spread beside an image: NaN says what a mask or another number says there."""
+def layout_beside(head: Head, layout: Layout) -> Layout:
+    """The layout of what stands beside an image: its nodata says what a mask or another number says there."""
     options = layout.options
-    if options.resampling == "average":
+    if head.passes is Passes.SPREAD and options.resampling == "average":
         options = replace(options, resampling="rms")
-    return replace(layout, dtype=SPREAD_DTYPE, nodata=math.nan, masked=False, options=options)
+    return replace(layout, dtype=head.dtype, nodata=head.nodata, masked=False, options=options)
 
 
-def _told_of_count(metadata: Metadata) -> Metadata:
-    """The metadata of a count beside an image: numbers without unit and scale."""
-    told = _told_of_spread(metadata)
-    return replace(told, bands=tuple(replace(band, scale=1.0, unit=None) for band in told.bands))
+def _told(head: Head, metadata: Metadata) -> Metadata:
+    """The metadata of what stands beside an image, with nothing of colours and classes.
 
-
-def _told_of_spread(metadata: Metadata) -> Metadata:
-    """The metadata of a spread: the scale of the image without its offset, and nothing of colours and classes."""
+    A spread has the image's scale without its offset, a count neither scale nor unit.
+    """
     plain = {"offset": 0.0, "color": ColorInterp.undefined, "colormap": None, "categories": None}
-    first, *others = (replace(band, scale=abs(band.scale), **plain) for band in metadata.bands)
-    return replace(metadata, bands=(replace(first, color=ColorInterp.gray), *others), nodata=math.nan)
+    if head.passes is Passes.COUNT:
+        plain |= {"scale": 1.0, "unit": None}
+    first, *others = (replace(band, **{"scale": abs(band.scale)} | plain) for band in metadata.bands)
+    return replace(metadata, bands=(replace(first, color=ColorInterp.gray), *others), nodata=head.nodata)

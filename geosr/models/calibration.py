@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.errors import ModelError
+from geosr.errors import InputError, ModelError
 from geosr.models.checkpoint import read_header
 from geosr.noise import blocks_of
 from geosr.sensors import Band, Observation
@@ -95,6 +95,9 @@ def _statistics(blocks: Floats, band: Band) -> Floats:
 _LEAST = 1e-30
 
 
+_COVERED = f"{SIGMAS} sigma on either side are to hold {LEVEL:.0%} of the truth"
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """The factors of a scale head's numbers for one model, and the places that they hold for."""
@@ -104,6 +107,8 @@ class Calibration:
     models: Mapping[str, float]
     """By name of a model: what its errors are beside those of the model that the head was trained on."""
     like: Likeness | None = None
+    risks: tuple[tuple[float, float], ...] = ()
+    """Risks, ascending, and how many standard deviations a limit has to be away for them, see `sigmas_at`."""
     model: str = ""
     """The one in hand."""
 
@@ -129,9 +134,20 @@ class Calibration:
         found = self.like.p_value(windows, band)
         return None if np.isnan(found) else found
 
-    def about(self, bands: Observation) -> str:
-        """A line on what the standard deviations promise for these bands."""
-        promise = f"{SIGMAS} sigma on either side are to hold {LEVEL:.0%} of the truth"
+    def sigmas_at(self, risk: float) -> float:
+        """So many standard deviations are to be within a limit where pixels are to be trusted with this risk.
+
+        Of the pixels that are, no more than that share has larger errors, in the mean over places and whatever the
+        limit (conformal risk control). Raises `InputError` for a risk that can't be promised.
+        """
+        known = [sigmas for each, sigmas in self.risks if each <= risk + 1e-9]
+        if not known or not risk < 1:
+            least = f", and these {self.risks[0][0]:g} and more" if self.risks else ""
+            raise InputError(f"a trust mask of risk {risk:g}: expected a share below 1 that places tell{least}")
+        return known[-1]
+
+    def about(self, bands: Observation, promise: str = _COVERED) -> str:
+        """A line on what is promised for these bands, by default of the standard deviations."""
         tested = [band.likeness for band in bands if not band.categorical]
         told = [each for each in tested if each is not None]
         if not self.known:
@@ -146,7 +162,8 @@ class Calibration:
     def to_json(self, **more: Any) -> str:
         """The calibration as a line of JSON, for the metadata of the head's file; `more` is kept with it."""
         like = None if self.like is None else asdict(self.like)
-        return json.dumps({"kinds": dict(self.kinds), "models": dict(self.models), "like": like, **more})
+        told = {"kinds": dict(self.kinds), "models": dict(self.models), "like": like, "risks": self.risks}
+        return json.dumps({**told, **more})
 
 
 @lru_cache
@@ -156,7 +173,8 @@ def read_calibration(path: Path, sha256: str) -> Calibration:
         told = json.loads(read_header(path).metadata[KEY])
         like = told["like"] and Likeness(**{name: _tuples(value) for name, value in told["like"].items()})
         kinds = {kind: tuple(map(float, factors)) for kind, factors in told["kinds"].items()}
-        return Calibration(kinds, {name: float(factor) for name, factor in told["models"].items()}, like)
+        models = {name: float(factor) for name, factor in told["models"].items()}
+        return Calibration(kinds, models, like, _tuples(told.get("risks", [])))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} has no readable calibration: {type(error).__name__}") from None
 

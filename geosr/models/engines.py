@@ -122,7 +122,10 @@ class Around(Engine):
 
 
 class Beside(Around):
-    """An engine whose image has the spread beside it that the scale head on another engine sees."""
+    """An engine whose image has the spread beside it that the scale head on another engine sees.
+
+    Where there is room, the other engine's image follows.
+    """
 
     def __init__(self, engine: Engine, scale: Engine) -> None:
         super().__init__(engine)
@@ -134,13 +137,16 @@ class Beside(Around):
 
     def __call__(self, block: Tensor, bands: Observation, out: Tensor) -> None:
         """See `Engine`."""
-        self.run(block, bands, out[: len(block)])
-        both = torch.empty_like(out)
+        count = len(block)
+        self.run(block, bands, out[:count])
+        both = torch.empty_like(out[: 2 * count])
         self.scale(block, bands, both)
-        out[len(block) :] = both[len(block) :]
+        out[count : 2 * count] = both[count:]
+        if len(out) > 2 * count:
+            out[2 * count :] = both[:count]
 
 
-def beside(engine: Engine, trunk: Engine | None, spread: Spread) -> Engine:
+def with_spread(engine: Engine, trunk: Engine | None, spread: Spread) -> Engine:
     """An engine with the spread that a scale head sees on the features of `trunk`; None for its own."""
     inner = (trunk or engine).engine  # type: ignore[attr-defined]
     inner.spread = spread

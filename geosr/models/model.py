@@ -87,16 +87,13 @@ class Model(ABC):
         """
         return tuple((band,) for band in range(len(colors)))
 
-    def likeness(self, band: Band, windows: Sequence[NDArray[np.float64]]) -> float | None:
-        """The p-value that a band, of which these are windows, is like those that the spread was calibrated on.
+    def looked(self, band: Band, windows: Sequence[NDArray[np.float64]]) -> Band:
+        """The band with what the model has to know of the scene beside blur and noise, from windows of it."""
+        return band
 
-        None where there is no spread, or nothing to tell.
-        """
-        return None
-
-    def promise(self, bands: Observation) -> str:
-        """A line on what the spread of these bands promises; "" where there is none."""
-        return ""
+    def promises(self, bands: Observation) -> dict[str, str]:
+        """Lines on what stands beside the image of these bands, by the tags that say so."""
+        return {}
 
     def notes(self, bands: Observation) -> tuple[str, ...]:
         """Lines to know before it is run on these bands."""
@@ -111,6 +108,10 @@ class Model(ABC):
     def measured(self, engine: Engine) -> Model:
         """The same, with what had to be measured to make an engine of it, so that others needn't, and agree."""
         return self
+
+    def completed(self, engine: Engine) -> Engine:
+        """The model's engine with the results that follow from the others, the image being as it will be stored."""
+        return engine
 
     @abstractmethod
     def engine(self, device: str, precision: Precision) -> Engine:

@@ -18,7 +18,7 @@ from geosr.models.foreign import find as find_foreign
 from geosr.models.foreign import is_foreign
 from geosr.models.model import Engine, Model, Precision
 from geosr.models.own import Own, TorchNetwork
-from geosr.models.uncertain import Uncertain, head_name
+from geosr.models.uncertain import Beside, Uncertain, head_name
 from geosr.response import PROBE
 
 DEFAULT = "fast"
@@ -89,21 +89,22 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
-def find(model: str | TorchNetwork | Model, scale: int, uncertainty: bool = False, fused: bool = False) -> Model:
+def find(model: str | TorchNetwork | Model, scale: int, beside: Beside | None = None, fused: bool = False) -> Model:
     """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`.
 
-    With `uncertainty` its image comes with a standard deviation: raises `ModelError` where there is none. Where dates
-    are `fused` the default is the network that takes them, at the scales that it has.
+    With `beside` its image comes with its uncertainty: raises `ModelError` where there is none, `InputError` for a risk
+    that can't be promised. Where dates are `fused` the default is the network that takes them, at the scales that it
+    has.
     """
     found = _find(MULTIFRAME if fused and model == DEFAULT and (MULTIFRAME, scale) in _weights() else model, scale)
-    if not uncertainty or len(found.heads) > 1:
+    if beside is None or len(found.heads) > 1:
         return found
     if found.guided:
-        raise ModelError(f"{found.card.title} has no uncertainty; leave --uncertainty out")
+        raise ModelError(f"{found.card.title} has no uncertainty; leave it out")
     heads = [each for each in range(2, 9) if (WEIGHTS / head_name(each)).exists()]
     if scale not in heads:
         raise ModelError(f"there is uncertainty at {_either(f'x{each}' for each in heads)}, not x{scale}; leave it out")
-    return Uncertain(found, _find(SPREAD_OF, scale), head_name(scale))
+    return Uncertain(found, _find(SPREAD_OF, scale), head_name(scale), beside)
 
 
 def _find(model: str | TorchNetwork | Model, scale: int) -> Model:

@@ -144,12 +144,13 @@ class ModelNetwork:
             raise PlaceError(
                 f"this process computes on {self.here}, and the run is of {self.kind}; name a device for all"
             )
-        if not self.project:
-            return self._plain()
-        from geosr.models.engines import projected
+        engine = self._plain()
+        if self.project:
+            from geosr.models.engines import projected
 
-        tell_torch()
-        return projected(self._plain(), self.scale)
+            tell_torch()
+            engine = projected(engine, self.scale)
+        return self.model.completed(engine)
 
     def _plain(self) -> Engine:
         """The model's engine, without projection."""

@@ -108,9 +108,15 @@ def _site(number: int, view: Views) -> str:
         f'aria-valuemax="100" aria-valuenow="50" aria-label="Line between left and right, {escape(name)}"></div></div>'
         f'<div class="misfit"><img alt="What the degraded result lacks of the input" src="{view.misfit}">'
         f"<p>Input {place}. The small picture is the result, degraded as the sensor does it, less the input: red where "
-        f"it is too bright, blue where too dark, full at {view.misfit_end:.4g}; grey where nobody knows.</p></div>"
-        "</section>"
+        f"it is too bright, blue where too dark, full at {view.misfit_end:.4g}; grey where nobody knows."
+        f"{_support(view)}</p></div></section>"
     )
+
+
+def _support(view: Views) -> str:
+    if view.support is None:
+        return ""
+    return f" Of what was added the input determines {view.support:.0%}, as far as sigma is right; the rest is guessed."
 
 
 def _figures(evaluation: Evaluation) -> str:

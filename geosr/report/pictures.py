@@ -34,16 +34,18 @@ class Spread:
     layer: Layer
     white: float
     """What is shown white: values, mean of the bands shown."""
+    support: Layer | None = None
+    """The percentage of what was added that the input determines, where a map of it is there."""
 
     @classmethod
-    def of(cls, layer: Layer, shape: tuple[int, int], shown: Sequence[int]) -> Spread:
+    def of(cls, layer: Layer, shape: tuple[int, int], shown: Sequence[int], support: Layer | None = None) -> Spread:
         """That of a layer on the result's grid of (height, width)."""
         seen = []
         for window in spread_windows(shape, len(layer.bands)):
             values, known = layer.read(window)
             seen.append(values[list(shown)].mean(0)[known])
         found = np.concatenate(seen)
-        return cls(layer, float(np.quantile(found, 0.98)) if found.size else 1.0)
+        return cls(layer, float(np.quantile(found, 0.98)) if found.size else 1.0, support)
 
     @property
     def told(self) -> str:
@@ -69,6 +71,8 @@ class Views:
     """The size that is full red or blue, in the unit of values."""
     power: Mapping[str, Doubles]
     """By name, power by frequency; empty for a site that is too small or has gaps."""
+    support: float | None = None
+    """The share of what was added that the input determines (`models.trust`); None where no map of it is there."""
 
 
 def views_of(job: Measuring, site: Site, shown: Sequence[int], stretch: Stretch, spread: Spread | None = None) -> Views:
@@ -82,12 +86,23 @@ def views_of(job: Measuring, site: Site, shown: Sequence[int], stretch: Stretch,
     layers = {
         name: uri(picture(each[list(shown)], _cut(known[name], patch, name), stretch)) for name, each in inner.items()
     }
+    support = None
     if spread is not None:
         layers["uncertainty"] = uri(spread.picture(site.at.scale(patch.scale), shown))
+        if spread.support is not None:
+            share, there = spread.support.read(site.at.scale(patch.scale))
+            support = _support(inner["result"] - inner["bicubic"], share, there, shown)
     misfit, end = _misfit(job, patch, shown)
     whole = bool(patch.known.all()) and min(site.at.height, site.at.width) >= _LEAST
     power = {name: _power(each[list(shown)]) for name, each in inner.items()} if whole else {}
-    return Views(site, layers, misfit, end, power)
+    return Views(site, layers, misfit, end, power, support)
+
+
+def _support(added: Doubles, percent: Doubles, known: NDArray[np.bool_], shown: Sequence[int]) -> float | None:
+    """The mean share, by the square of what was added; None where nothing is known, or added."""
+    weight = added[list(shown)][:, known] ** 2
+    total = float(weight.sum())
+    return float((weight * percent[list(shown)][:, known]).sum()) / (100.0 * total) if total > 0 else None
 
 
 def picture(values: Doubles, known: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close as close_files
 from geosr.judging import Evaluation, measured, measuring, source_of
 from geosr.picture import Stretch
-from geosr.radiometry import SIGMA, Pixels, Radiometry
+from geosr.radiometry import SIGMA, SUPPORT, Pixels, Radiometry
 from geosr.report.page import page
 from geosr.report.pictures import Spread, picture, uri, views_of
 from geosr.report.plot import spectrum_of
@@ -146,8 +146,10 @@ def _spread_of(path: Path, scene: Scene, job: Measuring, shown: Sequence[int]) -
     """The uncertainty that lies beside a result, if there is one."""
     if SIGMA.name not in companions(path):
         return None
-    layer = Layer.of(open_scene(beside(path, SIGMA.name)), job.sr.bands, job.sr.corner, [0.0] * len(job.sr.bands))
-    return Spread.of(layer, (job.plan.height * job.plan.scale, job.plan.width * job.plan.scale), shown)
+    there = [name for name in (SIGMA.name, SUPPORT.name) if name in companions(path)]
+    bands, corner = job.sr.bands, job.sr.corner
+    layers = [Layer.of(open_scene(beside(path, name)), bands, corner, [0.0] * len(bands)) for name in there]
+    return Spread.of(layers[0], (job.plan.height * job.plan.scale, job.plan.width * job.plan.scale), shown, *layers[1:])
 
 
 def _unsure(

@@ -39,3 +39,31 @@ def by_place(scores: Iterable[tuple[str, Floats]]) -> list[Floats]:
     for place, values in scores:
         places[place].append(np.ravel(values))
     return [np.concatenate(values) for values in places.values()]
+
+
+LEAST_SHARE = 0.05
+"""Of a place's pixels: where fewer are trusted, so many are counted, as a few pixels tell little."""
+
+
+def wrong_shares(error: Floats, sigma: Floats, limit: float, factors: Floats) -> NDArray[np.float64]:
+    """(factors,) the share of trusted pixels whose error is larger than a limit, for each of ascending factors.
+
+    Pixels are trusted whose standard deviation is within the limit so many times.
+    """
+    reach = limit / np.maximum(np.ravel(sigma), 1e-30)
+    wrong = np.ravel(error) > limit
+    trusted, off = (len(each) - np.searchsorted(np.sort(each), factors) for each in (reach, reach[wrong]))
+    shares: NDArray[np.float64] = off / np.maximum(trusted, LEAST_SHARE * max(1, len(reach)))
+    return shares
+
+
+def controlled(losses: NDArray[np.float64], risk: float) -> int | None:
+    """The first of ever more cautious settings whose loss in a further place is at most `risk` in the mean.
+
+    None where too few places were seen to promise that, or no setting is cautious enough. `losses` is (places,
+    settings), in [0, 1]. Conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster 2022, arXiv:2208.02814,
+    theorem 1), of the largest loss at a setting or any more cautious one, for a share of trusted pixels may rise there.
+    """
+    worst = np.maximum.accumulate(losses[:, ::-1], axis=1)[:, ::-1]
+    good = np.flatnonzero((worst.sum(0) + 1.0) / (len(worst) + 1.0) <= risk)
+    return int(good[0]) if len(good) else None

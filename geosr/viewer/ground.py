@@ -26,6 +26,7 @@ from geosr.models import registry
 from geosr.models.card import Card
 from geosr.models.own import TorchNetwork
 from geosr.models.runtime import network_for
+from geosr.models.uncertain import Beside
 from geosr.products import open_source, read_product
 from geosr.radiometry import SIGMA, Pixels, Radiometry
 from geosr.run import Run
@@ -140,7 +141,7 @@ class Models:
     def has_spread(self, model: Named) -> bool:
         """See `Ground`."""
         try:
-            return bool(registry.find(model, self.scale, uncertainty=True).card)
+            return bool(registry.find(model, self.scale, Beside()).card)
         except ModelError:
             return False
 

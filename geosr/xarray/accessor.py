@@ -71,6 +71,8 @@ class DataArrayGeosr:
         precision: Precision = "float32",
         project: bool | None = None,
         uncertainty: bool = False,
+        trust_mask: float | Sequence[float] | None = None,
+        support: bool = False,
     ) -> xr.DataArray | xr.Dataset:
         """The array on a grid with `scale` times as many pixels each way, on the same ground.
 
@@ -125,8 +127,9 @@ class DataArrayGeosr:
             Those of generative models always are; other networks are nearer to finer pixels' truth without it.
         uncertainty
             Give a Dataset with a standard deviation of each number, `sigma`, beside the image: 1.645 of it on either
-            side hold nine tenths of the truth of scenes like those that this was measured on, which `geosr.upscale`
-            tests and an array can't, for it is planned before a pixel is read.
+            side hold nine tenths of the truth, if it is like what this was measured on, which of an array isn't tested.
+        trust_mask, support
+            Give `trust` and `support` too, as `geosr.upscale` does.
         """
         array, options = self._array, handed_on(recipe_of, locals())
         with named(array):
@@ -164,6 +167,8 @@ class DataArrayGeosr:
         precision: Precision = "float32",
         project: bool | None = None,
         uncertainty: bool = False,
+        trust_mask: float | Sequence[float] | None = None,
+        support: bool = False,
     ) -> TilePlan:
         """The tiles that `upscale` with the same options works by; loads the network for its halo."""
         options = handed_on(recipe_of, locals())
@@ -246,9 +251,7 @@ def _provenance(settled: Settled, finer: str) -> dict[str, str]:
         told["GEOSR_CATEGORICAL"] = classes
     if settled.projected:
         told["GEOSR_PROJECTED"] = projection(settled.bands)
-    if promise := settled.model.promise(settled.bands):
-        told["GEOSR_UNCERTAINTY"] = promise
-    return told
+    return told | settled.model.promises(settled.bands)
 
 
 def _upscaled(array: xr.DataArray, recipe: Recipe) -> list[xr.DataArray]:
@@ -305,6 +308,8 @@ class DatasetGeosr:
         precision: Precision = "float32",
         project: bool | None = None,
         uncertainty: bool = False,
+        trust_mask: float | Sequence[float] | None = None,
+        support: bool = False,
     ) -> xr.Dataset:
         """The dataset on a finer grid; see `DataArrayGeosr.upscale`.
 

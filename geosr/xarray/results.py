@@ -54,10 +54,11 @@ def _by_attribute(array: xr.DataArray) -> xr.DataArray:
 
 def _beside(array: xr.DataArray, head: Head) -> xr.DataArray:
     """A result beside the image, with what the image's attributes say as far as it holds of it."""
-    if head.passes is not Passes.SPREAD:
+    if head.passes is Passes.VALUE:
         return array
-    array.attrs = {key: _of_spread(key, value) for key, value in array.attrs.items() if key not in _OF_NUMBERS}
-    array.attrs["_FillValue"] = np.float32(np.nan)
+    dropped = (*_OF_NUMBERS, *((*_OFFSETS, *_SCALES, "units") if head.passes is Passes.COUNT else ()))
+    array.attrs = {key: _of_spread(key, value) for key, value in array.attrs.items() if key not in dropped}
+    array.attrs["_FillValue"] = np.dtype(head.dtype).type(head.nodata)
     packed = (*_OFFSETS, *_SCALES, *_OF_NUMBERS)
     array.encoding = {key: value for key, value in array.encoding.items() if key not in packed}
     return array

@@ -21,6 +21,7 @@ from geosr.io.nodata import possible_nodata, told_numbers
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
+from geosr.models.uncertain import beside
 from geosr.observing import check_fused, check_guided, scale_of, settle
 from geosr.radiometry import Radiometry
 from geosr.sensors import Observation, SensorGuess
@@ -60,6 +61,8 @@ def recipe_of(
     precision: Precision,
     project: bool | None,
     uncertainty: bool,
+    trust_mask: float | Sequence[float] | None,
+    support: bool,
     categorical: Sequence[int | str] | str | None,
     guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
     fuse: bool = False,
@@ -69,7 +72,8 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
-    found = find(model, scale_of(scale, guided=guide is not None), uncertainty, fuse)
+    wanted = beside(uncertainty, trust_mask, support)
+    found = find(model, scale_of(scale, guided=guide is not None), wanted, fuse)
     check_guided(found, guide is not None, project)
     check_fused(found, fuse, guide is not None, project, reference)
     grid = grid_of(array)

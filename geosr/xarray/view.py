@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io.layout import Layout
-from geosr.io.output import of_spread
+from geosr.io.output import layout_beside
 from geosr.io.overviews import Image, halve
 from geosr.radiometry import Pixels
 from geosr.sensors import Observation
@@ -113,7 +113,7 @@ class ArrayGround(Models):
         recipe, source = self._recipe(model, spread), self._source(bands)
         ready, settled = recipe.ready(), recipe.settled.part(bands)
         seen, lines = settled.observe(map(source.pixels, recipe.samples) if recipe.samples else None)
-        layouts = source.layout, *(of_spread(source.layout) for _ in settled.heads[1:])
+        layouts = source.layout, *(layout_beside(head, source.layout) for head in settled.heads[1:])
         quick = settled.model.memory_bound
         job = partial(_made, ready, source, seen)
         return Making((job, spread), ready.plan, job, quick, layouts, (*lines, *ready.network.notes))
@@ -127,8 +127,10 @@ class ArrayGround(Models):
         return ArraySource(self._array, self._axes, bands, layout)
 
 
-_USUAL: dict[str, Any] = dict.fromkeys(("categorical", "mtf", "snr", "nodata", "dtype", "tile", "project"))
-_USUAL |= {"device": "auto", "precision": "float32"}
+_USUAL: dict[str, Any] = dict.fromkeys(
+    ("categorical", "mtf", "snr", "nodata", "dtype", "tile", "project", "trust_mask")
+)
+_USUAL |= {"device": "auto", "precision": "float32", "support": False}
 _VALUES: Sequence[tuple[str, float]] = (("scale_factor", 1.0), ("add_offset", 0.0))
 
 
