@@ -493,10 +493,27 @@ def test_frames_of_two_sizes_or_without_a_time_of_their_own_are_refused(tmp_path
     assert "frame 3 has the time of one before; give it times" in _refused(tmp_path, run, clip)
 
 
-def test_frames_marked_as_interlaced_are_told_of(tmp_path: Path) -> None:
-    interlaced = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "4"}
-    clip = write_clip(tmp_path / "clip.mp4", 3, options=interlaced)
-    assert open_clip(clip).warnings
+def test_frames_of_two_fields_are_made_whole_first_at_their_own_times(tmp_path: Path) -> None:
+    layout = Planes.of("yuv420p", 52, 36)
+    frames = []
+    for time in range(6):  # a bright block moves on between the two fields of a frame
+        one, other = (np.full((36, 52), 60, "uint8") for _ in range(2))
+        one[8:28, 6 * time : 6 * time + 12], other[8:28, 6 * time + 3 : 6 * time + 15] = 200, 200
+        one[1::2] = other[1::2]
+        frames.append((one, *planes_at(layout, 0)[1:]))
+    told = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "1"}
+    clip = write_clip(tmp_path / "clip.mp4", 6, frames=frames, options=told, lasts=VARYING)
+    made = prepare_clip(clip, tmp_path / "out.mkv", scale=2, **ALONE)
+    assert any("whole ones are made of their fields" in line for line in made.warnings)
+    assert [shot.time for shot in made.clip.shots()] == [int(time / UNIT) for time in times_of(clip)]
+
+    def combs(planes: tuple[Any, ...]) -> float:
+        rows = planes[0][10:26].astype(float)
+        return float(np.abs(rows[1:-1] - (rows[:-2] + rows[2:]) / 2).mean())
+
+    before, after = (np.mean([combs(planes) for planes in each]) for each in (
+        frames[1:-1], [shot.planes for shot in made.clip.shots()][1:-1]))  # fmt: skip
+    assert after < 0.4 * before
     assert not open_clip(write_clip(tmp_path / "plain.mp4", 3)).warnings
 
 

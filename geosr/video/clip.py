@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ _WINDOWS = 16
 """Windows of them all together."""
 
 _TOLD = ("color_range", "color_primaries", "color_trc", "colorspace", "sample_aspect_ratio")
-_COMBS = (
-    "frames are marked as interlaced and taken as they are; where moving edges have combs, deinterlace first, as with "
-    "ffmpeg -vf bwdif"
+_COMBED = "frames are marked as interlaced: whole ones are made of their fields first, by FFmpeg's bwdif"
+_SOME = (
+    "some frames are marked as interlaced, the first is not: they are taken as they are, with combs where things move"
 )
 
 
@@ -57,12 +58,14 @@ class Clip:
     """What players are told: ranges and primaries of colours, the shape of a pixel."""
     rotation: int
     """Degrees counterclockwise by which players turn frames."""
+    combed: bool
+    """Whether frames are of two fields, from which whole ones are made first."""
     warnings: tuple[str, ...]
 
     def shots(self) -> Iterator[Shot]:
         """All frames in order. Raises `DamageError` where they can't be read."""
         with opened(self.path) as container:
-            for index, frame in enumerate(_frames(self.path, container)):
+            for index, frame in enumerate(_frames(self.path, container, self.combed)):
                 yield Shot(index, frame.pts, frame.duration or 0, self.planes.read(frame))
 
 
@@ -95,13 +98,9 @@ def open_clip(path: str | Path) -> Clip:
         planes = Planes.of(context.pix_fmt, context.width, context.height, context.name)
         told = tuple((name, value) for name in _TOLD if (value := getattr(context, name)) not in (None, 0))
         count, step, kept = 0, 1, list[Plane]()
-        interlaced, spoilt, rotation = False, 0, 0
-        for frame in _frames(path, container):
-            interlaced, spoilt, rotation = (
-                interlaced | frame.interlaced_frame,
-                spoilt + frame.is_corrupt,
-                frame.rotation,
-            )
+        combed, some, spoilt, rotation = _combed(path), False, 0, 0
+        for frame in _frames(path, container, combed):
+            some, spoilt, rotation = some | frame.interlaced_frame, spoilt + frame.is_corrupt, frame.rotation
             if count % step == 0:
                 kept.append(planes.stacked(planes.read(frame)))
             if len(kept) > _SAMPLED:
@@ -112,12 +111,43 @@ def open_clip(path: str | Path) -> Clip:
         rate, unit = Fraction(stream.average_rate or stream.base_rate or 25), Fraction(stream.time_base)
     if count < 2:
         raise InputError(f"{path.name} holds {count or 'no'} frame{'s' * (count != 1)}; upscale it as an image")
-    lines = (_COMBS,) * interlaced + (f"{spoilt} frames are damaged, and shown as far as they can be",) * bool(spoilt)
-    return Clip(path, planes, count, unit, rate, _samples(planes, kept), told, rotation, lines)
+    marked = (_COMBED,) * combed + (_SOME,) * some
+    lines = (*marked, *(f"{spoilt} frames are damaged, and shown as far as they can be",) * bool(spoilt))
+    return Clip(path, planes, count, unit, rate, _samples(planes, kept), told, rotation, combed, lines)
 
 
-def _frames(path: Path, container: Any) -> Iterator[Any]:
+def _combed(path: Path) -> bool:
+    """True where the first frame is marked as one of two fields."""
+    with opened(path) as container, reading(path):
+        first = next(iter(container.decode(picture(container))), None)
+    return first is not None and bool(first.interlaced_frame)
+
+
+def _frames(path: Path, container: Any, combed: bool) -> Iterator[Any]:
     """The frames of a clip in order. Raises `DamageError` where they can't be read, or not be put in another clip."""
+    frames = _checked(path, container)
+    return _whole(picture(container), frames) if combed else frames
+
+
+def _whole(stream: Any, frames: Iterator[Any]) -> Iterator[Any]:
+    """Frames made whole of their fields, each at its own time."""
+    av, unit = pyav(), Fraction(stream.time_base)
+    graph = av.filter.Graph()
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    graph.link_nodes(graph.add_buffer(template=stream), bwdif, graph.add("buffersink")).configure()
+    for frame in chain(frames, [None]):
+        graph.push(frame)
+        with suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                made = graph.pull()
+                longer = made.time_base / unit
+                made.pts, made.duration = (int(each * longer) for each in (made.pts, made.duration))
+                made.time_base = unit
+                yield made
+
+
+def _checked(path: Path, container: Any) -> Iterator[Any]:
+    """The frames of a clip as they are decoded. Raises as `_frames`."""
     with reading(path):
         size, last = None, None
         for index, frame in enumerate(container.decode(picture(container))):
