@@ -247,7 +247,7 @@ def prepare_clip(
 ) -> ClipRun:
     """Everything that upscaling a clip will do, checked and decided; nothing is written. Raises as `geosr.upscale`."""
     frames, times = check_window(window), scale or 4
-    found = registry.find(model, times)
+    found = registry.find(model, times, fused=frames > 1)
     check_fused(found, frames > 1, False, None)
     target = check_destination(dst if dst is not None else _default(Path(src), times), overwrite)
     clip = open_clip(src)
