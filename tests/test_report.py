@@ -22,6 +22,7 @@ from geosr.errors import InputError
 from geosr.evaluation.measuring import Fact
 from geosr.io.scene import open_scene
 from geosr.judging import measured
+from geosr.picture import Stretch, ramp
 from geosr.report.report import command_of, report
 from geosr.report.sites import Site, sites_of
 from geosr.window import Window
@@ -187,9 +188,32 @@ def test_a_result_with_its_uncertainty_shows_it(tmp_path: Path) -> None:
     found = re.search(r"Input rows (\d+) to (\d+), columns (\d+) to (\d+)", text)
     assert found
     top, bottom, left, right = (4 * (int(each) + end) for each, end in zip(found.groups(), (0, 1, 0, 1), strict=True))
-    shown = picture_of(text, "uncertainty")[0].astype(float)
-    inside = shown < 255
-    assert np.corrcoef(shown[inside], sigma[top:bottom, left:right][inside])[0, 1] > 0.999
+    white = re.search(r"dark blue is none, yellow ([\d.]+) and more", text)
+    assert white
+    expected = ramp(sigma[top:bottom, left:right], Stretch((0.0,), (float(white[1]),)))[..., :3].astype(int)
+    shown = picture_of(text, "uncertainty")[:3].transpose(1, 2, 0)
+    assert np.abs(shown - expected).max() <= 3
+
+
+def test_the_command_that_made_a_result_has_what_its_tags_tell(tmp_path: Path) -> None:
+    scene = scenes.make_plain(tmp_path, shape=(3, 60, 70))
+    with rasterio.open(scene, "r+") as dataset:
+        dataset.descriptions = ("red", "green", "blue")
+    options = {
+        "model": "fast",
+        "scale": 4,
+        "bands": ["blue", "red"],
+        "project": True,
+        "uncertainty": True,
+        "format": "GTiff",
+    }
+    out = Path(geosr.upscale(scene, tmp_path / "out.tif", **options)["path"])
+    text = report(out, tmp_path / "page.html", lr=scene).read_text()
+    assert f"{out} --model=fast --scale=4 --bands=blue,red --uncertainty --project\n" in text
+    with rasterio.open(out, "r+") as dataset:
+        dataset.update_tags(GEOSR_MODEL="esrgan [generative]")
+    again = report(out, tmp_path / "page.html", lr=scene).read_text()
+    assert "--model=esrgan --scale=4 --bands=blue,red --uncertainty\n" in again
 
 
 def test_a_place_says_how_much_of_what_was_added_the_input_determines(tmp_path: Path) -> None:
@@ -330,6 +354,8 @@ def test_a_report_opens_from_disk_and_is_swiped_by_mouse_and_keys(browser: Brows
     browser.drag((x + width * 0.48, y + 50), (x + width * 0.8, y + 50))
     assert browser.js(now) == 80
     browser.js("document.querySelector('.choice input[value=bicubic]').click()")
+    assert browser.js("document.querySelector('.tag[data-side=left]').textContent") == "bicubic"
+    assert browser.js("document.querySelector('.tag[data-side=right]').textContent") == "result"
     shown = "[...document.querySelectorAll('.swipe img')].filter((i) => !i.hidden).map((i) => i.dataset.layer)"
     assert set(browser.js(shown)) == {"bicubic", "result"}
     assert browser.js("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
@@ -341,7 +367,19 @@ def test_everything_in_a_report_has_a_name_for_a_screen_reader(browser: Browser,
     browser.open(page.as_uri())
     browser.until("document.documentElement?.classList.contains('ready')")
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
-    wanted = {"image", "slider", "radio", "link", "region"}
+    wanted = {"image", "slider", "radio", "link", "region", "table"}
     found = [node for node in nodes if node.get("role", {}).get("value") in wanted and not node.get("ignored")]
     assert len(found) > 8
     assert [node["role"] for node in found if not node.get("name", {}).get("value")] == []
+    names = [node["name"]["value"] for node in found if node["role"]["value"] in ("image", "slider", "link")]
+    assert len(set(names)) == len(names)
+
+
+def test_the_number_of_a_place_stands_inside_its_box_on_the_overview(page: Path) -> None:
+    boxes = re.findall(
+        r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"/><text x="(\d+)" y="(\d+)"', page.read_text()
+    )
+    assert boxes
+    for x, y, width, height, col, row in (map(int, box) for box in boxes):
+        assert x < col < x + width
+        assert y < row < y + height

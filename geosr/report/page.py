@@ -104,9 +104,10 @@ def _site(number: int, view: Views) -> str:
                 )
     return (
         f'<section class="site" id="site{number}" aria-label="{escape(name)}"><h3>{escape(name)}</h3>'
-        f'<div class="swipe">{"".join(images)}<div class="divider" role="slider" tabindex="0" aria-valuemin="0" '
+        f'<div class="swipe">{"".join(images)}{_tags(view)}'
+        '<div class="divider" role="slider" tabindex="0" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="50" aria-label="Line between left and right, {escape(name)}"></div></div>'
-        f'<div class="misfit"><img alt="What the degraded result lacks of the input" src="{view.misfit}">'
+        f'<div class="misfit"><img alt="{escape(name)}: the degraded result less the input" src="{view.misfit}">'
         f"<p>Input {place}. The small picture is the result, degraded as the sensor does it, less the input: red where "
         f"it is too bright, blue where too dark, full at {view.misfit_end:.4g}; grey where nobody knows."
         f"{_support(view)}</p></div></section>"
@@ -117,6 +118,14 @@ def _support(view: Views) -> str:
     if view.support is None:
         return ""
     return f" Of what was added the input determines {view.support:.0%}, as far as sigma is right; the rest is guessed."
+
+
+def _tags(view: Views) -> str:
+    """The names of the layers that are seen, on their sides."""
+    first = {"left": _LEFT[0], "right": next(name for name in _RIGHT if name in view.layers)}
+    return "".join(
+        f'<span class="tag" data-side="{side}" aria-hidden="true">{name}</span>' for side, name in first.items()
+    )
 
 
 def _figures(evaluation: Evaluation) -> str:
@@ -134,7 +143,8 @@ def _figures(evaluation: Evaluation) -> str:
         )
     told = f"Of {evaluation['pixels']:,} pixels of the result."
     return (
-        f'<p>{told}</p><div class="scroll" tabindex="0" role="region" aria-label="Figures"><table><thead><tr>{head}'
+        f'<p>{told}</p><div class="scroll" tabindex="0" role="region" aria-label="Figures">'
+        f'<table aria-labelledby="figures"><thead><tr>{head}'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

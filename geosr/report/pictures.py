@@ -16,7 +16,7 @@ from geosr.evaluation.metrics import radial_power
 from geosr.evaluation.patches import Layer, Patch
 from geosr.io.samples import spread_windows
 from geosr.models.classical import upsample_into
-from geosr.picture import Stretch, png
+from geosr.picture import Stretch, png, ramp
 from geosr.report.sites import Site
 from geosr.window import Window
 
@@ -33,7 +33,7 @@ class Spread:
 
     layer: Layer
     white: float
-    """What is shown white: values, mean of the bands shown."""
+    """What is shown brightest: values, mean of the bands shown."""
     support: Layer | None = None
     """The percentage of what was added that the input determines, where a map of it is there."""
 
@@ -50,12 +50,15 @@ class Spread:
     @property
     def told(self) -> str:
         """A sentence on what its pictures show."""
-        return f" The uncertainty is a standard deviation, mean of the bands shown: white is {self.white:.4g} and more."
+        return (
+            " The uncertainty is a standard deviation, mean of the bands shown: dark blue is none, yellow "
+            f"{self.white:.4g} and more."
+        )
 
     def picture(self, window: Window, shown: Sequence[int]) -> NDArray[np.uint8]:
-        """A window in grey, from none to the brightest fiftieth."""
+        """A window in colours, from none to the brightest fiftieth."""
         values, known = self.layer.read(window)
-        return picture(values[list(shown)].mean(0, keepdims=True), known, Stretch((0.0,), (self.white,)))
+        return ramp(np.where(known, values[list(shown)].mean(0), np.nan), Stretch((0.0,), (self.white,)))
 
 
 @dataclass(frozen=True, eq=False)

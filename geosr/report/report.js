@@ -6,4 +6,5 @@ document.querySelectorAll(".swipe").forEach((box) => {
 });
 document.querySelectorAll(".choice input").forEach((input) => input.addEventListener("change", () => {
   document.querySelectorAll(`.swipe img[data-side=${input.name}]`).forEach((image) => { image.hidden = image.dataset.layer !== input.value; });
+  document.querySelectorAll(`.tag[data-side=${input.name}]`).forEach((tag) => { tag.textContent = input.value; });
 }));

@@ -19,12 +19,14 @@ from geosr.evaluation.measuring import Fact, Measuring
 from geosr.evaluation.patches import SIDE, Layer
 from geosr.io.companions import companions, tags_of_file
 from geosr.io.destination import beside
+from geosr.io.output import RESULTS
 from geosr.io.place import check_destination, hidden, place_errors
 from geosr.io.samples import spread_windows
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close as close_files
 from geosr.judging import Evaluation, measured, measuring, source_of
 from geosr.picture import Stretch
+from geosr.products import open_source
 from geosr.radiometry import SIGMA, SUPPORT, Pixels, Radiometry
 from geosr.report.page import page
 from geosr.report.pictures import Spread, picture, uri, views_of
@@ -137,7 +139,7 @@ def _page(
         spectrum=spectrum_of(views, scale),
         notes=notes,
         tags=told,
-        made=made or _made(sr, lr, tags),
+        made=made or _made(sr, lr, scene, tags),
         repeat=command_of(again),
     )
 
@@ -169,13 +171,25 @@ def _about(model: str) -> list[str]:
     return ["The model is generative: it may draw what was never there. It makes pictures, and nothing to measure on."]
 
 
-def _made(sr: str, lr: str, tags: dict[str, str]) -> str:
+def _made(sr: str, lr: str, scene: Scene, tags: dict[str, str]) -> str:
     """The command that the tags of a result tell of; they don't know options that change no pixel."""
     if "GEOSR_MODEL" not in tags:
         return "The result doesn't say how it was made."
-    name, scale = re.sub(r"\s*\(.*", "", tags["GEOSR_MODEL"]), tags.get("GEOSR_SCALE", "")
-    command = ["geosr", "upscale", lr, sr, f"--model={name}", f"--scale={scale}"]
+    title, scale, names = tags["GEOSR_MODEL"], tags.get("GEOSR_SCALE", ""), open_source(lr).names
+    model = re.split(r" *[(\[]", title)[0]
+    command = ["geosr", "upscale", lr, sr, f"--model={model}", f"--scale={scale}"]
+    if set(scene.names) < set(names) and all(map(_is_own, scene.names)):
+        command.append(f"--bands={','.join(scene.names)}")
+    if SIGMA.name in tags.get(RESULTS, "").split():
+        command.append("--uncertainty")
+    if "GEOSR_PROJECTED" in tags and "generative" not in title:
+        command.append("--project")
     return command_of(command) + "\n# as far as its tags tell"
+
+
+def _is_own(name: str) -> bool:
+    """True for the name of a band that is not just its number in its file."""
+    return not re.fullmatch(r"band \d+", name)
 
 
 def _stretch(job: Measuring, shown: Sequence[int]) -> Stretch:
@@ -195,7 +209,7 @@ def _overview(job: Measuring, shown: Sequence[int], stretch: Stretch, sites: Seq
     boxes = "".join(
         f'<a href="#site{number}" aria-label="Place {number}, {escape(site.why)}">'
         f'<rect x="{site.at.col}" y="{site.at.row}" width="{site.at.width}" height="{site.at.height}"/>'
-        f'<text x="{site.at.stop[1] + 3}" y="{site.at.row + 12 * times:.0f}">{number}</text></a>'
+        f'<text x="{site.at.col + 4 * times:.0f}" y="{site.at.row + 17 * times:.0f}">{number}</text></a>'
         for number, site in enumerate(sites, 1)
     )
     return (
