@@ -25,7 +25,6 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from numpy.typing import NDArray
 
 from geosr import __version__
-from geosr.dispatch import one_kind
 from geosr.errors import InputError
 from geosr.models.runtime import looking
 from geosr.models.threads import prepare_process
@@ -149,6 +148,8 @@ class UpscaleLayer(Layer):
         self.axes = axes
         self.recipe = recipe
         self.observes = bool(recipe.samples)
+        # Bits depend on it; a task tells, since who pickles a layer holds locks of Dask's and can't ask the workers.
+        self.of_one_kind = recipe.settled.device != "cpu"
         self._ready: Ready | None = None
         band = (1,) if axes.band is None else chunks[axes.band]
         self.bands = _edges(band)
@@ -170,18 +171,8 @@ class UpscaleLayer(Layer):
                 self._ready = self.recipe.ready()
         return self._ready
 
-    def _settle(self) -> None:
-        """Have all tasks computed on the one kind of device that workers have who are to compute them.
-
-        Raises `PlaceError` where they have several.
-        """
-        ready, client = self.ready(), active_client()
-        if ready.network.device != "cpu" and client is not None and not client.asynchronous:
-            network = replace(ready.network, kind=one_kind(client, ready.network))
-            self._ready = replace(ready, network=network)
-
     def __getstate__(self) -> dict[str, Any]:
-        self._settle()  # a scheduler that unpickles the layer has no business with networks
+        self.ready()  # a scheduler that unpickles the layer has no business with networks
         return self.__dict__ | {"_output": None}
 
     def is_materialized(self) -> bool:
@@ -195,13 +186,17 @@ class UpscaleLayer(Layer):
         return self._output
 
     def __len__(self) -> int:
-        return math.prod(map(len, self.chunks)) + sum(1 for _ in self._observers())
+        return math.prod(map(len, self.chunks)) + sum(1 for _ in self._observers()) + self.of_one_kind
 
     def __iter__(self) -> Iterator[Key]:
         yield from self._keys()
         yield from self._observers()
+        if self.of_one_kind:
+            yield self._kind_name
 
     def __getitem__(self, key: Key) -> Any:
+        if key == self._kind_name:
+            return self._kind_task()
         if key[0] == self.name:
             return self._tile_task(key)[0]
         if self.observes and key[0] == self._seen_name:
@@ -209,23 +204,32 @@ class UpscaleLayer(Layer):
         raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
+        if key == self._kind_name:
+            return self.of_one_kind
         return isinstance(key, tuple) and bool(key) and key[0] in (self.name, self._seen_name)
 
     def cull(self, keys: set[Key], all_hlg_keys: Collection[Key]) -> tuple[Layer, Mapping[Key, set[Key]]]:
         """The tasks for some chunks, and what they depend on."""
-        self._settle()
         tasks: dict[Key, Any] = {}
         needs: dict[Key, set[Key]] = {}
+        if self.of_one_kind:
+            tasks[self._kind_name], needs[self._kind_name] = self._kind_task(), set()
         for key in filter(self.__contains__, keys):  # Dask hands over the keys of all layers
+            if key == self._kind_name:
+                continue
             tasks[key], needs[key] = self._tile_task(key) if key[0] == self.name else self._seen_task(key)
             for other in needs[key]:
-                if other[0] == self._seen_name and other not in tasks:
+                if other not in tasks and other[0] == self._seen_name:
                     tasks[other], needs[other] = self._seen_task(other)
         return MaterializedLayer(tasks, annotations=self.annotations), needs
 
     @property
     def _seen_name(self) -> str:
         return f"{self.name}-seen"
+
+    @property
+    def _kind_name(self) -> str:
+        return f"{self.name}-kind"
 
     def _keys(self) -> Iterator[Key]:
         return ((self.name, *index) for index in product(*(range(len(sizes)) for sizes in self.chunks)))
@@ -241,11 +245,15 @@ class UpscaleLayer(Layer):
         index = list(key[1:])
         tile = ready.plan[index[self.axes.y] * ready.plan.shape[1] + index[self.axes.x]]
         pieces, needs = self.source.pieces(index, tile.read)
-        if not self.observes:
-            return (compute_tile, ready, self.axes, tile, self._band_numbers(index), pieces), needs
-        index[self.axes.y] = index[self.axes.x] = 0
-        seen = (self._seen_name, *index)
-        return (compute_tile, ready, self.axes, tile, self._band_numbers(index), pieces, seen), needs | {seen}
+        kind, seen = (self._kind_name if self.of_one_kind else ""), ()
+        if self.observes:
+            index[self.axes.y] = index[self.axes.x] = 0
+            seen = (self._seen_name, *index)
+        needs |= {key for key in (kind, seen) if key}
+        return (compute_tile, ready, self.axes, tile, self._band_numbers(list(key[1:])), pieces, kind, seen), needs
+
+    def _kind_task(self) -> Any:
+        return (kind_of, self.ready())
 
     def _seen_task(self, key: Key) -> tuple[Any, set[Key]]:
         found = [self.source.pieces(list(key[1:]), window) for window in self.recipe.samples]
@@ -258,11 +266,26 @@ class UpscaleLayer(Layer):
         return list(range(self.bands[chunk], self.bands[chunk + 1]))
 
 
+def kind_of(ready: Ready) -> str:
+    """The kind of device that the one worker has who is asked, see `ModelNetwork.here`."""
+    return ready.network.here
+
+
 def compute_tile(
-    ready: Ready, axes: Axes, tile: Tile, bands: list[int], pieces: list[Any], seen: tuple[Observation, ...] = ()
+    ready: Ready,
+    axes: Axes,
+    tile: Tile,
+    bands: list[int],
+    pieces: list[Any],
+    kind: str = "",
+    seen: tuple[Observation, ...] = (),
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
-    """A chunk of the result; of each of several results."""
+    """A chunk of the result; of each of several results.
+
+    Raises `PlaceError`, the tile named, where this process computes on another kind of device.
+    """
     values, shape = cut(axes, *pieces)
+    ready = replace(ready, network=replace(ready.network, kind=kind))
     seen = seen or (ready.recipe.observe(bands, ()),) * len(values)
     made = tuple(axes.from_scenes(each, shape) for each in ready(values, tile, tuple(bands), seen))
     return made if len(made) > 1 else made[0]
