@@ -9,8 +9,8 @@ and SNR 100; all else (registration, gains, weights) is found by `geosr.upscale(
 Natively: clear dates of series/worldcereal are fused onto one of them by their 20 m bands, without any option, and B8A
 is judged against that date's B08 (geosr/evaluation/natural.py). NDVI: each clear date is fused with the seven nearest
 in time; how much of what these differ by from it is in the result? Reading the series takes h5netcdf. MODEL is what
-fuses; the single-frame result is always that of `fast`, whose back-projection over frames is had by the path of its
-weights.
+fuses, by default what `--fuse` takes; of `fast` that is back-projection. The single-frame result is always that of
+`fast`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--side", type=int, default=160, help="the middle of each scene, pixels")
     parser.add_argument("--every", type=int, default=1, help="every so manieth scene or date")
-    parser.add_argument("--model", default=SINGLE)
+    parser.add_argument("--model")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     if options.ndvi:
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
-def simulated(scenes: Sequence[Scene], folder: Path, scale: int, model: str) -> Iterator[dict[str, Any]]:
+def simulated(scenes: Sequence[Scene], folder: Path, scale: int, model: str | None) -> Iterator[dict[str, Any]]:
     """Of the first band of each scene: dB over the single-frame result by number of dates, and with one gone wrong."""
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng(number)
@@ -136,7 +136,7 @@ def spoilt(kind: str, dates: Sequence[Doubles]) -> Doubles:
     return date
 
 
-def native(root: Path, folder: Path, every: int, model: str) -> Iterator[dict[str, Any]]:
+def native(root: Path, folder: Path, every: int, model: str | None) -> Iterator[dict[str, Any]]:
     """Of each reference date: dB of B8A over its single-frame result, beside its B08, by number of nearest dates."""
     fine, coarse, clear = _series(root)
     days = coarse.timestamp.values.astype("datetime64[D]")
@@ -168,7 +168,7 @@ def native(root: Path, folder: Path, every: int, model: str) -> Iterator[dict[st
         yield row
 
 
-def smeared(root: Path, model: str) -> None:
+def smeared(root: Path, model: str | None) -> None:
     """Prints what of the neighbours' NDVI is in that of a date that is fused with them, and how far its means move."""
     import xarray as xr
 
@@ -176,7 +176,7 @@ def smeared(root: Path, model: str) -> None:
     bands = fine[["B04", "B08"]].isel(timestamp=clear).rename(timestamp="time")
     stored = xr.concat([bands["B04"], bands["B08"]], "band").transpose("time", "band", "y", "x")
     stored = stored.assign_coords(band=["B04", "B08"]).assign_attrs(platform="Sentinel-2A").rename("stored")
-    one = _ndvi(stored.geosr.upscale(model, 2))
+    one = _ndvi(stored.geosr.upscale(SINGLE, 2))
     both = _ndvi(stored.geosr.upscale(model, 2, fuse=True, reference="each")["stored"])
     print(f"{len(one)} dates; their means move by {np.abs((both - one).mean((1, 2))).max():.4f} at most")
     near = [frames._others(stored, "time", date, True) for date in range(len(one))]
@@ -215,7 +215,7 @@ def result(
     dates: Sequence[NDArray[Any]] | NDArray[Any],
     scale: int,
     names: Sequence[str] = ("B8A",),
-    model: str = SINGLE,
+    model: str | None = None,
 ) -> Doubles:
     """(bands, H, W) of dates (bands, h, w) or (h, w), fused onto the first; of one date its single-frame result."""
     paths = []

@@ -51,7 +51,7 @@ def upscale(
     fuse: bool = False,
     reference: int | str | Path | None = None,
     strict: bool = False,
-    model: str | TorchNetwork = "fast",
+    model: str | TorchNetwork | None = None,
     scale: int | None = None,
     bands: Sequence[int | str] | None = None,
     mask: Literal["clouds"] | None = None,
@@ -96,8 +96,9 @@ def upscale(
         The result; `scene_x4.tif` beside `scene.tif` by default. A name in .zarr makes a Zarr store, in a folder or an
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
-        A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pth), or a
-        `geosr.TorchNetwork`.
+        A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pth), or a `geosr.TorchNetwork`.
+        By default "fast"; "multiframe" where dates are fused at a scale that it has, and with `to` the guided model
+        that fits each grid.
     guide
         A finer raster of the same place, or several files on one grid: Sentinel-2's 10 m bands, Landsat's pan. The
         result lies on its grid, and there is no `scale` beside it. For models that take one: "glp".
@@ -202,7 +203,7 @@ def prepare(
     fuse: bool = False,
     reference: int | str | Path | None = None,
     strict: bool = False,
-    model: str | TorchNetwork = "fast",
+    model: str | TorchNetwork | None = None,
     scale: int | None = None,
     bands: Sequence[int | str] | None = None,
     mask: Literal["clouds"] | None = None,

@@ -241,7 +241,7 @@ def _of(value: Any, places: Sequence[int]) -> Any:
 
 
 def model_of(
-    model: str | TorchNetwork, times: int, to: float | None, others: Beside | None = None, fuse: bool = False
+    model: str | TorchNetwork | None, times: int, to: float | None, others: Beside | None = None, fuse: bool = False
 ) -> tuple[Model, bool]:
     """The model that is asked for, and whether each grid has its own.
 
@@ -249,8 +249,10 @@ def model_of(
     """
     if to is None or times != 1:
         return registry.find(model, times, others, fuse), True
-    own = model == registry.DEFAULT
-    found = registry.find(ANY if own else model, 2, others)
+    found = registry.find(ANY if model is None else model, 2, others)
     if not found.guided:
-        raise InputError(f"--to {to:g}m makes no pixel finer than that, as {found.card.title} does; add --scale")
-    return found, own
+        raise InputError(
+            f"--to {to:g}m makes no pixel finer than that, as {found.card.title} does; leave "
+            "--model out, or add --scale"
+        )
+    return found, model is None

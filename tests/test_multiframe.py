@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from safetensors.torch import save_file
 
 import geosr
+import geosr.xarray
 from geosr.errors import InputError, ModelError
 from geosr.frames import Frame
 from geosr.models import registry
@@ -25,6 +27,7 @@ from geosr.response import Response
 from geosr.window import Window
 from scripts.frames_in_torch import Dates, Table
 from tests.dates import MTF, SHIFTS, Ground, decibels
+from tests.test_cli import geosr as command
 from tests.test_frames import BAD, DATES, TRUTH, files, fused, pixels, single, spoilt
 
 CARD = Card("several", "dates", (2,), "multiframe", channels=8, blocks=1, start="fast", conditioned=True)
@@ -41,6 +44,11 @@ def network(scale: int = 2, channels: int = 8, blocks: int = 1, stages: int = 2)
             if "second" in name or "tail" in name:
                 weight.normal_(0.0, 0.05)
     return made
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda *arguments: command(capsys, monkeypatch, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +179,31 @@ def test_workers_of_a_cluster_write_the_same_bytes(tmp_path: Path, weights: str)
 
 
 def test_the_default_of_dates_is_the_network_for_them_at_its_scales() -> None:
-    assert registry.find("fast", 2, fused=True).card.name == "multiframe"
-    assert registry.find("fast", 4, fused=True).card.name == registry.find("fast", 2).card.name == "fast"
-    assert registry.find("edsr", 2, fused=True).card.name == "edsr"
+    defaults = [registry.find(None, scale, fused=True).card.name for scale in (2, 3, 4)]
+    assert defaults == ["multiframe", "multiframe", "fast"]
+    assert registry.find(None, 2).card.name == "fast"
+    assert [registry.find(name, 2, fused=True).card.name for name in ("fast", "edsr")] == ["fast", "edsr"]
+
+
+def test_a_named_model_of_dates_is_that_model_on_all_fronts(tmp_path: Path, run: Any) -> None:
+    paths, told = files(tmp_path, DATES[:3], nodata=0), {"mtf": MTF, "snr": 100}
+    by_path = fused(paths, tmp_path / "path.tif", model=str(registry.locate("fast", 2)))
+    by_default = fused(paths, tmp_path / "default.tif", model=None)
+    np.testing.assert_array_equal(by_default, fused(paths, tmp_path / "several.tif", model="multiframe"))
+    assert (by_path != by_default).mean() > 0.3
+
+    np.testing.assert_array_equal(fused(paths, tmp_path / "fast.tif", model="fast"), by_path)
+    dates = xr.concat([geosr.open_raster(path) for path in paths], "time")
+    for model, wanted in (("fast", by_path), (None, by_default)):
+        np.testing.assert_array_equal(dates.geosr.upscale(model, 2, fuse=True, **told)["data"], wanted)
+    shell = ("upscale", *paths, "--fuse", "--scale", 2, "--mtf", MTF, "--snr", 100, "--overwrite", "-q", "-o")
+    for model, wanted in ((("--model", "fast"), by_path), ((), by_default)):
+        assert run(*shell, tmp_path / "shell.tif", *model)[0] == 0
+        np.testing.assert_array_equal(pixels(tmp_path / "shell.tif"), wanted)
+    for model, wanted in (("fast", by_path), (None, by_default)):
+        settings = {"window": 5, "model": model, "scale": 2, "overwrite": True}
+        record = geosr.upscale_many([paths[1], paths[0], paths[2]], tmp_path / "frames", **settings, **told)[1]
+        np.testing.assert_array_equal(pixels(record["path"]), wanted)
 
 
 @pytest.mark.parametrize("scale", [2, 3])

@@ -274,6 +274,12 @@ def test_a_fast_pan_is_followed(tmp_path: Path) -> None:
     assert (found.down, found.right) == pytest.approx((28, -40), abs=0.02)
 
 
+def test_a_named_model_makes_a_clip_and_by_default_that_for_dates_does(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 2, shape=(48, 64))
+    used = [prepare_clip(clip, tmp_path / "out.mkv", scale=2, model=model).moving for model in (None, "fast")]
+    assert [each.network.card.name for each in used] == ["multiframe", "fast"]
+
+
 def test_where_a_frame_lies_is_the_same_told_from_either_side() -> None:
     at = Registration(1.3, -20.7, 0.01, (1e-3, -2e-3, 4e-4, 0.0), (1.2, 0.9), (5.0, -3.0))
     row, col = 30.0, 41.0

@@ -30,13 +30,8 @@ def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
-model_option = click.option(
-    "--model",
-    default="fast",
-    show_default=True,
-    shell_complete=model_names,
-    help="A name that `geosr models` lists, or a weights file.",
-)
+_NAMED = "A name that `geosr models` lists, or a weights file."
+model_option = click.option("--model", default="fast", show_default=True, shell_complete=model_names, help=_NAMED)
 
 HEADINGS = {
     "Options": ("out", "output", "outdir", "to", "scale", "model", "bands", "aoi", "dry_run", "overwrite"),
@@ -57,7 +52,11 @@ HEADINGS = {
     type=click.Path(),
     help="Upscale every SRC, and those that @LIST.txt names, into this folder as one run.",
 )
-@model_option
+@click.option(
+    "--model",
+    shell_complete=model_names,
+    help=f"{_NAMED} [default: fast; of dates and clips multiframe at x2 and x3; with --to what fits each grid]",
+)
 @click.option(
     "--guide",
     multiple=True,

@@ -22,7 +22,7 @@ from geosr.models.uncertain import Beside, Uncertain, head_name
 from geosr.response import PROBE
 
 DEFAULT = "fast"
-"""The model where none is named."""
+"""The model where none is named, of one date."""
 SPREAD_OF = "fast"
 """The model whose features the scale heads see."""
 MULTIFRAME = "multiframe"
@@ -89,14 +89,18 @@ def names() -> tuple[str, ...]:
     return (*sorted({name for name, _ in _weights()}), *CLASSICAL)
 
 
-def find(model: str | TorchNetwork | Model, scale: int, beside: Beside | None = None, fused: bool = False) -> Model:
+def find(
+    model: str | TorchNetwork | Model | None, scale: int, beside: Beside | None = None, fused: bool = False
+) -> Model:
     """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`.
 
+    None is the default: where dates are `fused` the network that takes them, at the scales that it has.
+
     With `beside` its image comes with its uncertainty: raises `ModelError` where there is none, `InputError` for a risk
-    that can't be promised. Where dates are `fused` the default is the network that takes them, at the scales that it
-    has.
+    that can't be promised.
     """
-    found = _find(MULTIFRAME if fused and model == DEFAULT and (MULTIFRAME, scale) in _weights() else model, scale)
+    default = MULTIFRAME if fused and (MULTIFRAME, scale) in _weights() else DEFAULT
+    found = _find(default if model is None else model, scale)
     if beside is None or len(found.heads) > 1:
         return found
     if found.guided:

@@ -235,7 +235,7 @@ def prepare_clip(
     dst: str | Path | None = None,
     *,
     window: int | None = None,
-    model: str | TorchNetwork = "fast",
+    model: str | TorchNetwork | None = None,
     scale: int | None = None,
     mtf: Blur = None,
     snr: float | None = None,

@@ -55,7 +55,7 @@ class DataArrayGeosr:
     @keywords()
     def upscale(
         self,
-        model: str | TorchNetwork = "fast",
+        model: str | TorchNetwork | None = None,
         scale: int | None = None,
         *,
         guide: xr.DataArray | Sequence[xr.DataArray] | None = None,
@@ -88,7 +88,8 @@ class DataArrayGeosr:
         Parameters
         ----------
         model
-            A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`.
+            A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`. By default "fast";
+            "multiframe" where dates are fused at a scale that it has.
         scale
             Output pixels per source pixel each way; 4 by default.
         guide
@@ -154,7 +155,7 @@ class DataArrayGeosr:
     @keywords(like=upscale)
     def plan(
         self,
-        model: str | TorchNetwork = "fast",
+        model: str | TorchNetwork | None = None,
         scale: int | None = None,
         *,
         categorical: Sequence[int | str] | Literal["none"] | None = None,
@@ -295,7 +296,7 @@ class DatasetGeosr:
     @keywords(like=DataArrayGeosr.upscale)
     def upscale(
         self,
-        model: str | TorchNetwork = "fast",
+        model: str | TorchNetwork | None = None,
         scale: int | None = None,
         *,
         categorical: Sequence[int | str] | Literal["none"] | None = None,

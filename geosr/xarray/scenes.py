@@ -50,7 +50,7 @@ def axes_of(array: xr.DataArray, grid: Grid) -> Axes:
 def recipe_of(
     array: xr.DataArray,
     *,
-    model: str | TorchNetwork | Model,
+    model: str | TorchNetwork | Model | None,
     scale: int | None,
     mtf: float | Sequence[float] | None,
     snr: float | Sequence[float] | None,
