@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from geosr.api import prepare, upscale
-from geosr.cluster import Pool, kind_for, pool_for, stop_where_imported
+from geosr.cluster import Pool, kind_for, looking_on, pool_for, stop_where_imported
 from geosr.errors import GeosrError, InputError
 from geosr.io.destination import format_of, make_folder, names_in
-from geosr.io.environment import current_options, under
+from geosr.io.environment import Options, current_options, under
 from geosr.io.fused import called
 from geosr.io.layout import Format
 from geosr.io.sinks import is_there, tags_of
@@ -104,8 +106,9 @@ def upscale_many(
     geosr.errors.PlaceError
         `outdir` can't be used, or a cluster fails.
     """
-    archive = plan_many(sources, outdir, window=window, **handed_on(prepare, locals()))
-    return archive.execute(progress, told, scheduler if client is None else client)
+    with looking_on(place := scheduler if client is None else client):
+        archive = plan_many(sources, outdir, window=window, **handed_on(prepare, locals()))
+        return archive.execute(progress, told, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +150,13 @@ def plan_many(
     heads = model_of(model, times, metres, asked(options))[0].heads
     results = names_in(str(outdir), names, called(times, metres), kind, [head.name for head in heads[1:]])
     make_folder(str(outdir))
-    options |= {"to": to, "model": model, "scale": scale, "format": kind}
-    gdal = current_options()
-
-    def plan(pair: tuple[str, str]) -> Planned:
-        """The plan of a scene, under the options that GDAL has here."""
-        with under(gdal):
-            return _plan(*pair, frames[pair[0]], overwrite, options)
-
+    told = options | {"to": to, "model": model, "scale": scale, "format": kind}
+    plan = partial(_plan, current_options(), frames, overwrite, told)
     pairs = list(zip(names, results, strict=True))
-    first = plan(pairs[0])  # it loads the network, once
+    first = plan(*pairs[0])  # it loads the network, once
     with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
-        scenes = (first, *pool.map(plan, pairs[1:]))
+        others = [pool.submit(copy_context().run, plan, *pair) for pair in pairs[1:]]  # looking, too, if this thread is
+        scenes = (first, *(other.result() for other in others))
     if len(scenes) > 1 and first.error is not None and {str(scene.error) for scene in scenes} == {str(first.error)}:
         raise first.error  # it speaks of an option, and not of a scene
     return Archive(scenes)
@@ -184,7 +182,7 @@ class Archive:
         for scene in (each for each in self.scenes if each.run is None):
             tell(scene.record)
         flow = _Flow([scene for scene in self.scenes if scene.run is not None], tell, progress)
-        with prepare_process():
+        with looking_on(scheduler), prepare_process():
             flow.execute(scheduler)
         return [flow.records.get(scene.src, scene.record) for scene in self.scenes]
 
@@ -209,10 +207,9 @@ class _Open:
         self.job = self.run.job(self.sink.encoder)
         self.kept = self.sink.done()
         self.missing: Iterator[Tile] = (tile for tile in self.run.tiles if tile.index not in self.kept)
-        self.flying = 0
+        self.flying = self.pixels = 0
         self.fed = False
         """Whether all its tiles have been handed out."""
-        self.pixels = 0
         self.error: GeosrError | None = None
 
     def fail(self, error: GeosrError) -> None:
@@ -335,16 +332,19 @@ class _Flow:
                 scene.sink.append(tile, future.result())
 
 
-def _plan(src: str, dst: str, frames: Sequence[str], overwrite: bool, options: dict[str, Any]) -> Planned:
-    try:
-        there = is_there(dst) and not overwrite
-        run = prepare_frame(src, frames, dst, overwrite=overwrite or there, **options)
-        if not there:
-            return Planned(src, dst, "ready", run)
-        paths = {output.path for output in run.outputs()}
-        found = {path for path in paths if is_there(path)}
-        if all(is_of(tags_of(path), run.tags, run.scene) for path in found):
-            return Planned(src, dst, "skipped") if found == paths else Planned(src, dst, "ready", run)
-        raise InputError(f"{dst} exists, and is not of this input with these options; use --overwrite to replace it")
-    except GeosrError as error:
-        return Planned(src, dst, "failed", error=error)
+def _plan(
+    gdal: Options, frames: Mapping[str, Sequence[str]], overwrite: bool, options: dict[str, Any], src: str, dst: str
+) -> Planned:
+    with under(gdal):
+        try:
+            there = is_there(dst) and not overwrite
+            run = prepare_frame(src, frames[src], dst, overwrite=overwrite or there, **options)
+            if not there:
+                return Planned(src, dst, "ready", run)
+            paths = {output.path for output in run.outputs()}
+            found = {path for path in paths if is_there(path)}
+            if all(is_of(tags_of(path), run.tags, run.scene) for path in found):
+                return Planned(src, dst, "skipped") if found == paths else Planned(src, dst, "ready", run)
+            raise InputError(f"{dst} exists and is not of this input with these options; use --overwrite to replace it")
+        except GeosrError as error:
+            return Planned(src, dst, "failed", error=error)

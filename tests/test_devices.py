@@ -31,7 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import geosr
-from geosr import cluster
+from geosr import archive, cluster
+from geosr.cli import cli
 from geosr.errors import InputError, ModelError, PlaceError, TileError
 from geosr.models import devices, graphics, registry, runtime, trained
 from geosr.models.card import KEY, Card
@@ -43,7 +44,7 @@ from geosr.models.networks import NETWORKS, band
 from geosr.models.own import OwnEngine, TorchNetwork
 from geosr.models.projection import UNSURE, project_into
 from geosr.models.projection import reach as projection_reach
-from geosr.models.runtime import choose_device, network_for
+from geosr.models.runtime import ModelNetwork, choose_device, network_for
 from geosr.models.threads import Once
 from geosr.noise import Noise
 from geosr.response import PROBE, Response
@@ -678,13 +679,17 @@ def test_a_cluster_of_cards_and_processors_is_refused(monkeypatch: pytest.Monkey
     assert cluster.kind_for(None, network) == cluster.kind_for("local:2", network) == network.here
 
 
+def pretend_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker that is asked first for its kind has a card; those that compute tiles are as they are."""
+    usual, workers = ModelNetwork.here, iter(["Card, torch 2.13.0"])
+    told = property(lambda network: next(workers, usual.fget(network)))  # type: ignore[attr-defined]
+    monkeypatch.setattr(ModelNetwork, "here", told)
+
+
 def test_an_array_is_not_computed_by_cards_and_processors_together(monkeypatch: pytest.MonkeyPatch) -> None:
     array = xr.DataArray(da.zeros((40, 40), dtype=np.uint16, chunks=20), dims=("y", "x"))
     fine = array.geosr.upscale(model="fast", scale=2, snr=50.0, mtf=0.3)
-    usual = type(network_for("fast", 2, (Band(PROBE),))).here
-    workers = iter(["Card, torch 2.13.0"])  # the one that is asked; those that compute tiles are as they are
-    told = property(lambda network: next(workers, usual.fget(network)))
-    monkeypatch.setattr("geosr.models.runtime.ModelNetwork.here", told)
+    pretend_one_card(monkeypatch)
     with pytest.raises(TileError, match=r"this process computes on the processor, .*, and the run is of Card"):
         fine.compute(scheduler="synchronous")
     assert fine.compute(scheduler="synchronous").shape == (80, 80)
@@ -727,6 +732,38 @@ def test_who_hands_tiles_to_a_cluster_leaves_its_own_card_alone_and_may_have_non
             with cluster.looking_on(scheduler):
                 assert not runtime._looking.get()
     assert not runtime._looking.get()
+
+
+@pytest.mark.parametrize("scheduler", ["tcp://host:8786", None])
+def test_scenes_that_a_cluster_does_are_planned_without_a_card_by_every_thread(
+    scheduler: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    sources = [scenes.make_plain(tmp_path / "in", f"{name}.tif", shape=(1, 60, 70)) for name in "abc"]
+    Pretended(monkeypatch)
+    touched: list[str] = []
+    monkeypatch.setattr(devices, "_convolve", touched.append)
+    usual = runtime._load.cache_clear
+
+    def looked(*_: object) -> None:
+        assert runtime._looking.get() == (scheduler is not None)
+        raise ElsewhereError
+
+    monkeypatch.setattr(archive, "kind_for", looked)
+    seen: list[bool] = []
+    prepared = archive.prepare_frame
+    monkeypatch.setattr(
+        archive, "prepare_frame", lambda *a, **o: (seen.append(runtime._looking.get()), prepared(*a, **o))[1]
+    )
+    usual()
+    options: dict[str, Any] = {"model": "fast", "scale": 2, "device": "cuda" if scheduler else "cpu"}
+    with pytest.raises(ElsewhereError):
+        archive.upscale_many(sources, tmp_path / "out", scheduler=scheduler, **options)
+    command = ["upscale", *map(str, sources), "--outdir", str(tmp_path / "out"), "--scale", "2", "--device"]
+    with pytest.raises(ElsewhereError):
+        cli([*command, options["device"], *(["--scheduler", scheduler] if scheduler else [])], standalone_mode=False)
+    assert seen == [scheduler is not None] * 6
+    assert touched == []
 
 
 def test_of_dask_cuda_each_worker_has_the_card_that_it_sees_first(monkeypatch: pytest.MonkeyPatch) -> None:

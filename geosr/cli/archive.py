@@ -24,10 +24,12 @@ SOME_FAILED = 3
 def upscale_all(paths: Sequence[str], outdir: str, scheduler: str | None, talk: Talk, options: dict[str, Any]) -> int:
     """Upscale all scenes, tell of each, and sum up; returns the exit code."""
     from geosr.archive import plan_many
+    from geosr.cluster import looking_on
 
     made = "://" not in outdir and not Path(outdir).exists()
     start = time.perf_counter()
-    archive = plan_many(scenes_of(paths), outdir, **options)
+    with looking_on(scheduler):
+        archive = plan_many(scenes_of(paths), outdir, **options)
     if not talk.quiet:
         _say(archive, talk.verbose)
     if talk.dry_run:
