@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 import geosr
 import geosr.xarray
-from geosr.errors import GeosrError, InputError
-from geosr.xarray import frames
+from geosr.errors import GeosrError, InputError, TileError
+from geosr.models import devices
+from geosr.xarray import frames, lazy
 from tests.dates import MTF, SHIFTS, Ground, decibels, written
+from tests.test_devices import Pretended, pretend_one_card
 
 SHAPE = 100, 110
 GROUND = Ground.of(3)
@@ -65,6 +68,31 @@ def test_a_series_in_gives_a_series_out_each_date_with_its_neighbours(tmp_path: 
         alone = array.geosr.upscale(fuse=True, reference=place + 1, **OPTIONS)["data"]
         assert alone.time == array.time[place]
         np.testing.assert_array_equal(made.isel(time=place), alone)
+
+
+@pytest.mark.parametrize("reference", ["each", None])
+def test_dates_are_not_fused_by_cards_and_processors_together(
+    reference: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = OPTIONS | {"model": "fast", "scale": 4}
+    made = cube(tmp_path, 3, {"time": 1}).geosr.upscale(fuse=True, reference=reference, **options)["data"]
+    pretend_one_card(monkeypatch)
+    with pytest.raises(TileError, match=r"this process computes on the processor, .*, and the run is of Card"):
+        made.compute(scheduler="synchronous")
+    assert made.compute(scheduler="synchronous").shape == made.shape
+
+
+def test_who_only_plans_dates_for_a_cluster_leaves_its_own_card_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Pretended(monkeypatch)
+    touched: list[str] = []
+    monkeypatch.setattr(devices, "_convolve", touched.append)
+    monkeypatch.setattr(lazy, "active_client", object)
+    options = OPTIONS | {"model": "fast", "scale": 4, "device": "cuda"}
+    made = cube(tmp_path, 3, {"time": 1}).geosr.upscale(fuse=True, **options)["data"]
+    assert pickle.loads(pickle.dumps(made.data.dask)) is not None
+    assert touched == []
 
 
 def test_each_date_is_fused_with_those_nearest_in_time(tmp_path: Path) -> None:

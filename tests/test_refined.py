@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 import geosr
-from geosr.errors import InputError, ModelError
-from geosr.models import registry
+from geosr.errors import InputError, ModelError, PlaceError, TileError
+from geosr.models import devices, registry, runtime
 from geosr.models.card import KEY, Card
 from geosr.models.networks.guided import Guided
 from geosr.models.refiner import Refiner
+from geosr.xarray import lazy
+from tests.test_devices import Pretended, pretend_one_card
 from tests.test_guided import HEIGHT, SIZE, STEP, WIDTH, write
 
 BANDS, GUIDES = ("B05", "B06", "B07", "B8A", "B11", "B12"), ("B02", "B03", "B04", "B08")
@@ -132,6 +135,36 @@ def test_arrays_have_the_pixels_of_files(model: Path, tmp_path: Path) -> None:
     expected = run(model, src, guide, tmp_path / "out.tif")
     made = geosr.open_raster(src).geosr.upscale(str(model), guide=geosr.open_raster(guide), tile=32)
     assert np.array_equal(made.values, expected)
+
+
+def test_an_array_on_its_guides_grid_is_not_computed_by_cards_and_processors_together(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine_array = geosr.open_raster(fine(tmp_path))
+    made = geosr.open_raster(coarse(tmp_path)).geosr.upscale(str(model), guide=fine_array, tile=32)
+    pretend_one_card(monkeypatch)
+    with pytest.raises(TileError, match=r"this process computes on the processor, .*, and the run is of Card"):
+        made.compute(scheduler="synchronous")
+    assert made.compute(scheduler="synchronous").shape == made.shape
+
+
+def test_who_only_plans_arrays_for_a_cluster_leaves_its_own_card_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched(card: str) -> None:
+        raise AssertionError(f"{card} was used")
+
+    Pretended(monkeypatch)
+    monkeypatch.setattr(devices, "_convolve", touched)
+    array, guide = geosr.open_raster(coarse(tmp_path)), geosr.open_raster(fine(tmp_path))
+    monkeypatch.setattr(lazy, "active_client", object)
+    made = array.geosr.upscale(str(model), guide=guide, tile=32, device="cuda")
+    assert pickle.loads(pickle.dumps(made.data.dask)) is not None
+    runtime.choose_device.cache_clear()
+    monkeypatch.setattr(lazy, "active_client", lambda: None)
+    with pytest.raises(PlaceError, match="cuda:0 was used"):
+        array.geosr.upscale(str(model), guide=guide, tile=32, device="cuda")
+    runtime.choose_device.cache_clear()
 
 
 def test_a_band_without_detail_stays_as_bicubic_has_it(model: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from geosr.tiling import Tile
 from geosr.window import Window
 from geosr.xarray.cf import Grid, band_dim, grid_of
 from geosr.xarray.finer import with_grid
-from geosr.xarray.lazy import Axes, Chunked, cut
+from geosr.xarray.lazy import Axes, Chunked, cut, kind_of, looking_where_others_compute
 from geosr.xarray.recipe import Given, Ready, Recipe, stored_of
 
 EACH = "each"
@@ -269,8 +269,10 @@ def _tasks(
     alone: bool,
 ) -> dict[Key, Any]:
     """The tasks of all references: windows of dates, where others lie, what is learnt of that, and tiles."""
-    tasks: dict[Key, Any] = {}
-    ready = recipe.ready()
+    with looking_where_others_compute():
+        ready = recipe.ready()
+    kind = (f"{name}-kind",)
+    tasks: dict[Key, Any] = {kind: (kind_of, ready.network)}
 
     def window(date: int, at: Window) -> Key:
         """The key of a window of a date, whose task is there then."""
@@ -291,7 +293,7 @@ def _tasks(
         for other, key in zip(others, where, strict=True):
             tasks[key] = (fusion.place, *([window(one, at) for at in around] for one in (date, other)))
         learnt = (f"{name}-learnt", date)
-        tasks[learnt] = (fusion.learn, observed(date), where, [observed(other) for other in others])
+        tasks[learnt] = (_learnt, fusion, observed(date), where, [observed(other) for other in others], kind)
         for tile in ready.plan:
             there = [window(other, fusion.around(tile)) for other in others]
             chunk = (name, place, 0, *divmod(tile.index, ready.plan.shape[1]))
@@ -306,6 +308,12 @@ def _window(pieces: list[Any]) -> Pixels:
 
 def _observed(recipe: Recipe, seen: list[Pixels]) -> Observation:
     return recipe.settled.observe(seen)[0]
+
+
+def _learnt(
+    fusion: Fusion, seen: Observation, where: list[Registration], others: list[Observation], kind: str
+) -> FramesNetwork:
+    return replace(fusion.learn(seen, where, others), kind=kind)
 
 
 def _tile(fusion: Fusion, tile: Tile, network: FramesNetwork, *pixels: Any) -> tuple[NDArray[Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -31,7 +31,7 @@ from geosr.upscaler import filling, plan_tiles
 from geosr.window import Window
 from geosr.xarray.cf import Grid, band_dim, band_names, grid_of
 from geosr.xarray.finer import finer_attributes, finer_encoding
-from geosr.xarray.lazy import Axes, Chunked, cut
+from geosr.xarray.lazy import Axes, Chunked, cut, kind_of, looking_where_others_compute
 from geosr.xarray.recipe import Given, stored_of
 from geosr.xarray.scenes import radiometry_of, reasons_of
 
@@ -98,10 +98,12 @@ def upscale_guided(
     _check_covered(settled, placement, grid, fine)
     count = len(settled.categorical)
     core = min(4096, choose_core(1, count, np.dtype(settled.radiometry.out_dtype).itemsize, tile=tile)[0])
-    network = unlearnt(settled, placement, names)
-    plan = plan_tiles(fine.shape, core, network, gaps=radiometry.may_have_gaps)
-    footprint, reach = Window(0, 0, *grid.shape), filling(network.margin(placement, core))
-    data = _lazy(GuidedReady(settled, placement, radiometry, footprint, plan, reach, names), array, guide)
+    with looking_where_others_compute():
+        network = unlearnt(settled, placement, names)
+        plan = plan_tiles(fine.shape, core, network, gaps=radiometry.may_have_gaps)
+        reach = filling(network.margin(placement, core))
+    footprint = Window(0, 0, *grid.shape)
+    data = _lazy(GuidedReady(settled, placement, radiometry, footprint, plan, reach, names), network, array, guide)
     lazy = any(isinstance(each.data, da.Array) for each in (array, guide))
     computed = data if lazy else data.compute(scheduler="threads")
     return _on_grid(array, guide, computed, float(max(placement.step))), in_words(placement)
@@ -178,8 +180,8 @@ def _flat(array: xr.DataArray) -> da.Array:
     return whole
 
 
-def _lazy(ready: GuidedReady, array: xr.DataArray, fine: xr.DataArray) -> da.Array:
-    """The result (bands, rows, columns); its chunks are tiles."""
+def _lazy(ready: GuidedReady, network: GuidedNetwork, array: xr.DataArray, fine: xr.DataArray) -> da.Array:
+    """The result (bands, rows, columns); its chunks are tiles. `network` has learnt nothing yet."""
     low, high = _flat(array), _flat(fine)
     plan, dtype = ready.plan, ready.settled.radiometry.out_dtype
     name = f"geosr-guided-{tokenize(__version__, ready, low.name, high.name)}"
@@ -190,7 +192,8 @@ def _lazy(ready: GuidedReady, array: xr.DataArray, fine: xr.DataArray) -> da.Arr
         [coarse.pieces(start, at)[0], at, guide.pieces(start, block)[0], block]
         for at, block in ready.pieces(high.shape[0])
     ]
-    tasks: dict[Any, Any] = {(f"{name}-learnt",): (_learn, ready, seen, pieces)}
+    kind = (f"{name}-kind",)
+    tasks: dict[Any, Any] = {kind: (kind_of, network), (f"{name}-learnt",): (_learn, ready, seen, pieces, kind)}
     for tile in plan:
         row, col = divmod(tile.index, plan.shape[1])
         at = ready.at(tile)
@@ -201,10 +204,9 @@ def _lazy(ready: GuidedReady, array: xr.DataArray, fine: xr.DataArray) -> da.Arr
     return da.Array(graph, name, ((low.shape[0],), *sides), dtype=dtype)
 
 
-def _learn(ready: GuidedReady, seen: list[Any], pieces: list[Any]) -> GuidedNetwork:
-    return ready.learn(
-        [_cut(each) for each in seen], [(_cut(low), at, _cut(fine), block) for low, at, fine, block in pieces]
-    )
+def _learn(ready: GuidedReady, seen: list[Any], pieces: list[Any], kind: str) -> GuidedNetwork:
+    both = [(_cut(low), at, _cut(fine), block) for low, at, fine, block in pieces]
+    return replace(ready.learn([_cut(each) for each in seen], both), kind=kind)
 
 
 def _tile(ready: GuidedReady, tile: Tile, network: GuidedNetwork, coarse: Any, guide: Any) -> NDArray[Any]:

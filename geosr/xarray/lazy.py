@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, product
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from geosr import __version__
 from geosr.errors import InputError
-from geosr.models.runtime import looking
+from geosr.models.runtime import ModelNetwork, looking
 from geosr.models.threads import prepare_process
+from geosr.observing import Settled
 from geosr.pipeline import cores
 from geosr.sensors import Observation
 from geosr.tiling import Tile
@@ -148,8 +149,7 @@ class UpscaleLayer(Layer):
         self.axes = axes
         self.recipe = recipe
         self.observes = bool(recipe.samples)
-        # Bits depend on it; a task tells, since who pickles a layer holds locks of Dask's and can't ask the workers.
-        self.of_one_kind = recipe.settled.device != "cpu"
+        self.of_one_kind = depends_on_kind(recipe.settled)
         self._ready: Ready | None = None
         band = (1,) if axes.band is None else chunks[axes.band]
         self.bands = _edges(band)
@@ -167,7 +167,7 @@ class UpscaleLayer(Layer):
     def ready(self) -> Ready:
         """Plan and network, found on first use; a layer that travels takes them along."""
         if self._ready is None:
-            with nullcontext() if active_client() is None else looking():
+            with looking_where_others_compute():
                 self._ready = self.recipe.ready()
         return self._ready
 
@@ -253,7 +253,7 @@ class UpscaleLayer(Layer):
         return (compute_tile, ready, self.axes, tile, self._band_numbers(list(key[1:])), pieces, kind, seen), needs
 
     def _kind_task(self) -> Any:
-        return (kind_of, self.ready())
+        return (kind_of, self.ready().network)
 
     def _seen_task(self, key: Key) -> tuple[Any, set[Key]]:
         found = [self.source.pieces(list(key[1:]), window) for window in self.recipe.samples]
@@ -266,9 +266,17 @@ class UpscaleLayer(Layer):
         return list(range(self.bands[chunk], self.bands[chunk + 1]))
 
 
-def kind_of(ready: Ready) -> str:
+def depends_on_kind(settled: Settled) -> bool:
+    """True where bits depend on the kind of device that computes: then a task asks a worker, and all keep to that.
+
+    Who pickles a layer can't ask the workers, since it holds locks of Dask's.
+    """
+    return settled.device != "cpu" or not settled.model.portable
+
+
+def kind_of(network: ModelNetwork) -> str:
     """The kind of device that the one worker has who is asked, see `ModelNetwork.here`."""
-    return ready.network.here
+    return network.here
 
 
 def compute_tile(
@@ -311,6 +319,11 @@ def cut(axes: Axes, chunks: list[list[NDArray[Any]]], place: list[int]) -> tuple
         lines.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1))
         row += whole.height
     return lines[0] if len(lines) == 1 else np.concatenate(lines, axis=-2), np.shape(chunks[0][0])
+
+
+def looking_where_others_compute() -> AbstractContextManager[None]:
+    """While inside this thread leaves graphics cards alone, where the workers of a cluster compute."""
+    return nullcontext() if active_client() is None else looking()
 
 
 def active_client() -> Any:
