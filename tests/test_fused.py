@@ -302,10 +302,7 @@ def test_bands_that_a_trained_model_has_no_place_for_take_nothing_from_the_other
         ({"to": -10}, "expected the metres of a pixel"),
         ({"to": 10, "guide": "B02.tif"}, "leave --to out"),
         ({"to": 60}, "all bands have such pixels already"),
-        (
-            {"to": 10, "model": "swin"},
-            "makes no pixel finer than that, as swin does; leave --model out",
-        ),
+        ({"to": 10, "model": "swin"}, "makes no pixel finer than that, as swin does; leave --model out"),
         ({"to": 10, "model": "fast"}, "as fast does; leave --model out, or add --scale"),
         ({"to": 10, "scale": 2, "model": "glp"}, "glp needs a finer raster"),
         ({"to": 10, "scale": 2, "mtf": 0.3}, "--mtf speaks of bands as they were measured"),

@@ -172,9 +172,8 @@ class DataArrayGeosr:
         support: bool = False,
     ) -> TilePlan:
         """The tiles that `upscale` with the same options works by; loads the network for its halo."""
-        options = handed_on(recipe_of, locals())
-        with named(self._array):
-            return recipe_of(self._array, **options).ready().plan
+        with named(array := self._array):
+            return recipe_of(array, **handed_on(recipe_of, locals())).ready().plan
 
     def to_geotiff(
         self,
