@@ -14,9 +14,9 @@ from typing import Any, TypedDict
 from geosr.cluster import pool_for, stop_where_imported
 from geosr.errors import InputError
 from geosr.evaluation import against, alone
-from geosr.evaluation.contract import faults, fit_of
+from geosr.evaluation.contract import common_part, faults, fit_of
 from geosr.evaluation.meaning import MEANINGS, OF_MODELS
-from geosr.evaluation.measuring import Measuring, common_part, ground_of, same_bands
+from geosr.evaluation.measuring import Measuring, ground_of, same_bands
 from geosr.evaluation.patches import SIDE, Layer
 from geosr.evaluation.sums import Sums
 from geosr.io.scene import Scene, open_scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,6 @@ def test_a_result_of_ours_keeps_the_contract_and_so_does_a_part_of_it(made: tupl
     [
         (lambda pixels, profile: profile.update(crs="EPSG:32632"), "the CRS is EPSG:32632; expected EPSG:32631"),
         (lambda pixels, profile: moved(pixels, profile, Affine.translation(0.4, 0)), "corners lie"),
-        (lambda pixels, profile: moved(pixels, profile, Affine.translation(1, 0)), "are not whole pixels of the input"),
         (lambda pixels, profile: moved(pixels, profile, Affine.translation(400, 0)), "reach beyond the input"),
         (lambda pixels, profile: moved(pixels, profile, Affine.scale(1.02)), "expected whole numbers"),
         (lambda pixels, profile: moved(pixels, profile, Affine.rotation(2)), "turned"),
@@ -94,6 +94,40 @@ def test_a_breach_is_told(
     found = geosr.validate(rewritten(made, tmp_path, change), against=made[1])
     assert not found["valid"]
     assert any(told in line for line in found["findings"]), found["findings"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda pixels, profile: moved(pixels, profile, Affine.translation(1, 0)), ("and what is seen lie", 0.0, 0.5)),
+        (lambda pixels, profile: moved(pixels, profile, Affine.translation(0, -1)), ("and what is seen lie", -0.5, 0)),
+        (lambda pixels, profile: moved(pixels, profile, Affine.translation(0, 2)), ("and what is seen lie", 1.0, 0)),
+        (lambda pixels, profile: np.roll(pixels, 1, axis=2), ("what is seen lies", 0, 0.5)),
+        (lambda pixels, profile: (moved(pixels, profile, Affine.translation(1, 0)), pixels[:, :-2, :-2])[1],
+         ("its edges and what is seen lie", 0, 0.5)),
+        (lambda pixels, profile: (moved(pixels, profile, Affine.translation(1, 0)), pixels[:, :, 1:-1])[1],
+         ("its edges lie 0 rows and 0.5 columns off those of the input's pixels; expected on them",)),
+        (lambda pixels, profile: moved(pixels, profile, Affine.translation(60, 0)),
+         ("its columns reach beyond the input, which has 80",)),
+    ],
+)  # fmt: skip
+def test_what_lies_off_is_told_in_one_line(
+    made: tuple[Path, Path], tmp_path: Path, change: Callable[[np.ndarray, Profile], Any], told: tuple[Any, ...]
+) -> None:
+    (line,) = geosr.validate(rewritten(made, tmp_path, change), against=made[1])["findings"]
+    assert told[0] in line
+    numbers = [float(each) for each in re.findall(r"[+-]\d\.\d+", line)]
+    assert numbers == pytest.approx(told[1:], abs=0.1)
+
+
+def test_of_a_result_that_lies_off_the_gain_is_still_told(made: tuple[Path, Path], tmp_path: Path) -> None:
+    def change(pixels: np.ndarray, profile: Profile) -> np.ndarray:
+        moved(pixels, profile, Affine.translation(1, 0))
+        return (pixels * 1.5).astype(np.uint16)
+
+    place, *values = geosr.validate(rewritten(made, tmp_path, change), against=made[1])["findings"]
+    assert "+0.4" in place
+    assert [line.partition(" times")[0][:-2] for line in values] == ["B02: values vary 1.4", "B03: values vary 1.4"]
 
 
 def test_invented_data_is_told(made: tuple[Path, Path], tmp_path: Path) -> None:

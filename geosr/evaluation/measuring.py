@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from geosr.evaluation.against import RATIOS, Ground, against, beside_guide
 from geosr.evaluation.alone import alone
-from geosr.evaluation.contract import Fit
 from geosr.evaluation.patches import AROUND, SIDE, Layer, Patch
 from geosr.evaluation.sums import Sums
 from geosr.io.samples import spread_windows
@@ -108,17 +107,6 @@ def fact_of(patch: Patch, sums: Sums) -> Fact:
         added = [float(np.sqrt((difference[known] ** 2).mean())) for difference in patch.inner(patch.sr) - mean]
     residual = [float(total) / trip if trip else 0.0 for total in sums["trip"]]
     return Fact(patch.at, float(known.mean()), tuple(added), tuple(residual))
-
-
-def common_part(shape: tuple[int, int], input_fit: Fit, fits: Mapping[Fit, tuple[int, int]]) -> Window:
-    """The part of a result of this shape that rasters of these shapes cover, the input's pixels whole."""
-    part = Window(0, 0, *shape)
-    for fit, (height, width) in fits.items():
-        part = part.clip(Window(*fit.corner, height * fit.scale, width * fit.scale))
-    scale, (down, right) = input_fit.scale, input_fit.corner
-    row, col = (-(-(start - off) // scale) for start, off in ((part.row, down), (part.col, right)))
-    end, far = ((stop - off) // scale for stop, off in zip(part.stop, (down, right), strict=True))
-    return Window(row, col, max(0, end - row), max(0, far - col)).scale(scale).shift(down, right)
 
 
 def same_bands(result: Scene, other: Scene) -> list[int]:
