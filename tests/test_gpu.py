@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import geosr
-from geosr.models import devices, registry, runtime
+from geosr.models import devices, graphics, registry, runtime
 from geosr.models.engines import OnDevice
 from geosr.models.model import Precision
 from geosr.models.runtime import network_for
@@ -28,7 +28,11 @@ from tests.test_runtime import terrain
 
 pytestmark = pytest.mark.gpu
 SEEN = (Band(Response.gaussian(0.25), Noise(1.0, 0.0175)),)
-NETWORKS = [name for name in registry.names() if name not in registry.CLASSICAL and not registry.card(name).start]
+NETWORKS = [
+    name
+    for name in registry.names()
+    if not (name in registry.CLASSICAL or registry.card(name).start or registry.card(name).guides)
+]
 CLASSICAL = ("nearest", "bilinear", "bicubic", "lanczos", "ibp")
 
 
@@ -102,6 +106,27 @@ def test_what_was_recorded_gives_the_bits_of_what_was_not(model: str, card: str)
     assert not np.array_equal(first, other)
 
 
+def test_many_threads_record_and_nothing_is_left_behind_by_what_cannot_be(card: str) -> None:
+    runtime._load.cache_clear()
+    network = network_for("fast", 4, SEEN, device=card)
+    block = terrain(320, 328)[:1]
+    first = network(block, (0,))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: network(block, (0,)), range(24)))
+    assert len(cast("OnDevice", network._engine())._pieces._records) == 1
+    assert all(np.array_equal(result, first) for result in results)
+    queue = graphics.queue_of(card)
+    with queue.turn(), torch.inference_mode():
+        there = torch.ones(8, device=card)
+        with pytest.raises(RuntimeError):
+            queue.recorded(lambda: there.sum().item())
+        queue.mend()
+        torch.rand(1, device=card)
+        again = queue.recorded(lambda: there.add_(1))
+        again()
+        assert there.tolist() == [2.0] * 8
+
+
 @pytest.mark.parametrize("project", [False, True])
 @pytest.mark.parametrize("model", CLASSICAL)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -127,7 +152,7 @@ def test_a_card_without_memory_says_so_and_goes_on_when_it_has_some(card: str) -
     runtime._load.cache_clear()
     small = terrain(64, 64)[:1]
     torch.cuda.empty_cache()  # what was reserved before counts for nothing
-    torch.cuda.set_per_process_memory_fraction(0.4e9 / torch.cuda.mem_get_info()[1])
+    torch.cuda.set_per_process_memory_fraction(0.2e9 / torch.cuda.mem_get_info()[1])
     try:
         with pytest.raises(MemoryError):
             network(terrain(600, 600)[:1], (0,))

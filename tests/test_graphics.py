@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -146,6 +147,31 @@ def test_recordings_are_of_the_bands_and_few() -> None:
     assert len(engine._pieces._records) == graphics._RECORDS
 
 
+def test_work_is_recorded_by_a_thread_that_has_done_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library makes handles for each thread, at its first call, and while it is recorded that fails."""
+    ready: set[int] = set()
+    usual, recorded = trained.convolved, graphics.Queue.recorded
+
+    def convolved(*args: Any) -> Tensor:
+        ready.add(threading.get_ident())
+        return usual(*args)
+
+    def by_who_is_ready(queue: graphics.Queue, work: Callable[[], None]) -> Callable[[], None]:
+        if threading.get_ident() not in ready:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return recorded(queue, work)
+
+    engine = OnDevice(built("edsr", CARD), CARD)
+    monkeypatch.setattr(trained, "convolved", convolved)
+    monkeypatch.setattr(graphics.Queue, "recorded", by_who_is_ready)
+    block = terrain(70, 70)[:1]
+    first = made(engine, block)
+    with ThreadPoolExecutor(1) as another:
+        results = [another.submit(made, engine, block).result() for _ in range(2)]
+    assert len(engine._pieces._records) == 1
+    assert all(np.array_equal(result, first) for result in results)
+
+
 def test_work_that_cannot_be_recorded_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -225,8 +251,18 @@ class Stream:
     def record_event(self) -> str:
         return "finished"
 
+
+class Event:
+    """A point on such a stream."""
+
+    def __init__(self, blocking: bool) -> None:
+        assert blocking, "who waits sleeps"
+
+    def record(self) -> None:
+        Stream.told.append(("marked", self))
+
     def synchronize(self) -> None:
-        self.told.append(("waited for", self))
+        Stream.told.append(("waited for", self))
 
 
 @pytest.fixture
@@ -234,6 +270,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> graphics.Queue:
     """The queue of a card that isn't there."""
     monkeypatch.setattr(Stream, "told", [])
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: f"default of {device}")
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
@@ -248,11 +285,32 @@ def test_a_result_is_read_when_its_own_thread_has_waited_for_work_and_copy(prete
         for _ in range(2):
             pool.submit(pretended.fetch, torch.ones(4), target, finished).result()
     assert torch.equal(target, torch.ones(4))
-    (_, computing, card), (_, first, before), (_, copying, own), waits, waited, *others = Stream.told
+    (_, computing, card), (_, first, before), (_, copying, own), waits, (marked, copied), waited, *others = Stream.told
     assert (card, own, first, before) == ("cuda:1", "cuda:1", computing, "default of cuda:1")
-    assert (waits, waited) == (("waits", copying, "finished"), ("waited for", copying))
+    assert (waits, marked, waited) == (("waits", copying, "finished"), "marked", ("waited for", copied))
     assert copying is not computing
-    assert len(others) in (2, 3), "a thread's stream is made once"
+    assert len(others) in (3, 4), "a thread's stream is made once"
+
+
+def test_what_a_failed_recording_left_is_not_used_again(
+    pretended: graphics.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = iter([(0, 2), (0, 3)])
+    begun: list[object] = []
+
+    @contextmanager
+    def graph(graph: object, pool: object, stream: object, mode: str) -> Iterator[None]:
+        begun.append(pool)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    pretended.mend()
+    with pytest.raises(AttributeError, match="replay"):
+        pretended.recorded(lambda: None)
+    assert begun == [None, (0, 2)]
 
 
 def test_an_array_is_to_be_had_where_a_card_cannot_copy_into_it(

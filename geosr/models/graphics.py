@@ -78,10 +78,12 @@ class Queue:
             return
         if not hasattr(self._own, "stream"):
             self._own.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            self._own.copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._own.stream):
             self._own.stream.wait_event(finished)
             target.copy_(result, non_blocking=True)
-        self._own.stream.synchronize()
+            self._own.copied.record()
+        self._own.copied.synchronize()  # asleep: a core that asks all the time is one less for encoding
 
     def mark(self) -> Any:
         """The point that the work on the card has come to, to be waited for."""
@@ -97,11 +99,12 @@ class Queue:
         return graph.replay
 
     def mend(self) -> None:
-        """Have torch's random numbers back after a recording that failed, for which they still wait: by one that works.
+        """Leave a recording that failed behind: its memory, and torch's random numbers, which still wait for it.
 
-        Nothing here draws any, but others in the process may.
+        Nothing here draws any, but others in the process may. They come back by a recording that works.
         """
         if self._is_card:
+            self._pool = torch.cuda.graph_pool_handle()
             with suppress(Exception), torch.cuda.graph(torch.cuda.CUDAGraph(), None, self._stream, "thread_local"):
                 torch.zeros(1, device=self.device)
 
@@ -148,21 +151,23 @@ class Pieces:
     def _run(self, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> Tensor:
         """The engine's result for a piece, of shape `fine`, in memory that the next one may take."""
         key = bands, piece.shape, piece.dtype
-        record = self._records.get(key)
-        if record is None and key in self._seen and self._can_record:
-            record = self._record(key, piece, bands, fine)
-        if record is None:
-            self._seen = {*list(self._seen)[-_RECORDS:], key}
-            out = piece.new_empty(fine)
-            self.engine(piece, bands, out)
-            return out
-        self._records.move_to_end(key)
-        record.block.copy_(piece)
-        record.start()
-        return record.out
+        if record := self._records.get(key):
+            self._records.move_to_end(key)
+            record.block.copy_(piece)
+            record.start()
+            return record.out
+        out = piece.new_empty(fine)
+        self.engine(piece, bands, out)
+        if key in self._seen and self._can_record:
+            self._record(key, piece, bands, fine)
+        self._seen = {*list(self._seen)[-_RECORDS:], key}
+        return out
 
-    def _record(self, key: Any, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> _Record | None:
-        """The work on such pieces as one recording; None where it can't be recorded, or there is no memory for it."""
+    def _record(self, key: Any, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> None:
+        """Keep the work on such pieces as one recording, unless it can't be recorded, or there is no memory for it.
+
+        This thread has just done it: what a library makes for a thread that is new to it can't be recorded.
+        """
         block, out = torch.empty_like(piece), piece.new_empty(fine)
         try:
             with holding() as kept:
@@ -170,8 +175,7 @@ class Pieces:
         except Exception:  # whatever torch, cuDNN and cuBLAS raise there: the work can be done without
             self._can_record = False
             queue_of(self.device).mend()
-            return None
+            return
         while len(self._records) >= _RECORDS:
             self._records.popitem(last=False)
         self._records[key] = _Record(block, out, start, kept)
-        return self._records[key]
