@@ -72,7 +72,7 @@ def written(
     *,
     nodata: float | None = None,
     size: float = 20.0,
-    crs: str = "EPSG:32633",
+    crs: str | None = "EPSG:32633",
     corner: tuple[float, float] = (5e6, 5e5),
 ) -> Path:
     """A GeoTIFF of (h, w) or (bands, h, w), whole numbers; NaN becomes nodata."""

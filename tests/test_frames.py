@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from rasterio.rio.main import main_group as rio
 
 import geosr
 from geosr.cli import cli
@@ -219,8 +222,15 @@ def test_dates_that_cant_be_used_are_left_out_and_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"crs": "EPSG:32634"}, "is in EPSG:32634 and .* warp one"),
-        ({"size": 10.0}, "has pixels of 10 x 10 and .* of 20 x 20"),
+        (
+            {"crs": "EPSG:32634"},
+            "is in EPSG:32634 and a.tif in EPSG:32633; leave it out, or warp it: gdalwarp",
+        ),
+        (
+            {"size": 10.0},
+            "has pixels of 10 x 10 and a.tif of 20 x 20; .*; leave it out, or warp it: gdalwarp",
+        ),
+        ({"crs": None}, "is in no CRS and a.tif in .*; leave it out, or tell it: rio edit-info .*b.tif --crs EPSG:"),
         ({"corner": (4e6, 5e5)}, "none of the other dates fits .* no data where the reference has"),
     ],
 )
@@ -229,6 +239,37 @@ def test_dates_on_other_grids_are_refused_in_one_line(tmp_path: Path, other: dic
     with pytest.raises(InputError, match=message):
         fused(paths, tmp_path / "out.tif")
     assert not list(tmp_path.glob("*out*"))
+
+
+def told_to_warp(paths: Sequence[Path], **options: Any) -> list[str]:
+    """The command that the refusal of dates ends with."""
+    with pytest.raises(InputError, match="or warp it: ") as refused:
+        geosr.prepare(paths, paths[0].parent / "out.tif", fuse=True, **OPTIONS, **options)
+    return shlex.split(str(refused.value).partition("warp it: ")[2])
+
+
+@pytest.mark.parametrize("other", [{"crs": "EPSG:32634"}, {"size": 10.0}])
+def test_the_command_that_a_refusal_of_dates_names_warps_onto_the_grid_of_the_whole_reference(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    a, b = written(tmp_path / "a b.tif", DATES[0]), written(tmp_path / "b b.tif", DATES[1], **other)
+    words = told_to_warp([a, b], bounds=(5e5 + 200, 5e6 - 900, 5e5 + 900, 5e6 - 300))
+    assert [words[0], *words[-4:]] == ["gdalwarp", "-r", "cubic", str(b), str(tmp_path / "b b_warped.tif")]
+    crs, [right, down, left, bottom, east, top] = words[2], map(float, (*words[4:6], *words[7:11]))
+    with rasterio.open(a) as reference:
+        assert crs == reference.crs.to_string()
+        assert Affine(right, 0, left, 0, -down, top) == reference.transform
+        assert (left, bottom, east, top) == reference.bounds
+
+
+def test_of_a_turned_reference_that_command_is_rasterios_and_what_it_writes_can_be_fused(tmp_path: Path) -> None:
+    a, b = written(tmp_path / "a.tif", DATES[0]), written(tmp_path / "b.tif", DATES[1])
+    with rasterio.open(a, "r+") as reference:
+        reference.transform = reference.transform @ Affine.rotation(1)
+    words = told_to_warp([a, b])
+    assert CliRunner().invoke(rio, words[1:]).exit_code == 0
+    with rasterio.open(words[3]) as made:
+        assert made.transform == geosr.prepare([a, words[3]], tmp_path / "x.tif", fuse=True, **OPTIONS).scene.transform
 
 
 def test_one_date_and_hundreds_and_clouds_everywhere_are_refused(tmp_path: Path) -> None:

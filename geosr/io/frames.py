@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,12 +186,14 @@ def _check_alike(anchor: Scene, other: Scene) -> None:
         )
     if anchor.crs != other.crs:
         crs = f"{other.name} is in {other.crs or 'no CRS'} and {anchor.name} in {anchor.crs or 'none'}"
-        raise InputError(f"{crs}; warp one, with gdalwarp")
+        bare = next((scene.path for scene in (anchor, other) if scene.crs is None), None)
+        told = f"rio edit-info {shlex.quote(bare)} --crs EPSG:..." if bare else _warping(other, anchor)
+        raise InputError(f"{crs}; leave it out, or {'tell it' if bare else 'warp it'}: {told}")
     lies, side = ~anchor.transform @ other.transform, max(*anchor.full, *other.full)
     if max(abs(lies.a - 1), abs(lies.e - 1), abs(lies.b), abs(lies.d)) * side > _NEAR:
         raise InputError(
             f"{other.name} has pixels of {_size(other)} and {anchor.name} of {_size(anchor)}; dates share pixel "
-            "size and direction: warp one, with gdalwarp"
+            f"size and direction; leave it out, or warp it: {_warping(other, anchor)}"
         )
     if len(other.bands) != len(anchor.bands) or other.categorical != anchor.categorical:
         raise InputError(
@@ -201,3 +204,18 @@ def _check_alike(anchor: Scene, other: Scene) -> None:
 
 def _size(scene: Scene) -> str:
     return f"{abs(scene.transform.a):g} x {abs(scene.transform.e):g}"
+
+
+def _warping(other: Scene, like: Scene) -> str:
+    """The command, for a shell, that warps a date onto the grid of the reference; of a product each of its files."""
+    file = Path(other.path)
+    paths = [other.path, str(file.with_name(f"{file.stem}_warped.tif"))]
+    paths = paths if file.suffix.lower() in _DATES[:3] else ["IN.jp2", "OUT.tif"]
+    code, grid = like.crs.to_epsg() if like.crs else None, like.transform
+    if code is None or (grid.b, grid.d) != (0, 0) or grid.e > 0:
+        return shlex.join(["rio", "warp", *paths, "--like", like.path, "--resampling", "cubic"])
+    row, col = -like.window.row, -like.window.col
+    (left, top), (right, bottom) = grid @ (col, row), grid @ (col + like.full[1], row + like.full[0])
+    numbers = [f"{number:.12g}" for number in (grid.a, -grid.e, left, bottom, right, top)]
+    to = ["-t_srs", f"EPSG:{code}", "-tr", *numbers[:2], "-te", *numbers[2:]]
+    return shlex.join(["gdalwarp", *to, "-r", "cubic", *paths])
