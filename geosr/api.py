@@ -28,7 +28,7 @@ from geosr.models.runtime import ModelNetwork
 from geosr.models.sharpening import Brought
 from geosr.models.uncertain import beside
 from geosr.observing import check_fused, check_guided, metres_of, scale_of, settle
-from geosr.pipeline import cores
+from geosr.pipeline import at_once
 from geosr.products import open_on, open_source
 from geosr.provenance import provenance
 from geosr.radiometry import Radiometry
@@ -145,10 +145,11 @@ def upscale(
     tile
         Side of a tile, source pixels, rounded up to what the file's blocks allow; it changes memory, speed, no pixel.
     workers
-        Tiles worked on at a time; the processor's cores by default.
+        Tiles worked on at a time; by default the processor's cores, or three for each graphics card if those are more.
     device
-        Where the network computes: "auto", "cpu", "cuda" or "cuda:1". A card's stored numbers may differ from a
-        processor's by one count; its own are the same in any tiling, but by one count those of guided networks.
+        Where the network computes: "auto", "cpu", "cuda" (all cards of one kind) or "cuda:1" (that one). A card's
+        stored numbers may differ from a processor's by one count; its own are the same in any tiling, but by one count
+        those of guided networks.
     precision
         "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
     project
@@ -272,7 +273,7 @@ def prepare(
         layout=layout,
         network=network,
         upscaler=upscaler,
-        workers=workers or cores(),
+        workers=workers or at_once(network.cards),
         overwrite=overwrite,
         notes=(*about, *notes),
         tags=provenance(network, scene, radiometry, layout),
@@ -321,7 +322,7 @@ def _plan(
     options = Options.parse([f"{key}={value}" for key, value in co.items()], format)
     scale, count, (height, width) = network.scale, len(scene.bands), scene.shape
     itemsize = np.dtype(radiometry.out_dtype).itemsize + 4 * (len(network.heads) - 1)
-    beside = max(network.halo, CARDS if network.on_card else 0)
+    beside = max(network.halo, CARDS if network.cards else 0)
     core, block = choose_core(scale, count, itemsize, beside, tile or core_of(scene, scale), options.block)
     layout = Layout(
         height=height * scale,

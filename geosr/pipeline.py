@@ -183,6 +183,15 @@ def name_of(tile: Tile) -> str:
     )
 
 
+_A_CARD = 3
+"""Tiles that keep a graphics card busy: one that is computed, one that is read, one that is encoded."""
+
+
+def at_once(cards: int) -> int:
+    """Tiles to work on at a time: one for each core, and enough to keep so many graphics cards busy."""
+    return max(cores(), _A_CARD * cards)
+
+
 def cores() -> int:
     """Processor cores that this process may use: a batch system or a container often gives fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

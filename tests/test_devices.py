@@ -287,11 +287,13 @@ class Pretended:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 2, current: int = 0, trouble: str = "") -> None:
         self.trouble = trouble
+        devices.shared.cache_clear()
         monkeypatch.delenv("LOCAL_RANK", raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda card: f"Card {card}")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: (9, 0))
         monkeypatch.setattr(devices, "_convolve", self.convolve)
 
     def convolve(self, card: str) -> None:

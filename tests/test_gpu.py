@@ -93,6 +93,19 @@ def test_tilings_of_a_scene_are_one_result(model: str, tmp_path: Path, card: str
         assert np.array_equal(made[0], made[2])
 
 
+def test_several_cards_make_together_what_one_makes(tmp_path: Path, card: str) -> None:
+    if len(cards := runtime.choose_devices("cuda")[0]) < 2:
+        pytest.skip("torch finds no two graphics cards of one kind here")
+    src, made = make_plain(tmp_path, shape=(2, 1100, 1200)), []
+    for device in ("cuda", cards[1], card):
+        geosr.upscale(src, dst := tmp_path / "out.tif", scale=2, tile=256, device=device, overwrite=True)
+        with rasterio.open(dst) as result:
+            made.append(result.read())
+    assert np.array_equal(made[0], made[1])
+    assert np.array_equal(made[0], made[2])
+    assert all(runtime._load(each).cache_info().currsize for each in cards), "each had a part in it"
+
+
 @pytest.mark.parametrize("model", NETWORKS)
 def test_what_was_recorded_gives_the_bits_of_what_was_not(model: str, card: str) -> None:
     network = network_for(model, 2 if 2 in registry.card(model).scales else 4, SEEN, device=card)

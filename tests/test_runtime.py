@@ -190,7 +190,7 @@ def test_threads_agree_and_load_the_weights_once() -> None:
     for thread in threads:
         thread.join()
     assert all(np.array_equal(result, results[0]) for result in results)
-    assert runtime._load.cache_info().misses == 1
+    assert runtime._load("cpu").cache_info().misses == 1
 
 
 def test_bands_get_what_was_seen_of_them() -> None:

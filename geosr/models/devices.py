@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from geosr.errors import ModelError, PlaceError, one_line
 from geosr.models.model import PROCESSOR
+from geosr.models.threads import Once
 
 _EXACT: Mapping[str, object] = {
     "float32_matmul_precision": "highest",
@@ -144,12 +145,34 @@ def find(device: str) -> tuple[str, str]:
         raise PlaceError(f"device {device!r} isn't there: torch finds {count} CUDA devices; use cpu")
     if int(index or 0) and _is_worker_with_a_card():
         raise PlaceError(f"device {device!r} is another worker's: of dask-cuda each has its own card; use cuda")
-    card = f"cuda:{int(index) if index else _own(count)}"
+    card = f"cuda:{int(index) if index else _own(count)[0]}"
     if not (trouble := _trouble(card)):
         return card, f"computed on {torch.cuda.get_device_name(card)}"
     if device == "auto":
         return "cpu", f"computed on the processor, since {card} can't be used: {trouble}"
     raise PlaceError(f"device {device!r} can't be used: {trouble}; use another, or cpu")
+
+
+@Once
+def shared(device: str, first: str, about: str) -> tuple[tuple[str, ...], str]:
+    """All cards that tiles go to where a device stands for `first`, see `find`, and a line on them.
+
+    One alone where it is named. Others are taken that work and are of the same kind: another's pixels would differ.
+    """
+    own = _own(torch.cuda.device_count()) if first.startswith("cuda") and not index_of(device) else ()
+    why = {card: _unlike(first, card) or _trouble(card) for card in (f"cuda:{index}" for index in own[1:])}
+    cards = (first, *(card for card, reason in why.items() if not reason))
+    left = (f"; {card} is left out: {reason}" for card, reason in why.items() if reason)
+    together = f"computed on {len(cards)} x {torch.cuda.get_device_name(first)}" if len(cards) > 1 else about
+    return cards, "".join((together, *left))
+
+
+def _unlike(first: str, card: str) -> str:
+    """The words that say which other kind a card is of; empty where it is alike."""
+    of_both = ((torch.cuda.get_device_name(each), torch.cuda.get_device_capability(each)) for each in (first, card))
+    if len({*of_both}) == 1:
+        return ""
+    return f"it is {torch.cuda.get_device_name(card)}, of another kind"
 
 
 @lru_cache
@@ -160,10 +183,16 @@ def kind(device: str) -> str:
     return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
 
 
-def _own(count: int) -> int:
-    """The index of this process's own card, whatever a thread's is; of processes started together each has its own."""
+def _own(count: int) -> tuple[int, ...]:
+    """The indices of this process's own cards, whatever a thread's is: all, from the first.
+
+    Of processes that were started together each has one, and so has a process that chose another than the first.
+    """
     rank = os.environ.get("LOCAL_RANK", "") or _place_among_workers()
-    return int(rank) % count if rank.isdigit() else torch.cuda.current_device()
+    if rank.isdigit():
+        return (int(rank) % count,)
+    current = torch.cuda.current_device()
+    return (current,) if current or _workers() else tuple(range(count))
 
 
 def _place_among_workers() -> str:

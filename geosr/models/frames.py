@@ -111,7 +111,9 @@ class FramesNetwork(ModelNetwork):
     def _added(self, block: Block, response: Response) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """A band's block as dates make it, and how many each pixel drew on."""
         if self.card.start:
-            return self._merger(block, response.told)
+            merger: Merger
+            with self._taken() as merger:
+                return merger(block, response.told)
         return shifted_and_added(block) if self.model.adds else back_projected(block)
 
     @property

@@ -109,7 +109,7 @@ class Queue:
                 torch.zeros(1, device=self.device)
 
 
-queue_of = Once(Queue)
+queue_of = Once(Queue, 64)
 """The queue of a device."""
 
 

@@ -68,11 +68,9 @@ class RefinedNetwork(GuidedNetwork):
         if holes is not None:
             details *= ~holes[wide.within(block).slices]
         bands = tuple(band for band in self.observation if not band.categorical)
-        made = self._refiner(
-            self.slots.placed(self.names, images),
-            self.slots.guided(self.guides, details),
-            self.slots.told(self.names, bands, float(max(self.placement.step))),
-        )
+        given = self.slots.placed(self.names, images), self.slots.guided(self.guides, details)
+        with self._taken() as refiner:
+            made = refiner(*given, self.slots.told(self.names, bands, float(max(self.placement.step))))
         rows, cols = core.within(wide.grow(-self._refiner.rim)).slices
         out = images.bicubic[:, *core.within(wide).slices].astype(coarse.dtype)
         for image, name, band in zip(out, self.names, self.injection.bands, strict=True):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from geosr.models import registry
 from geosr.models.card import Card
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.threads import Once, tell_torch
+from geosr.models.threads import Once, least_busy, tell_torch
 from geosr.radiometry import Head
 from geosr.sensors import Observation, listed
 
@@ -81,9 +82,9 @@ class ModelNetwork:
         return max(engine.reach(response) for response in {band.response for band in self.relative})
 
     @property
-    def on_card(self) -> bool:
-        """True for a network that this process computes on a graphics card."""
-        return bool(self.card.network) and self._place != "cpu"
+    def cards(self) -> int:
+        """The graphics cards of this process that blocks go to; none where it is computed on a processor."""
+        return len(self._places) if self.card.network and self._places != ("cpu",) else 0
 
     @property
     def multiple(self) -> int:
@@ -111,24 +112,24 @@ class ModelNetwork:
         block = np.require(block, requirements=["C", "W"])
         try:
             heads, fine = len(self.heads), tuple(side * self.scale for side in block.shape[1:])
-            out = self._engine().room((heads * len(block), *fine), block.dtype)
-            for group in self.groups(bands):
-                places = [bands.index(band) for band in group]
-                if places == list(range(len(block))):
-                    self._enhance(block, group, out)
-                else:
-                    made = np.empty((heads * len(group), *fine), out.dtype)
-                    self._enhance(block[places], group, made)
-                    out[[head * len(block) + place for head in range(heads) for place in places]] = made
+            with self._taken() as engine:
+                out: NDArray[np.floating] = engine.room((heads * len(block), *fine), block.dtype)
+                for group in self.groups(bands):
+                    places = [bands.index(band) for band in group]
+                    if places == list(range(len(block))):
+                        engine(block, self._told(group), out)
+                    else:
+                        made = np.empty((heads * len(group), *fine), out.dtype)
+                        engine(block[places], self._told(group), made)
+                        out[[head * len(block) + place for head in range(heads) for place in places]] = made
         except MemoryError as error:
             raise MemoryError(f"no memory for a block of {block.shape[1]} x {block.shape[2]} pixels") from error
         return out
 
-    def _enhance(self, block: NDArray[np.floating], bands: tuple[int, ...], out: NDArray[np.floating]) -> None:
-        """Write the estimate of bands that go together into `out`."""
+    def _told(self, bands: tuple[int, ...]) -> Observation:
+        """The observation of some bands, as the network is told it."""
         relative = self.relative
-        observed = tuple(relative[band] for band in bands)
-        self._engine()(block, observed, out)
+        return tuple(relative[band] for band in bands)
 
     @property
     def here(self) -> str:
@@ -139,12 +140,18 @@ class ModelNetwork:
 
         return kind(self._plain().device)
 
-    def _engine(self) -> Engine:
+    @contextmanager
+    def _taken(self) -> Iterator[Any]:
+        """The engine for a block, on whichever card has least to do; guided ones have arguments of their own."""
+        with least_busy(self._places) as place:
+            yield self._engine(place)
+
+    def _engine(self, place: str = "") -> Engine:
         if self.kind and not _looking.get() and self.kind != self.here:
             raise PlaceError(
                 f"this process computes on {self.here}, and the run is of {self.kind}; name a device for all"
             )
-        engine = self._plain()
+        engine = self._plain(place)
         if self.project:
             from geosr.models.engines import projected
 
@@ -152,14 +159,19 @@ class ModelNetwork:
             engine = projected(engine, self.scale)
         return self.model.completed(engine)
 
-    def _plain(self) -> Engine:
-        """The model's engine, without projection."""
-        return _load(self.model, self.precision, self._place)
+    def _plain(self, place: str = "") -> Engine:
+        """The model's engine, without projection; on the first of the devices here if no other is named."""
+        return _load(place or self._place)(self.model, self.precision)
+
+    @property
+    def _places(self) -> tuple[str, ...]:
+        """The devices here."""
+        return ("cpu",) if _looking.get() else choose_devices(self.device)[0]
 
     @property
     def _place(self) -> str:
-        """The device here."""
-        return "cpu" if _looking.get() else choose_device(self.device)[0]
+        """The first of them."""
+        return self._places[0]
 
 
 _looking: ContextVar[bool] = ContextVar("looking", default=False)
@@ -223,9 +235,10 @@ def network_for(
 
 
 def _chosen(device: str) -> tuple[str, str]:
-    """As `choose_device`; where this process only looks, its processor, whatever others have."""
+    """The first of `choose_devices`; where this process only looks, its processor, whatever others have."""
     if not _looking.get() or device == "cpu":
-        return choose_device(device)
+        places, about = choose_devices(device)
+        return places[0], about
     from geosr.models.devices import index_of
 
     index_of(device)
@@ -275,6 +288,16 @@ def choose_device(device: str = "auto") -> tuple[str, str]:
     return devices.find(device)
 
 
+def choose_devices(device: str = "auto") -> tuple[tuple[str, ...], str]:
+    """The devices that blocks go to: that of `choose_device`, and all cards like it where none is named; and a line."""
+    first, about = choose_device(device)
+    if first == "cpu":
+        return (first,), about
+    from geosr.models import devices
+
+    return devices.shared(device, first, about)
+
+
 def about_precision(precision: Precision, device: str) -> str:
     """A line on the precision of a network's convolutions, where it is not float32. Raises `ModelError` for others.
 
@@ -306,8 +329,7 @@ def processor_flags() -> frozenset[str]:
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
-@Once
-def _load(model: Model, precision: Precision, device: str) -> Engine:
+def _loaded(device: str, model: Model, precision: Precision) -> Engine:
     if model.memory_bound and device == "cpu":
         return model.engine(device, precision)
     from geosr.models.devices import device_errors, exact_convolutions
@@ -315,3 +337,7 @@ def _load(model: Model, precision: Precision, device: str) -> Engine:
     tell_torch()  # torch is imported by now
     with exact_convolutions(device), device_errors():
         return model.engine(device, precision)
+
+
+_load = Once(lambda device: Once(partial(_loaded, device)), 64)
+"""What makes a model's engine on a device; each remembers a few."""

@@ -7,7 +7,7 @@ import platform
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -43,6 +43,21 @@ class Once(Generic[P, T]):
 
 
 _own = threading.local()
+_in_hand: Counter[str] = Counter()
+"""Blocks that devices have to do."""
+
+
+@contextmanager
+def least_busy(devices: Sequence[str]) -> Iterator[str]:
+    """The first of those devices that have fewest blocks in hand; while inside it has one more."""
+    with _lock:
+        device = min(devices, key=lambda each: _in_hand[each])
+        _in_hand[device] += 1
+    try:
+        yield device
+    finally:
+        with _lock:
+            _in_hand[device] -= 1
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from geosr.models.model import Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.threads import prepare_process
 from geosr.observing import Blur, check_fused, settle
-from geosr.pipeline import cores
+from geosr.pipeline import at_once
 from geosr.provenance import PIXELS
 from geosr.radiometry import Radiometry
 from geosr.registration.values import Registration
@@ -276,7 +276,8 @@ def prepare_clip(
     notes = (*found.card.notes, *filter(None, (how,)), encoding.about, *lines, *network.notes)
     warnings = (*clip.warnings, *left_out(clip, encoding))
     moving = Moving(network, radiometry, plan)
-    return ClipRun(clip, target, encoding, moving, frames, workers or cores(), overwrite, notes, warnings)
+    hands = workers or at_once(network.cards)
+    return ClipRun(clip, target, encoding, moving, frames, hands, overwrite, notes, warnings)
 
 
 def _band(name: str) -> Band:
