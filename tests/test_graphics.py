@@ -164,7 +164,8 @@ def test_work_is_recorded_by_a_thread_that_has_done_it_once(monkeypatch: pytest.
     engine = OnDevice(built("edsr", CARD), CARD)
     monkeypatch.setattr(trained, "convolved", convolved)
     monkeypatch.setattr(graphics.Queue, "recorded", by_who_is_ready)
-    block = terrain(70, 70)[:1]
+    side = graphics.SIDE + 2 * engine.reach(PROBE)
+    block = terrain(side, side)[:1]  # one piece
     first = made(engine, block)
     with ThreadPoolExecutor(1) as another:
         results = [another.submit(made, engine, block).result() for _ in range(2)]
