@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from geosr.guided import GuidedUpscaler
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile, TilePlan, split
 from geosr.upscaler import Upscaler
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -195,3 +199,27 @@ def at_once(cards: int) -> int:
 def cores() -> int:
     """Processor cores that this process may use: a batch system or a container often gives fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_HANDS = 16
+"""Threads that finish a result at most: more would only stand in line for memory."""
+
+
+def in_order(work: Callable[[S], T], items: Iterable[S]) -> Generator[T, None, None]:
+    """Results of `work` on each of these, in their order: by a thread a core, no more ahead than these take.
+
+    The first failure is raised when it is its turn; what was not begun then is not.
+    """
+    hands = min(cores(), _HANDS)
+    flying: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(hands) as pool:
+        try:
+            for item in items:
+                flying.append(pool.submit(work, item))
+                if len(flying) > hands:
+                    yield flying.popleft().result()
+            while flying:
+                yield flying.popleft().result()
+        finally:
+            for future in flying:
+                future.cancel()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,24 @@ def test_a_pyramid_built_block_by_block_is_the_one_of_the_whole_image(height: in
         part = levels[1].stored[:, row * 8 : row * 8 + 8, col * 8 : col * 8 + 8]
         return Image(part, None) if part.size else None
 
-    def keep(level: int, row: int, col: int, image: Image) -> None:
-        built[level][:, row * 16 : row * 16 + 16, col * 16 : col * 16 + 16] = image.stored
+    def slowly(level: int, row: int, col: int, image: Image) -> tuple[int, int, int, Image]:
+        time.sleep(0.002 * ((7 * row + 3 * col) % 3))  # threads overtake each other
+        return level, row, col, image
 
-    build(plan, 1, quarter, keep)
+    kept: list[tuple[int, int, int]] = []
+
+    def keep(block: tuple[int, int, int, Image]) -> None:
+        level, row, col, image = block
+        built[level][:, row * 16 : row * 16 + 16, col * 16 : col * 16 + 16] = image.stored
+        kept.append((level, row, col))
+
+    build(plan, 1, quarter, slowly, keep)
+    assert kept == sorted(kept, key=lambda block: _walked(*block, plan.levels)), "the order is that of one thread"
     for made, expected in zip(built[1:], levels[1:], strict=True):
         np.testing.assert_array_equal(made, expected.stored)
+
+
+def _walked(level: int, row: int, col: int, top: int) -> tuple[tuple[int, int], ...]:
+    """Where a block comes in a walk that makes four before the one above them."""
+    path = tuple((row >> away, col >> away) for away in range(top - level, -1, -1))
+    return *path, *[(2**30, 0)] * (top + 1 - len(path))

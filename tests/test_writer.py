@@ -23,7 +23,7 @@ from rasterio.io import DatasetWriter
 from rio_cogeo import cog_validate
 
 from geosr.errors import InputError, PlaceError
-from geosr.io import growing, journal, writer
+from geosr.io import assemble, growing, journal, writer
 from geosr.io.overviews import Image, halve
 from geosr.io.writer import TiffSink
 from geosr.radiometry import DTYPES, Pixels
@@ -151,6 +151,41 @@ def test_a_cog_has_the_same_bytes_whatever_the_order_of_its_tiles(tmp_path: Path
         write(tmp_path / f"{seed}.tif", stored, mask, seed=seed, co=(f"INTERLEAVE={interleave}",), format="COG")
         files.append((tmp_path / f"{seed}.tif").read_bytes())
     assert files[0] == files[1] == files[2]
+
+
+def test_a_cog_that_threads_copy_has_the_bytes_of_one_copied_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, mask = noise((3, 300, 200), "uint16"), noise((300, 200), "uint8") > 90
+    for share in (2**30, 1, 5000):
+        monkeypatch.setattr(assemble, "_SHARE", share)
+        write(tmp_path / f"{share}.tif", stored, mask, format="COG")
+    files = [path.read_bytes() for path in sorted(tmp_path.glob("*.tif"))]
+    assert len(files) == 3
+    assert files[0] == files[1] == files[2]
+
+
+def test_a_full_disk_while_threads_copy_leaves_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, path = noise((2, 128, 192), "uint16"), tmp_path / "x.tif"
+    layout, plan = layout_for(stored.shape, format="COG")
+    monkeypatch.setattr(assemble, "_SHARE", 5000)
+    usual = assemble.write_at
+
+    def full(file: Any, data: bytes, at: int) -> None:
+        if at > 50_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        usual(file, data, at)
+
+    with sink_for(path, layout) as sink:
+        for tile in plan:
+            sink.append(tile, encode(sink, tile, stored))
+        monkeypatch.setattr(assemble, "write_at", full)
+        with pytest.raises(PlaceError, match=f"no space left in .*; {len(plan)} finished tiles are kept"):
+            sink.finish()
+    assert not (tmp_path / ".x.tif.whole").exists()
+    monkeypatch.undo()
+    assert resume(path, stored, format="COG") == ("resumed", len(plan))
+    check(path, stored, None, layout)
 
 
 def test_tiles_that_never_came_read_as_nodata_and_take_no_space(tmp_path: Path) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.files import BEHIND, let_go, read_at, sync, write_at
+from geosr.io.files import BEHIND, let_go, open_data, read_at, sync, write_at
 from geosr.io.layout import CLASSIC_LIMIT, Layout
+from geosr.pipeline import in_order
 
 _SAFE_LIMIT = 2**31
-_BUFFER = 4 * 2**20
-"""Bytes written at a time."""
+_SHARE = 8 * 2**20
+"""Bytes that a thread copies at a time."""
 
 _GHOST = (
     "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
@@ -70,31 +73,60 @@ def write_cog(path: Path, file: FileIO, blocks: Blocks, directories: Sequence[ti
     big = _is_big(layout, _cog_start(directories, blocks, ghost, False) + data)
     moved = _moved(blocks, _cog_order(layout, blocks), _cog_start(directories, blocks, ghost, big))
     first = tiff.even(tiff.header_size(big) + len(ghost))
+    head = (tiff.header(big, first) + ghost).ljust(first, b"\0") + tiff.pack(
+        _chain(directories, moved, big), first, big
+    )
     try:
-        with path.open("wb", _BUFFER) as out:
-            out.write((tiff.header(big, first) + ghost).ljust(first, b"\0"))
-            out.write(tiff.pack(_chain(directories, moved, big), first, big))
-            _copy(file, out, _cog_order(layout, blocks), blocks)
-            out.flush()
+        path.unlink(missing_ok=True)
+        with closing(open_data(path)) as out:
+            write_at(out, head, 0)
+            copied = in_order(
+                partial(_copy, Path(file.name), path), _shares(blocks, _cog_order(layout, blocks), len(head))
+            )
+            for _ in copied:
+                pass
             sync(out)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
 
 
-def _copy(file: FileIO, out: BinaryIO, order: Iterator[tuple[int, int]], blocks: Blocks) -> None:
-    """Copy blocks, each with its size before it and its last four bytes again behind it."""
-    told = 0
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Blocks that follow each other in a COG."""
+
+    start: int
+    """Where the first begins, with its four bytes before."""
+    blocks: list[tuple[int, int]]
+    """Where each lies in the file that is copied, and its bytes."""
+
+
+def _shares(blocks: Blocks, order: Iterable[tuple[int, int]], at: int) -> Iterator[_Share]:
+    """All blocks in an order, laid one after the other from `at`, in shares that a thread copies at a time."""
+    share = _Share(at, [])
     for slot, index in order:
-        size, start = int(blocks.counts[slot][index]), int(blocks.offsets[slot][index])
-        data = read_at(file, size, start)
-        if len(data) < size:
-            raise EOFError(f"{size - len(data)} bytes are missing at offset {start + len(data)}")
-        out.write(size.to_bytes(4, "little") + data + data[-4:])
-        let_go(file, start, start + size)
-        if (end := out.tell()) - told > BEHIND:
-            let_go(out, told - BEHIND, end)
-            told = end
+        share.blocks.append((int(blocks.offsets[slot][index]), int(blocks.counts[slot][index])))
+        at += share.blocks[-1][1] + 8
+        if at - share.start >= _SHARE:
+            yield share
+            share = _Share(at, [])
+    if share.blocks:
+        yield share
+
+
+def _copy(source: Path, target: Path, share: _Share) -> None:
+    """Copy blocks, each with its size before it and its last four bytes again behind it."""
+    copied = bytearray()
+    with FileIO(source) as file:
+        for start, size in share.blocks:
+            data = read_at(file, size, start)
+            if len(data) < size:
+                raise EOFError(f"{size - len(data)} bytes are missing at offset {start + len(data)}")
+            copied += size.to_bytes(4, "little") + data + data[-4:]
+            let_go(file, start, start + size)
+    with FileIO(target, "r+") as out:
+        write_at(out, copied, share.start)
+        let_go(out, share.start - BEHIND, share.start + len(copied))
 
 
 def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:

@@ -23,7 +23,7 @@ def open_data(path: Path) -> FileIO:
     return FileIO(path, "r+")
 
 
-def write_at(file: FileIO, data: bytes | memoryview, at: int) -> None:
+def write_at(file: FileIO, data: bytes | bytearray | memoryview, at: int) -> None:
     """Write all of `data` at an offset of an open file."""
     view = memoryview(data)
     file.seek(at)

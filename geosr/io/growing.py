@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -109,12 +110,16 @@ class Growing:
     def _build_overviews(self, journal: Journal) -> int:
         """Levels that no tile fills a block of, put behind the tiles; where they end comes back."""
         first = self.layout.tile_levels + 1
-        end = self.end
+        end, one = self.end, Lock()
 
-        def keep(level: int, row: int, col: int, image: Image) -> None:
-            """Writes an image's blocks behind all others."""
+        def make(level: int, row: int, col: int, image: Image) -> list[tuple[int, int, bytes]]:
+            """A block as it is kept."""
+            return list(encode_image(self.layout, level, row, col, image))
+
+        def keep(blocks: list[tuple[int, int, bytes]]) -> None:
+            """Writes encoded blocks behind all others."""
             nonlocal end
-            for slot, index, data in encode_image(self.layout, level, row, col, image):
+            for slot, index, data in blocks:
                 write_at(self._data, data, end)
                 self._blocks.put(np.array([(slot, index, len(data))], CODED_BLOCK), end)
                 end += len(data)
@@ -124,10 +129,12 @@ class Growing:
             if (row, col) not in self._rests:
                 return None
             shape = self.layout.tile_share(row, col, first)
-            return unpack_image(journal.read(*self._rests[row, col]), (self.layout.count, *shape), self.layout.dtype)
+            with one:  # the journal has one position
+                data = journal.read(*self._rests[row, col])
+            return unpack_image(data, (self.layout.count, *shape), self.layout.dtype)
 
         if first <= self.layout.levels:
-            build(self.layout, first, rest, keep)
+            build(self.layout, first, rest, make, keep)
         return end
 
 

@@ -8,15 +8,19 @@ Integer averages are rounded half to even. At an odd edge a pixel stands for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.io.layout import Layout
+from geosr.pipeline import in_order
 from geosr.radiometry import step_off
+
+T = TypeVar("T")
 
 _STRIP = 2**18
 """Pixels averaged at a time: they stay in the processor's cache for all the passes over them, which are few."""
@@ -51,17 +55,62 @@ def halve(image: Image, layout: Layout) -> Image:
 
 
 def build(
-    layout: Layout, first: int, read: Callable[[int, int], Image | None], keep: Callable[[int, int, int, Image], None]
+    layout: Layout,
+    first: int,
+    read: Callable[[int, int], Image | None],
+    make: Callable[[int, int, int, Image], T],
+    keep: Callable[[T], None],
 ) -> None:
-    """Make the overviews from level `first` up, in memory of a few blocks a level.
+    """Make the overviews from level `first` up, in memory of a few blocks a level and core.
 
     `read(row, col)` gives the quarter blocks of level `first`: what a tile, or four of them, leaves there; None where
-    there is nothing. Each finished block goes to `keep(level, row, col, image)`.
+    there is nothing. What `make(level, row, col, image)` makes of each finished block goes to `keep`, always in the
+    same order. Threads of their own read and make, the caller's keeps.
     """
+    apart = min(first + 1, layout.levels)  # the levels above have few blocks
+
+    def branch(place: tuple[int, int]) -> tuple[Image | None, list[T]]:
+        """A block that a thread makes with all below it."""
+        made: list[T] = []
+
+        def quarter(level: int, row: int, col: int) -> Image | None:
+            """An image of half a block's side."""
+            return read(row, col) if level < first else _halved(block(level, row, col), layout)
+
+        def block(level: int, row: int, col: int) -> Image | None:
+            """A block, once what lies below it is made."""
+            return _block(layout, level, row, col, quarter, lambda image: made.append(make(level, row, col, image)))
+
+        return block(apart, *place), made
+
+    def trunk(level: int, row: int, col: int) -> Image | None:
+        """A block of the levels above."""
+        if level == apart:
+            image, made = next(branches)
+            for each in made:
+                keep(each)
+            return image
+        return _block(layout, level, row, col, above, lambda image: keep(make(level, row, col, image)))
+
+    def above(level: int, row: int, col: int) -> Image | None:
+        """An image of half a block's side of the levels above."""
+        part = layout.part(level)
+        return _halved(trunk(level, row, col), layout) if row < part.rows and col < part.cols else None
+
     top = layout.part(layout.levels)
-    for row in range(top.rows):
-        for col in range(top.cols):
-            _build_block(layout, first, layout.levels, row, col, read, keep)
+    tops = [(row, col) for row in range(top.rows) for col in range(top.cols)]
+    with closing(in_order(branch, _descend(layout, layout.levels, apart, tops))) as branches:
+        for place in tops:
+            trunk(layout.levels, *place)
+
+
+def _descend(layout: Layout, level: int, last: int, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The blocks of level `last` below these, in the order in which a tree is walked."""
+    part = layout.part(level)
+    for row, col in places:
+        if row < part.rows and col < part.cols:
+            below = ((2 * row + r, 2 * col + c) for r in (0, 1) for c in (0, 1))
+            yield from [(row, col)] if level == last else _descend(layout, level - 1, last, below)
 
 
 def blank(layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
@@ -69,31 +118,28 @@ def blank(layout: Layout, shape: tuple[int, int]) -> NDArray[Any]:
     return np.full((layout.count, *shape), 0 if layout.missing is None else layout.missing, layout.dtype)
 
 
-def _build_block(
+def _block(
     layout: Layout,
-    first: int,
     level: int,
     row: int,
     col: int,
-    read: Callable[[int, int], Image | None],
-    keep: Callable[[int, int, int, Image], None],
+    quarter: Callable[[int, int, int], Image | None],
+    made: Callable[[Image], None],
 ) -> Image | None:
+    """A block of four quarters of the level below; None where it is outside, or nothing is there."""
     part = layout.part(level)
     if row >= part.rows or col >= part.cols:
         return None
-
-    def child(r: int, c: int) -> Image | None:
-        """An image of the level below."""
-        if level == first:
-            return read(r, c)
-        below = _build_block(layout, first, level - 1, r, c, read, keep)
-        return None if below is None else halve(below, layout)
-
     shape = (min(layout.block, part.height - row * layout.block), min(layout.block, part.width - col * layout.block))
-    image = _join(layout, shape, ((r, c, child(2 * row + r, 2 * col + c)) for r in (0, 1) for c in (0, 1)))
+    quarters = ((r, c, quarter(level - 1, 2 * row + r, 2 * col + c)) for r in (0, 1) for c in (0, 1))
+    image = _join(layout, shape, quarters)
     if image is not None:
-        keep(level, row, col, image)
+        made(image)
     return image
+
+
+def _halved(image: Image | None, layout: Layout) -> Image | None:
+    return None if image is None else halve(image, layout)
 
 
 def _join(layout: Layout, shape: tuple[int, int], quarters: Iterator[tuple[int, int, Image | None]]) -> Image | None:

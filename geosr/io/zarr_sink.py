@@ -215,12 +215,12 @@ class ZarrSink:
             """The remainder that a tile left, if it did."""
             return self._rest(pyramid, scene, row, col)
 
-        def keep(level: int, row: int, col: int, image: Image) -> None:
+        def put(level: int, row: int, col: int, image: Image) -> None:
             """Writes an image's chunks."""
             self.encoder.put(pyramid, scene, level, row, col, image)
 
         if first <= pyramid.layout.levels:
-            build(pyramid.layout, first, read, keep)
+            build(pyramid.layout, first, read, put, lambda _: None)
 
     def _rest(self, pyramid: Pyramid, scene: int, row: int, col: int) -> Image | None:
         layout = pyramid.layout
