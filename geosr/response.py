@@ -78,15 +78,23 @@ class Response:
         Beyond its own Nyquist frequency the finer image shows nothing: there its response counts as it is at the end.
         """
         f = np.asarray(frequency, np.float64)
+        still = self.still(f)
+        along_y, along_x = (still * each for each in self.moved(f))
+        return along_y, along_x
+
+    def still(self, f: Floats) -> Floats:
+        """All of it but the Gaussian, along either axis."""
         common = self._common(f)
-        if self.finer:
-            common = common / self._common(np.minimum(f / self.finer, NYQUIST))
+        return common / self._common(np.minimum(f / self.finer, NYQUIST)) if self.finer else common
+
+    def moved(self, f: Floats) -> tuple[Floats, Floats]:
+        """The Gaussian alone, along y and x."""
         share = 1.0 - 1.0 / self.finer**2 if self.finer else 1.0
-        along_y, along_x = (common * np.exp(-2.0 * (math.pi * f) ** 2 * share * each) for each in self.variance)
+        along_y, along_x = (np.exp(-2.0 * (math.pi * f) ** 2 * share * each) for each in self.variance)
         return along_y, along_x
 
     def _common(self, f: Floats) -> Floats:
-        """All but the Gaussian."""
+        """Pixels and interpolation, over the ground."""
         return transfer(self.interpolation, f) * (np.sinc(f) if self.box else 1.0)
 
     @property

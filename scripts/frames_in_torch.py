@@ -17,7 +17,7 @@ from geosr.models import fusion
 from geosr.models.filters import gaussian
 from geosr.models.networks.band import LOW_PASS_RADIUS, LOW_PASS_SIGMA
 from geosr.response import Response, kernel
-from geosr.training import sensing
+from geosr.training import chain
 
 PHASES = 64
 """Of a fine pixel, in which frames are placed."""
@@ -43,10 +43,10 @@ class Table:
         self.taps = torch.tensor(np.stack(taps), dtype=torch.float32, device=device)  # (responses, axes, phases, taps)
         self.rims = torch.tensor(radii, device=device)
         # Those of products, whose sensor's own grid is another one.
-        kinds = torch.tensor([sensing.KINDS.index(response.interpolation) for response in responses])
-        chain = sensing._Chain(tuple(responses), kinds, torch.zeros(2, 1), torch.zeros(2, 1))
-        self.spread = [chain._point_spread(axis, scale).to(device) for axis in (0, 1)]
-        self.kinds, self.kernels = kinds.to(device), sensing._kernels().to(device)
+        kinds = torch.tensor([chain.KINDS.index(response.interpolation) for response in responses])
+        ways = chain.Chain(tuple(responses), kinds, torch.zeros(2, 1), torch.zeros(2, 1))
+        self.spread = [each.to(device) for each in ways.spreads(scale)]
+        self.kinds, self.kernels = kinds.to(device), chain.kernels().to(device)
         self.told = torch.tensor([response.told for response in responses], dtype=torch.float32, device=device)
 
     def seen(self, which: Tensor, axis: int, shift: Tensor, side: int) -> Tensor:
@@ -66,7 +66,7 @@ class Table:
         self, which: Tensor, axis: int, shift: Tensor, side: int, phase: Tensor, pitch: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What samples of a sensor see of fine pixels (n, samples, side * scale), and what own pixels take of samples
-        (n, side, samples), where an interpolation brought them onto the map's grid, as `training/sensing.py` has it.
+        (n, side, samples), where an interpolation brought them onto the map's grid, as `training/chain.py` has it.
 
         The sensor's grid lies by `phase` off the map's, and its samples are `pitch` pixels apart; (n,) both.
         """
@@ -74,9 +74,9 @@ class Table:
         steps = (torch.arange(count, device=device) - (count - 1) / 2) * pitch[:, None]
         places = steps + (side - 1) / 2 + phase[:, None]
         fine = (torch.arange(side * self.scale, device=device) + 0.5) / self.scale - 0.5
-        see = sensing._looked_up(self.spread[axis][which], (places + shift[:, None] / self.scale)[:, :, None] - fine)
+        see = chain.looked_up(self.spread[axis][which], (places + shift[:, None] / self.scale)[:, :, None] - fine)
         away = (torch.arange(float(side), device=device)[:, None] - places[:, None]) / pitch[:, None, None]
-        put = sensing._looked_up(self.kernels[self.kinds[which]], away)
+        put = chain.looked_up(self.kernels[self.kinds[which]], away)
         return see / see.sum(2, keepdim=True).clamp_min(1e-6), put / put.sum(2, keepdim=True).clamp_min(1e-6)
 
     def inside(self, which: Tensor, shift: Tensor, side: int) -> Tensor:

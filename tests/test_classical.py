@@ -109,9 +109,17 @@ def test_only_what_is_written_to_is_changed() -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_bands_do_not_meet(kernel: str) -> None:
-    bands = torch.cat([scene(11, 13, seed=s) for s in range(3)])
-    assert torch.equal(upsample(bands, 3, kernel), torch.cat([upsample(band[None], 3, kernel) for band in bands]))
+@pytest.mark.parametrize("strip", [2**17, 3000, 50])
+def test_bands_do_not_meet_however_many_are_done_together(
+    kernel: str, strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bands = torch.cat([scene(11, 13, seed=s) for s in range(7)])
+    apart = torch.cat([upsample(band[None], 3, kernel) for band in bands])
+    monkeypatch.setattr(classical, "_STRIP", strip)
+    assert torch.equal(upsample(bands, 3, kernel), apart)
+    together = np.empty((7, 33, 39), np.float32)
+    upsample_into(together, bands[:, 0].numpy(), 3, kernel)
+    assert np.array_equal(together, apart[:, 0].numpy())
 
 
 def test_tiny_images_are_mirrored_as_often_as_needed() -> None:

@@ -36,7 +36,7 @@ from geosr.cli import cli
 from geosr.errors import InputError, ModelError, PlaceError, TileError
 from geosr.models import devices, graphics, registry, runtime, trained
 from geosr.models.card import KEY, Card
-from geosr.models.classical import Interpolation
+from geosr.models.classical import Interpolation, upsample
 from geosr.models.devices import exact_convolutions
 from geosr.models.engines import OnDevice
 from geosr.models.model import Engine
@@ -788,12 +788,19 @@ def test_of_dask_cuda_each_worker_has_the_card_that_it_sees_first(monkeypatch: p
 
 
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
-def test_interpolation_off_the_processor_takes_few_launches_however_large_the_block(kernel: str) -> None:
+def test_interpolation_off_the_processor_takes_few_launches_however_large_or_many_the_blocks(kernel: str) -> None:
     block, out = torch.empty(1, 560, 560, device="meta"), torch.empty(1, 2240, 2240, device="meta")
     with torch.inference_mode(), OneDevice() as watching:
         Interpolation(kernel, 4)(block, (Band(PROBE),), out)
-    views = {"slice", "unbind", "numpy_T", "empty", "empty_like", "new_empty", "lift_fresh"}
+    views = {"slice", "unbind", "swapaxes", "empty", "empty_like", "new_empty", "lift_fresh"}
     assert sum(count for name, count in watching.launches.items() if name not in views) < 100, watching.launches
+    one, many = torch.empty(1, 1, 48, 48, device="meta"), torch.empty(32, 1, 48, 48, device="meta")
+    launches = []
+    for images in (one, many):
+        with torch.inference_mode(), OneDevice() as watching:
+            assert upsample(images, 4, kernel).shape == (len(images), 1, 192, 192)
+        launches.append(watching.launches)
+    assert launches[0] == launches[1]
 
 
 @pytest.mark.parametrize("model", ["bicubic", "ibp", "fast"])

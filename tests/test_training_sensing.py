@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from geosr.models.degradation import BICUBIC, bicubic_down, degrade
-from geosr.response import Response
-from geosr.training.sensing import KINDS, Degradation, Seen
+from geosr.response import Response, transfer
+from geosr.training.chain import KINDS, WIDTH, Chain, kernels, looked_up
+from geosr.training.sensing import Degradation, Seen
 
 CLEAN = Degradation(noisy=0.0, jitter=0.0, compressed=0.0)
 
@@ -120,6 +122,53 @@ def test_a_product_of_any_size_is_whole_and_has_the_response_that_it_is_told(sca
     true = torch.tensor([each.told for each in seen.responses])
     assert float((seen.told - true).mean(0).abs().max()) < 0.03
     assert float((seen.told - true).abs().max()) < 0.15  # a grid that is drawn out has a wider kernel
+
+
+@pytest.mark.parametrize(("scale", "side"), [(2, 9), (3, 31), (4, 54)])
+def test_matrices_are_looked_up_where_they_are_not_zero_and_have_the_bits_of_all_places(scale: int, side: int) -> None:
+    product = Response((0.1, 0.12), True, "spline").relative(scale)
+    responses = (Response.gaussian(0.3), BICUBIC, product, product)
+    drift = torch.tensor([[0.0, 0.0, -0.12, 0.12], [0.0, 0.0, 0.07, -0.01]])
+    chain = Chain(responses, torch.tensor([0, 0, 3, 2]), drift, torch.tensor([[0.0, 0.0, 0.9, 0.3]] * 2))
+    fine = (torch.arange((side + 4 * WIDTH) * scale) + 0.5) / scale - 0.5 - 2 * WIDTH
+    for axis, (see, put) in enumerate(chain.matrices((side, side), scale)):
+        pitch, count = 1.0 + drift[axis][:, None], chain.count(axis, side)
+        places = (torch.arange(count) - (count - 1) / 2)[None] * pitch + (side - 1) / 2 + chain.phase[axis][:, None]
+        seen = looked_up(chain.spreads(scale)[axis], places[:, :, None] - fine)
+        assert torch.equal(see, seen / seen.sum(2, keepdim=True).clamp_min(1e-6))
+        away = (torch.arange(float(side))[:, None] - places[:, None, :]) / pitch[:, :, None]
+        taken = looked_up(kernels()[chain.puts], away)
+        assert torch.equal(put, taken / taken.sum(2, keepdim=True))
+
+
+def test_spreads_are_the_responses_without_their_interpolation() -> None:
+    sharp = [Response((0.1, 0.15), True, kind).relative(2) for kind in ("none", "spline")]
+    bare, interpolated = (
+        Chain((one,), torch.tensor([put]), torch.zeros(2, 1), torch.zeros(2, 1)).spreads(2)
+        for one, put in zip(sharp, (0, 3), strict=True)
+    )
+    f = np.arange(0.0, 0.5, 0.05)
+    steps = np.arange(bare[0].shape[1]) / 32
+    weights = np.where(steps == 0, 1.0, 2.0)[:, None] * np.cos(2 * np.pi * steps[:, None] * f) / 32
+    for axis in (0, 1):
+        left = (bare[axis].numpy() @ weights)[0]
+        assert left == pytest.approx(sharp[0].at(f)[axis], abs=0.02)
+        over = sharp[1].at(f)[axis] / transfer("spline", f)
+        assert (interpolated[axis].numpy() @ weights)[0] == pytest.approx(over, abs=0.02)
+
+
+def test_a_batch_is_the_same_whenever_it_is_made_of_what_was_drawn() -> None:
+    model, hr, noise, step = Degradation(), texture(12, 64), torch.full((12,), 0.5), torch.full((12,), 0.1)
+    one, other = (torch.Generator().manual_seed(5) for _ in range(2))
+    at_once = [model(hr, noise, step, 2, one) for _ in range(3)]
+    drawn = [model.drawn(12, (64, 64), 2, other) for _ in range(3)]
+    late = [make(hr, noise, step) for make in reversed(drawn)][::-1]
+    for now, then in zip(at_once, late, strict=True):
+        assert torch.equal(now.lr, then.lr)
+        assert torch.equal(now.told, then.told)
+        assert torch.equal(now.noise, then.noise)
+        assert now.responses == then.responses
+    assert torch.equal(one.get_state(), other.get_state())
 
 
 def test_given_responses_are_the_only_ones() -> None:

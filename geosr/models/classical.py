@@ -65,8 +65,9 @@ def upsample(x: Tensor, scale: int, kernel: str = "bicubic") -> Tensor:
     if _exporting():
         return sys.modules["torch"].nn.functional.pixel_shuffle(bicubic_phases(x, scale), scale)  # type: ignore[no-any-return]
     out = x.new_empty(x.shape[0], 1, x.shape[2] * scale, x.shape[3] * scale)
-    for image, target in zip(x[:, 0], out[:, 0], strict=True):
-        upsample_into(target, image, scale, kernel)
+    step = max(1, (_STRIP if x.device.type == "cpu" else out.numel()) // max(1, out.shape[2] * out.shape[3]))
+    for start in range(0, len(x), step):
+        upsample_into(out[start : start + step, 0], x[start : start + step, 0], scale, kernel)
     return out
 
 
@@ -90,24 +91,26 @@ def _exporting() -> bool:
 
 
 def upsample_into(out: Any, image: Any, scale: int, kernel: str = "bicubic") -> None:
-    """Write `image` (h, w), upsampled as `upsample` does it, into `out` (h * scale, w * scale) of the same dtype.
+    """Write `image` (..., h, w), upsampled as `upsample` does it, into `out` (..., h * scale, w * scale) of its dtype.
 
     Both are numpy arrays or both torch tensors, on any device; the numbers are the same.
     """
     if not isinstance(image, np.ndarray) and image.device.type == "cpu":
         image, out = image.numpy(), out.numpy()  # the same memory; numpy's start is cheaper for small strips
-    reach = REACH[kernel]
+    reach, height = REACH[kernel], image.shape[-2]
     padded = mirror(image, reach)
-    across = _new(image, len(padded), out.shape[1])
+    across = _new(image, (*padded.shape[:-1], out.shape[-1]))
     # Elsewhere every strip would be launches of its own, which take longer than its pixels.
-    strip = _STRIP if isinstance(image, np.ndarray) else out.shape[0] * out.shape[1]
-    step = max(1, strip // image.shape[1])
-    for start in range(0, len(padded), step):
-        _interpolate(padded[start : start + step].T, across[start : start + step].T, scale, kernel)
-    step = max(1, strip // out.shape[1])
-    for start in range(0, len(image), step):
-        rows = across[start : start + step + 2 * reach]
-        _interpolate(rows, out[start * scale : (start + step) * scale], scale, kernel)
+    strip = _STRIP if isinstance(image, np.ndarray) else out.shape[-2] * out.shape[-1]
+    step = max(1, strip // image.shape[-1])
+    for start in range(0, height + 2 * reach, step):
+        rows = slice(start, start + step)
+        _interpolate(padded[..., rows, :].swapaxes(0, -1), across[..., rows, :].swapaxes(0, -1), scale, kernel)
+    step = max(1, strip // out.shape[-1])
+    for start in range(0, height, step):
+        lines = across[..., start : start + step + 2 * reach, :]
+        target = out[..., start * scale : (start + step) * scale, :]
+        _interpolate(lines.swapaxes(0, -2), target.swapaxes(0, -2), scale, kernel)
 
 
 @lru_cache
@@ -160,7 +163,7 @@ _KERNELS = {"nearest": lambda d: 1.0, "bilinear": _linear, "bicubic": _keys, "la
 
 
 def _interpolate(lines: Any, out: Any, scale: int, kernel: str) -> None:
-    """(h + 2 * reach, w) into `out` (h * scale, w): between rows, or between columns where both are transposed."""
+    """(h + 2 * reach, ...) into `out` (h * scale, ...): between rows, or columns where both have these in front."""
     library, reach = _library(lines), REACH[kernel]
     height = len(lines) - 2 * reach
     centre = lines[reach : reach + height]
@@ -180,6 +183,6 @@ def _library(array: Any) -> Any:
     return np if isinstance(array, np.ndarray) else sys.modules["torch"]
 
 
-def _new(like: Any, height: int, width: int) -> Any:
-    """Room for (height, width) of the same dtype in the same place."""
-    return np.empty((height, width), like.dtype) if isinstance(like, np.ndarray) else like.new_empty(height, width)
+def _new(like: Any, shape: tuple[int, ...]) -> Any:
+    """Room for a shape of the same dtype in the same place."""
+    return np.empty(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_empty(shape)

@@ -210,4 +210,4 @@ def _is_useful(patch: Floats, plane: Plane) -> bool:
         return False
     top = patch.max()
     flat = float(patch.std()) < 0.05 * plane.contrast
-    return not flat and float((patch == top).mean()) < 0.05
+    return not flat and int(np.count_nonzero(patch == top)) / patch.size < 0.05
