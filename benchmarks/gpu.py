@@ -159,12 +159,40 @@ def training(device: str) -> Rows:
         )  # fmt: skip
         source = Degraded(Patches([plane], sharp_side(48, SCALE), 0), Degradation(), SCALE, 0)
         trainer = Trainer(recipe, Material(((source, 1.0),)), device=device, bfloat16=True)
-        step, optimise = _milliseconds(lambda t=trainer: t.step()), _milliseconds(trainer.optimiser.step)  # type: ignore[misc]
+        step, waited = _paced(trainer)
+        optimise = _milliseconds(trainer.optimiser.step)
+        assert trainer._ahead is not None
+        trainer._ahead.forget()
         start = time.perf_counter()
-        trainer._draw()
+        trainer._draw()()
         drawn = 1e3 * (time.perf_counter() - start)
-        figures = f"{step:.0f} ms; SOAP {optimise:.1f}, drawing a batch, meanwhile, {drawn:.0f}"
+        figures = (
+            f"{step:.1f} ms, of which {waited:.1f} wait for samples; SOAP {optimise:.1f}, drawing a batch, meanwhile, "
+            f"in {trainer._ahead.threads} threads, {drawn:.0f}"
+        )
         yield f"a step of `{network}` {channels} x {blocks}, 32 patches of 48 pixels, bfloat16", "", figures
+
+
+def _paced(trainer: Any, steps: int = 40) -> tuple[float, float]:
+    """Milliseconds of a step among others, and of what it waits for its samples, once those made before are used up."""
+    usual, waits = trainer._next, []
+
+    def timed() -> Any:
+        """The material of the next step."""
+        start = time.perf_counter()
+        drawn = usual()
+        waits.append(1e3 * (time.perf_counter() - start))
+        return drawn
+
+    trainer._next = timed
+    for _ in range(20):
+        trainer.step()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.step()
+    torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start) / steps, statistics.mean(waits[-steps:])
 
 
 def main() -> None:

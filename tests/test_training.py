@@ -33,6 +33,7 @@ from geosr.response import PROBE
 from geosr.sensors import Band
 from geosr.training import log
 from geosr.training.loop import train
+from geosr.training.losses import LOSSES, charbonnier, total
 from geosr.training.pairs import Pair
 from geosr.training.patches import Patches
 from geosr.training.rasters import load_planes
@@ -453,6 +454,60 @@ def test_on_a_card_a_step_is_told_of_in_the_next_and_all_is_told_before_anything
     with pytest.raises(InputError, match="the loss is no number any more at step 5"):
         there.save(tmp_path)
     assert (tmp_path / "weights.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_samples_made_ahead_are_those_of_step_after_step_and_a_killed_run_goes_on_with_them(
+    recipe: Recipe, tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geosr.training.trainer.spare", lambda: threads)
+    runs = {device: trainer(recipe, device) for device in ("cpu", "cpu:0")}
+    for device, run in runs.items():
+        for _ in range(8):
+            if run.step().step == 5:
+                run.save(tmp_path / device)
+        run.settle()
+    kept = [load_file(tmp_path / device / "state.safetensors") for device in runs]
+    assert all(torch.equal(value, kept[1][name]) for name, value in kept[0].items() if name != "progress")
+    resumed = trainer(replace(recipe, seed=99), "cpu:0")
+    resumed.step()  # others are under way, which it is not to go on with
+    resumed.load(tmp_path / "cpu:0")
+    for _ in range(3):
+        resumed.step()
+    resumed.settle()
+    for run in (*runs.values(), resumed):
+        assert run.progress.loss == runs["cpu"].progress.loss
+        assert all(torch.equal(run.average[name], value) for name, value in runs["cpu"].average.items())
+
+
+def test_a_step_asks_a_card_for_no_number_whatever_is_minimised_and_known(recipe: Recipe) -> None:
+    made = trainer(recipe)
+    sample = replace(made._draw()().labelled, block=(1, 2, 2, 1), clean=(True, False, True, False))
+    made.network.to("meta")  # its tensors raise where a number is asked of them
+    outcome, missing = made._outcome(sample.to("meta"))
+    weights = {name: 1.0 for name in LOSSES if name != "spectral"}
+    (total(outcome, weights) + charbonnier(missing)).backward()  # type: ignore[no-untyped-call]
+    assert all(each.grad is not None for each in made.network.parameters())
+
+
+def test_a_batch_for_a_card_lies_in_pinned_memory_in_one_piece_each(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = trainer(recipe)._draw()().labelled
+    assert sample.ready_for("cpu") is sample
+    usual, asked = torch.empty, []
+
+    def empty(*shape: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        asked.append(pin_memory)
+        return usual(*shape, **options)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    ready = sample.ready_for("cuda:0")
+    assert asked == [True] * 6
+    for name in ("lr", "base", "truth", "told", "noise", "contrast"):
+        assert getattr(ready, name).is_contiguous()
+        assert torch.equal(getattr(ready, name), getattr(sample, name))
+    assert (ready.responses, ready.clean, ready.block) == (sample.responses, sample.clean, sample.block)
 
 
 def test_gradients_without_end_are_not_taken_though_the_loss_is_a_number(recipe: Recipe) -> None:

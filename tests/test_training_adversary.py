@@ -23,7 +23,7 @@ def blurred(seed: int = 0, side: int = 48) -> Outcome:
     truth = torch.randint(0, 2, (6, 1, side // 4, side), generator=random).float().repeat_interleave(4, 2)
     lr = degrade(truth, PROBE, 2)
     base = upsample(lr, 2)
-    return Outcome(base - truth, base, truth, base, lr, (PROBE,) * 6, torch.zeros(6, 2), 2)
+    return Outcome(base - truth, base, truth, base, lr, (PROBE,) * 6, (True,) * 6, 2)
 
 
 @pytest.fixture

@@ -253,7 +253,7 @@ def test_pairs_are_matched_by_name_and_every_rejection_has_its_reason(paired: Pa
     assert "5 (" in told or "5 band 1 (" in told  # whichever of its two measures is the first to tell
     assert "6 (a reference of 100 x 160, expected 160 x 160 at x2)" in told
     assert "without a partner of the same name: lone.tif" in told
-    sample = Paired(pairs, 24, 2, 0).sample(4)
+    sample = Paired(pairs, 24, 2, 0).draw(4)()
     assert sample.truth is not None
     assert sample.truth.shape == sample.base.shape == (4, 1, 40, 40)
     assert float((sample.truth - sample.base).std()) < 0.5 * float(sample.truth.std())

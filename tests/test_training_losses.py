@@ -38,7 +38,7 @@ def outcome(error: Tensor, truth: Tensor | None = None, scale: int = 2) -> Outco
     truth = torch.randn(error.shape, generator=random).cumsum(2).cumsum(3) / 5 + 40 if truth is None else truth
     lr = degrade(truth, PROBE, scale)
     base = upsample(lr, scale)
-    return Outcome(error, truth + error, truth, base, lr, (PROBE,) * n, torch.zeros(n, 2), scale)
+    return Outcome(error, truth + error, truth, base, lr, (PROBE,) * n, (True,) * n, scale)
 
 
 def noise(bands: int = 1, side: int = 32, seed: int = 0) -> Tensor:
@@ -120,7 +120,7 @@ def test_consistency_asks_only_for_what_the_sensor_saw() -> None:
     assert float(consistency(o)) == pytest.approx(0.01, abs=0.001)
     shifted = replace(o, estimate=o.truth + 1)
     assert float(consistency(shifted)) == pytest.approx(1, abs=0.01)
-    assert float(consistency(replace(shifted, noise=torch.ones(2, 2)))) == 0
+    assert float(consistency(replace(shifted, clean=(False, False)))) == 0
 
 
 def test_losses_add_up_by_their_weights() -> None:

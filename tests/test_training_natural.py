@@ -81,8 +81,8 @@ def test_only_the_mean_of_a_block_counts_where_no_more_is_known(listed: NaturalP
     recipe = recipe_of(listed, scale=4)
     source = Natural(load_natural(listed, 4, 16)[0], 16, 4, 0)
     trainer = Trainer(recipe, Material(((source, 1.0),)))
-    sample = source.sample(2)
-    assert sample.block.tolist() == [2, 2]
+    sample = source.draw(2)()
+    assert sample.block == (2, 2)
     clean, missing = trainer._outcome(sample)
     checks = torch.ones(1, 1, *sample.base.shape[2:])
     checks[..., ::2] = -1.0
@@ -96,6 +96,18 @@ def test_only_the_mean_of_a_block_counts_where_no_more_is_known(listed: NaturalP
         assert torch.allclose(changed.error, clean.error, atol=1e-5) is not counts
     assert torch.equal(missing, as_known(missing, sample.block))
     assert torch.allclose(clean.truth - clean.base, missing, atol=1e-5)
+
+
+def test_samples_of_several_blocks_are_known_each_by_its_own() -> None:
+    image = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    known = as_known(image, (1, 2, 2, 1, 4, 2))
+    for size, before, after in zip((1, 2, 2, 1, 4, 2), image, known, strict=True):
+        means = before.unfold(1, size, size).unfold(2, size, size).mean((3, 4))
+        assert torch.allclose(after, means.repeat_interleave(size, 1).repeat_interleave(size, 2), atol=1e-6)
+    assert as_known(image, (1,) * 6).equal(image)
+    known.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert image.grad is not None
+    assert torch.allclose(image.grad, 2 * known.detach(), atol=1e-6)
 
 
 def test_a_recipe_with_natural_pairs_alone_trains_and_goes_on(listed: NaturalPairs, tmp_path: Path) -> None:

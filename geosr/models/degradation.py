@@ -47,7 +47,8 @@ def degrade(hr: Tensor, response: Response | Sequence[Response], scale: int) -> 
     each = [response] * len(hr) if isinstance(response, Response) else response
     taps = [one.taps(scale) for one in each]
     longest = max(len(down) for down, _ in taps)
-    down, across = (torch.tensor([_widened(one[axis], longest) for one in taps]).to(hr) for axis in (0, 1))
+    rows = (torch.tensor([_widened(one[axis], longest) for one in taps]) for axis in (0, 1))
+    down, across = (each.to(hr, non_blocking=True) for each in rows)
     return reduce(hr, down, across, scale)
 
 

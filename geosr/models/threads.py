@@ -114,8 +114,21 @@ def _usual_again() -> None:
     if not _inside:
         _usual = None
         return
-    # The number is that of the thread that sets it and of all threads to come: those of the callers that are inside.
-    passing = threading.Thread(target=torch.set_num_threads, args=(1,))
+    _tell_those_to_come(torch, 1)  # threads of the callers that are inside
+
+
+def alone() -> None:
+    """This thread's torch uses one thread; others, and threads to come, use what they would have used."""
+    if torch := _torch():
+        with _lock:
+            usual = torch.get_num_threads()
+            torch.set_num_threads(1)
+            _tell_those_to_come(torch, usual)
+
+
+def _tell_those_to_come(torch: Any, threads: int) -> None:
+    """The number is that of the thread that sets it and of all threads to come."""
+    passing = threading.Thread(target=torch.set_num_threads, args=(threads,))
     passing.start()
     passing.join()
 

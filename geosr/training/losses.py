@@ -44,8 +44,8 @@ class Outcome:
     """(n, bands, h, w), what the network was given of the same ground."""
     responses: tuple[Response, ...]
     """The true ones, relative to the truth."""
-    noise: Tensor
-    """(n, 2) what the network was told."""
+    clean: tuple[bool, ...]
+    """Which samples are told to have no noise; known here, since to ask a card is to wait for it."""
     scale: int
     contrast: Tensor | None = None
     """(n,) unit of each sample's numbers; None where it is the same."""
@@ -124,12 +124,12 @@ def consistency(o: Outcome) -> Tensor:
 
     Where there is noise the network is right not to give it back.
     """
-    clean = (o.noise == 0).all(1)
-    if not bool(clean.any()):
+    clean = [index for index, is_clean in enumerate(o.clean) if is_clean]
+    if not clean:
         return o.estimate.sum() * 0.0
-    responses = [response for response, is_clean in zip(o.responses, clean.tolist(), strict=True) if is_clean]
-    seen = degrade(o.estimate[clean], responses, o.scale)
-    return charbonnier((seen - o.lr[clean])[..., RIM:-RIM, RIM:-RIM])
+    places = torch.tensor(clean).to(o.lr.device, non_blocking=True)
+    seen = degrade(o.estimate[places], [o.responses[index] for index in clean], o.scale)
+    return charbonnier((seen - o.lr[places])[..., RIM:-RIM, RIM:-RIM])
 
 
 def lattice(o: Outcome) -> Tensor:

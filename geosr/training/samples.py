@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +18,8 @@ from geosr.errors import InputError
 from geosr.models.classical import upsample
 from geosr.response import Response
 from geosr.training.pairs import Pair
-from geosr.training.patches import ATTEMPTS, PATIENCE, Patches
-from geosr.training.sensing import Degradation
+from geosr.training.patches import ATTEMPTS, PATIENCE, Batch, Patches
+from geosr.training.sensing import Degradation, Sensing
 
 MARGIN = 3
 """Source pixels around a training patch that only the blur sees."""
@@ -43,23 +45,32 @@ class Sample:
     """(n,) unit of its numbers, in stored ones."""
     responses: tuple[Response, ...]
     """The true ones, relative to the truth."""
-    block: Tensor
-    """(n,) pixels of the truth each way of which only the mean is known."""
+    clean: tuple[bool, ...]
+    """Which are told to have no noise."""
+    block: tuple[int, ...]
+    """Pixels of the truth each way of which only the mean is known, of each."""
 
     def to(self, device: str) -> Sample:
         """The same on a device."""
-        truth = None if self.truth is None else self.truth.to(device)
-        lr, base, told, noise, contrast, block = (
-            part.to(device) for part in (self.lr, self.base, self.told, self.noise, self.contrast, self.block)
-        )
-        return Sample(lr, base, truth, told, noise, contrast, self.responses, block)
+        return self._with(lambda part: part.to(device, non_blocking=True))
+
+    def ready_for(self, device: str) -> Sample:
+        """The same; for a card in pinned memory, which `to` doesn't wait for."""
+        if torch.device(device).type != "cuda":
+            return self
+        return self._with(lambda part: torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        names = "lr", "base", "truth", "told", "noise", "contrast"
+        parts: dict[str, Any] = {name: change(part) for name in names if (part := getattr(self, name)) is not None}
+        return replace(self, **parts)
 
 
 class Source(Protocol):
     """Draws samples. What it will draw next is told by its state, and by nothing else."""
 
-    def sample(self, n: int) -> Sample:
-        """The next `n`."""
+    def draw(self, n: int) -> Callable[[], Sample]:
+        """A function that makes the next `n`, in whatever thread: all that is random of them is settled here."""
 
     def get_state(self) -> bytes:
         """Where its random numbers stand."""
@@ -76,10 +87,14 @@ class Degraded:
         self.patches, self.degradation, self.scale = patches, degradation, scale
         self.generator = torch.Generator().manual_seed(seed)
 
-    def sample(self, n: int) -> Sample:
+    def draw(self, n: int) -> Callable[[], Sample]:
         """See `Source`."""
         batch = self.patches.batch(n)
-        seen = self.degradation(batch.hr, batch.noise, batch.step, self.scale, self.generator)
+        sensing = self.degradation.drawn(n, (batch.hr.shape[2], batch.hr.shape[3]), self.scale, self.generator)
+        return lambda: self._made(batch, sensing)
+
+    def _made(self, batch: Batch, sensing: Sensing) -> Sample:
+        seen = sensing(batch.hr, batch.noise, batch.step)
         lr = seen.lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous()
         inner = (MARGIN + CROP) * self.scale
         truth = batch.hr[..., inner:-inner, inner:-inner]
@@ -104,12 +119,12 @@ class Unlabelled:
         self.patches, self.mtf, self.scale = patches, degradation.mtf, scale
         self.random = np.random.default_rng(seed)
 
-    def sample(self, n: int) -> Sample:
+    def draw(self, n: int) -> Callable[[], Sample]:
         """See `Source`. Whatever blur a network is told, its estimate has to agree with it: so any is told."""
         batch = self.patches.batch(n)
         responses = tuple(Response.gaussian(mtf) for mtf in self.random.uniform(*self.mtf, n))
         told = torch.tensor([response.told for response in responses])
-        return _sample(batch.hr, None, told, torch.zeros(n, 2), batch.contrast, responses, self.scale)
+        return lambda: _sample(batch.hr, None, told, torch.zeros(n, 2), batch.contrast, responses, self.scale)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -131,15 +146,19 @@ class Paired:
         shares = np.cumsum([pair.lr.size * pair.weight for pair in pairs])
         self.edges = shares / shares[-1]
 
-    def sample(self, n: int) -> Sample:
+    def draw(self, n: int) -> Callable[[], Sample]:
         """See `Source`."""
-        coarse, sharp, responses, spread, units, blocks = zip(*(self._draw() for _ in range(n)), strict=True)
+        drawn = [self._draw() for _ in range(n)]
+        return lambda: self._made(drawn)
+
+    def _made(self, drawn: list[_Patches]) -> Sample:
+        coarse, sharp, responses, spread, units, blocks = zip(*drawn, strict=True)
         lr, truth = (torch.from_numpy(np.stack(each))[:, None] for each in (coarse, sharp))
         told = torch.tensor([response.told for response in responses])
         noise, contrast = torch.tensor(spread), torch.tensor(units)
         rim = CROP * self.scale
         sample = _sample(lr, truth[..., rim:-rim, rim:-rim], told, noise, contrast, responses, self.scale)
-        return replace(sample, block=torch.tensor(blocks))
+        return replace(sample, block=blocks)
 
     def get_state(self) -> bytes:
         """See `Source`."""
@@ -149,7 +168,7 @@ class Paired:
         """See `Source`."""
         self.random.bit_generator.state = json.loads(state)
 
-    def _draw(self) -> tuple[Any, Any, Response, tuple[float, float], float, int]:
+    def _draw(self) -> _Patches:
         for _ in range(PATIENCE * ATTEMPTS):
             place = int(np.searchsorted(self.edges, self.random.random(), side="right"))
             pair = self.pairs[min(place, len(self.pairs) - 1)]
@@ -164,6 +183,10 @@ class Paired:
                 noise = pair.noise.constant / pair.contrast**2, pair.noise.slope / pair.contrast
                 return coarse, sharp, response, noise, pair.contrast, pair.block
         raise InputError(f"no square of {self.patch} x {self.patch} pixels is valid in both scenes of a pair")
+
+
+_Patches = tuple[Any, Any, Response, tuple[float, float], float, int]
+"""Coarse and sharp pixels in units of the contrast, response, noise, contrast and block."""
 
 
 class Natural(Paired):
@@ -186,26 +209,30 @@ def _sample(
 ) -> Sample:
     rim = CROP * scale
     base = upsample(lr, scale)[..., rim:-rim, rim:-rim]
-    return Sample(lr, base, truth, told, noise, contrast, responses, torch.ones(len(lr), dtype=torch.long))
+    clean = tuple((noise == 0).all(1).tolist())
+    return Sample(lr, base, truth, told, noise, contrast, responses, clean, (1,) * len(lr))
 
 
 def joined(samples: list[Sample]) -> Sample:
     """Samples that all have a truth, as one."""
-    columns = zip(*((s.lr, s.base, s.truth, s.told, s.noise, s.contrast, s.block) for s in samples), strict=True)
-    lr, base, truth, told, noise, contrast, block = map(torch.cat, columns)
-    return Sample(lr, base, truth, told, noise, contrast, tuple(each for s in samples for each in s.responses), block)
+    if len(samples) == 1:
+        return samples[0]
+    columns = zip(*((s.lr, s.base, s.truth, s.told, s.noise, s.contrast) for s in samples), strict=True)
+    lr, base, truth, told, noise, contrast = map(torch.cat, columns)
+    known = zip(*((s.responses, s.clean, s.block) for s in samples), strict=True)
+    responses, clean, block = (tuple(chain.from_iterable(each)) for each in known)
+    return Sample(lr, base, truth, told, noise, contrast, responses, clean, block)
 
 
-def as_known(image: Tensor, block: Tensor) -> Tensor:
-    """The image (n, 1, H, W) with each pixel the mean of its block of so many pixels each way, (n,)."""
-    if bool((block == 1).all()):
-        return image
-    known = image.clone()
-    for size in sorted(set(block.tolist())):
-        chosen = block == size
-        means = F.avg_pool2d(image[chosen], size)
-        known[chosen] = means.repeat_interleave(size, 2).repeat_interleave(size, 3)
-    return known
+def as_known(image: Tensor, block: Sequence[int]) -> Tensor:
+    """The image (n, 1, H, W) with each pixel the mean of its block of so many pixels each way, `n` of them."""
+    parts, first = [], 0
+    for size, alike in groupby(block):  # slices: which samples are chosen is nothing that a card has to be asked
+        part = image[first : (first := first + len(list(alike)))]
+        if size > 1:
+            part = F.avg_pool2d(part, size).repeat_interleave(size, 2).repeat_interleave(size, 3)
+        parts.append(part)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _turned(image: Any, turns: int, flip: bool) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from geosr.models.checkpoint import read_header
 from geosr.models.devices import exact_convolutions
 from geosr.models.networks import NETWORKS, BandNetwork
 from geosr.training.adversary import Adversary
+from geosr.training.ahead import Ahead, spare
 from geosr.training.losses import UNLABELLED, Outcome, charbonnier, consistency, total
 from geosr.training.recipe import Recipe
 from geosr.training.samples import CROP, Sample, Source, as_known, joined
@@ -131,9 +131,8 @@ class Trainer:
         critic = recipe.adversary
         self.adversary = Adversary(critic.channels, critic.rate, device, self.team) if recipe.generative else None
         self._states = tuple(source.get_state() for source in material.named.values())
-        # On a card a step waits for its samples, which the processor makes meanwhile.
-        self._maker = ThreadPoolExecutor(1) if device != "cpu" else None
-        self._ahead: Future[_Drawn] | None = None
+        # A card would wait for its samples, if the processor did not make them meanwhile.
+        self._ahead = Ahead(self._draw, spare()) if device != "cpu" else None
         self._told: _Told | None = None
         """Figures of a step that a card has still to tell: who waits for them keeps it waiting for the next step."""
 
@@ -214,6 +213,8 @@ class Trainer:
             load_learner(self.network, self.optimiser, state)
             if self.adversary is not None:
                 self.adversary.load(part(state, "adversary."))
+            if self._ahead is not None:
+                self._ahead.forget()
             for name, source in self.material.named.items():
                 source.set_state(state[f"random.{self.team.rank}.{name}"].numpy().tobytes())
         except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -223,7 +224,7 @@ class Trainer:
             ) from None
         self.progress = Progress(int(step), seconds, loss, best, int(stale))
         self.average = {name: value.to(self.device) for name, value in part(state, "average.").items()}
-        self._ahead = self._told = None
+        self._told = None
         self._states = tuple(source.get_state() for source in self.material.named.values())
 
     def _outcome(self, sample: Sample) -> tuple[Outcome, Tensor]:
@@ -246,7 +247,7 @@ class Trainer:
             sample.base,
             seen,
             sample.responses,
-            sample.noise,
+            sample.clean,
             self.recipe.scale,
             sample.contrast,
             self.recipe.together,
@@ -254,25 +255,30 @@ class Trainer:
         return outcome, missing
 
     def _next(self) -> _Drawn:
-        if self._maker is None:
-            drawn = self._draw()
-        else:
-            drawn = (self._ahead or self._maker.submit(self._draw)).result()
-            self._ahead = self._maker.submit(self._draw)
+        drawn = self._draw()() if self._ahead is None else self._ahead.next()
         self._states = drawn.states
         return drawn
 
-    def _draw(self) -> _Drawn:
+    def _draw(self) -> Callable[[], _Drawn]:
+        """A function that makes the material of the next step, in whatever thread; the sources have gone on already."""
         material, left = self.material, self.recipe.batch
-        samples = []
+        makes = []
         for number, (source, share) in enumerate(material.labelled, 1):
             count = (
                 left if number == len(material.labelled) else min(left - 1, max(1, round(share * self.recipe.batch)))
             )
-            samples.append(source.sample(count))
+            makes.append(source.draw(count))
             left -= count
-        loose = None if material.unlabelled is None else material.unlabelled.sample(max(1, self.recipe.batch // 2))
-        return _Drawn(joined(samples), loose, tuple(source.get_state() for source in material.named.values()))
+        loose = None if material.unlabelled is None else material.unlabelled.draw(max(1, self.recipe.batch // 2))
+        states = tuple(source.get_state() for source in material.named.values())
+
+        def make() -> _Drawn:
+            """All but what is random of it."""
+            labelled, unlabelled = joined([each() for each in makes]), None if loose is None else loose()
+            there = None if unlabelled is None else unlabelled.ready_for(self.device)
+            return _Drawn(labelled.ready_for(self.device), there, states)
+
+        return make
 
     def _follow(self) -> None:
         """Moves the running average towards the weights; faster in the beginning."""
