@@ -589,6 +589,7 @@ def on_a_card(monkeypatch: pytest.MonkeyPatch, name: str = "Card") -> None:
     devices.kind.cache_clear()
     monkeypatch.setattr(devices, "find", lambda device: (CARD, f"computed on {name}"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
 
 OPTIONS: dict[str, Any] = {"model": "fast", "scale": 2, "tile": 32, "workers": 1}

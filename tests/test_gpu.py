@@ -23,7 +23,10 @@ from geosr.models.runtime import network_for
 from geosr.noise import Noise
 from geosr.response import Response
 from geosr.sensors import Band
+from tests.dates import SHIFTS, Ground
 from tests.scenes import make_plain
+from tests.test_frames import files, fused
+from tests.test_refined import BANDS, coarse, fine, run
 from tests.test_runtime import terrain
 
 pytestmark = pytest.mark.gpu
@@ -91,6 +94,44 @@ def test_tilings_of_a_scene_are_one_result(model: str, tmp_path: Path, card: str
                 made.append(result.read())
         assert np.array_equal(made[0], made[1])
         assert np.array_equal(made[0], made[2])
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_tilings_of_dates_are_one_result(scale: int, tmp_path: Path, card: str) -> None:
+    dates = [Ground.of(3).date((90, 100), shift, seed=place) for place, shift in enumerate(SHIFTS[:3])]
+    dates[1][40:60, 50:90] = np.nan
+    made = []
+    for tile in (512, 64, 32):
+        options: dict[str, Any] = {"scale": scale, "device": card, "tile": tile, "dtype": "float32"}
+        made.append(fused(files(tmp_path, dates, nodata=0), tmp_path / "out.tif", model="multiframe", **options))
+    assert np.array_equal(made[0], made[1])
+    assert np.array_equal(made[0], made[2])
+    options = {"scale": scale, "device": "cpu"}
+    on_processor = fused(files(tmp_path, dates, nodata=0), tmp_path / "cpu.tif", model="multiframe", **options)
+    assert counts_apart(made[0], on_processor) <= 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_tilings_on_a_guides_grid_are_one_result(precision: str, tmp_path: Path, card: str) -> None:
+    src, guide, model = coarse(tmp_path, BANDS, dtype="float32"), fine(tmp_path), Path("s2-20to10")
+    options = {"device": card, "precision": precision}
+    made = [run(model, src, guide, tmp_path / "out.tif", tile=tile, **options) for tile in (4096, 32, 48)]
+    assert np.array_equal(made[0], made[1])
+    assert np.array_equal(made[0], made[2])
+    if precision == "float32":
+        assert counts_apart(made[0], run(model, src, guide, tmp_path / "cpu.tif", device="cpu")) <= 1
+
+
+@pytest.mark.parametrize("beside", [{"uncertainty": True}, {"trust_mask": 0.1, "support": True}])
+def test_tilings_of_what_stands_beside_an_image_are_one_result(beside: Any, tmp_path: Path, card: str) -> None:
+    src, made = make_plain(tmp_path, shape=(1, 300, 320)), []
+    for tile in (512, 128):
+        report = geosr.upscale(src, tmp_path / "out.tif", scale=2, device=card, tile=tile, overwrite=True, **beside)
+        for path in (report["path"], *report["others"].values()):
+            with rasterio.open(path) as result:
+                made.append(result.read())
+    for one, other in zip(made[: len(made) // 2], made[len(made) // 2 :], strict=True):
+        assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def test_several_cards_make_together_what_one_makes(tmp_path: Path, card: str) -> None:

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from geosr.models import devices, graphics, refiner, registry, runtime, trained
+from geosr.models import devices, graphics, multiframe, refiner, registry, runtime, trained
 from geosr.models.engines import OnDevice, Projected
 from geosr.models.filters import _mirror_there, mirror
-from geosr.models.model import Engine
+from geosr.models.model import Engine, Precision
 from geosr.models.networks import band
 from geosr.models.networks.guided import Guided
 from geosr.models.networks.swin import Attention
@@ -47,14 +47,21 @@ def made(engine: Engine, block: np.ndarray, bands: Observation = SEEN) -> np.nda
     return out
 
 
-def by_shape(usual: Callable[..., Tensor], place: int) -> Callable[..., Tensor]:
+def by_shape(usual: Callable[..., Tensor], place: int, size: float = 1e-5) -> Callable[..., Tensor]:
     """A convolution that rounds differently for every size, as algorithms that are chosen by it do."""
 
     def convolution(*args: Any) -> Tensor:
         height, width = args[place].shape[2:]
-        return usual(*args) * (1 + 1e-5 * ((7 * height + width) % 13))
+        return usual(*args) * (1 + size * ((7 * height + width) % 13))
 
     return convolution
+
+
+def choose_by_shape(monkeypatch: pytest.MonkeyPatch, size: float = 1e-5) -> None:
+    """Convolutions of all networks round differently for every size."""
+    for module in (trained, refiner, multiframe):
+        monkeypatch.setattr(module, "convolved", by_shape(trained.convolved, 0, size))
+    monkeypatch.setattr(band.Conv, "forward", by_shape(band.Conv.forward, 1, size))
 
 
 @pytest.mark.parametrize("projected", [False, True])
@@ -64,8 +71,7 @@ def test_a_pixel_has_the_same_bits_in_any_block_though_every_shape_has_a_kernel_
 ) -> None:
     ready = OnDevice(built(name, CARD), CARD)
     engine = OnDevice(Projected(ready, 2), CARD) if projected else ready
-    monkeypatch.setattr(trained, "convolved", by_shape(trained.convolved, 0))
-    monkeypatch.setattr(band.Conv, "forward", by_shape(band.Conv.forward, 1))
+    choose_by_shape(monkeypatch)
     step, rim = engine.multiple, -(-engine.reach(PROBE) // engine.multiple) * engine.multiple
     side = 2 * rim + 10 * step
     scene = terrain(side + 48, side + 72)[:1]
@@ -105,6 +111,27 @@ def test_a_guided_pixel_has_the_same_bits_in_any_block_under_exact_flags(monkeyp
         here(np.ascontiguousarray(estimates[cut]), np.ascontiguousarray(guides[cut]), told),
         here(estimates, guides, told)[:, 20 : 150 - 2 * rim, 8 : 140 - 2 * rim],
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["fast", "srcnn"])
+@pytest.mark.parametrize("beside", [None, Beside(), Beside(0.1, support=True)])
+def test_what_stands_beside_an_image_has_the_same_bits_in_any_block_too(
+    beside: Beside | None, name: str, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_card(monkeypatch)
+    choose_by_shape(monkeypatch, 1e-5 if precision == "float32" else 2e-2)
+    network = network_for(registry.find(name, 2, beside), 2, SEEN, precision=precision)
+    rim, scene = network.halo, terrain(2 * network.halo + 70, 2 * network.halo + 50)[:1]
+    whole = network(scene, (0,))
+    assert len(whole) == len(network.heads)
+    part = network(np.ascontiguousarray(scene[:, 9:, 4:-13]), (0,))
+    there, inner = whole[:, 18:, 8:-26], np.s_[:, 2 * rim : -2 * rim, 2 * rim : -2 * rim]
+    assert np.array_equal(part[inner], there[inner])
+    monkeypatch.setattr(type(network._engine().engine), "of_one_shape", False, raising=False)  # type: ignore[attr-defined]
+    monkeypatch.setattr(network._engine().engine, "of_one_shape", False, raising=False)  # type: ignore[attr-defined]
+    assert not np.array_equal(network(np.ascontiguousarray(scene[:, 9:, 4:-13]), (0,))[inner], there[inner])
+    runtime.choose_device.cache_clear()
 
 
 def test_an_image_and_its_spread_on_a_card_are_a_processors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ import geosr
 import geosr.xarray
 from geosr.errors import InputError, ModelError
 from geosr.frames import Frame
-from geosr.models import registry
+from geosr.models import graphics, registry, runtime
 from geosr.models.card import KEY, Card
-from geosr.models.fusion import Block, Date
+from geosr.models.fusion import Block, Date, View
+from geosr.models.graphics import queue_of
 from geosr.models.multiframe import Merger
 from geosr.models.networks.multiframe import STEPS, MultiFrame
 from geosr.noise import Noise
@@ -28,7 +29,9 @@ from geosr.window import Window
 from scripts.frames_in_torch import Dates, Table
 from tests.dates import MTF, SHIFTS, Ground, decibels
 from tests.test_cli import geosr as command
+from tests.test_devices import on_a_card
 from tests.test_frames import BAD, DATES, TRUTH, files, fused, pixels, single, spoilt
+from tests.test_graphics import choose_by_shape
 
 CARD = Card("several", "dates", (2,), "multiframe", channels=8, blocks=1, start="fast", conditioned=True)
 RESPONSE = Response.gaussian(MTF).relative(2)
@@ -129,6 +132,36 @@ def test_no_tiling_changes_a_pixel(tmp_path: Path, weights: str) -> None:
     for tile in (32, 64):
         np.testing.assert_array_equal(fused(paths, tmp_path / "tiles.tif", tile=tile, model=weights), whole)
         np.testing.assert_array_equal(pixels(tmp_path / "tiles.frames.tif"), counts)
+
+
+def test_no_tiling_changes_a_pixel_on_a_card_whose_kernels_are_chosen_by_shape(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_card(monkeypatch)
+    choose_by_shape(monkeypatch)
+    monkeypatch.setattr(graphics, "SIDE", 64)
+    runtime._load.cache_clear()
+    dates = [Ground.of(3).date((90, 100), shift, seed=place) for place, shift in enumerate(SHIFTS[:3])]
+    dates[1][40:60, 50:90] = np.nan
+    paths, options = files(tmp_path, dates, nodata=0), {"model": weights, "dtype": "float32"}
+    whole = fused(paths, tmp_path / "whole.tif", tile=512, **options)
+    np.testing.assert_array_equal(fused(paths, tmp_path / "tiles.tif", tile=64, **options), whole)
+    monkeypatch.setattr(Merger, "_made", lambda self, run, rim, planes, scale=1: run(*planes))
+    assert (fused(paths, tmp_path / "other.tif", tile=64, **options) != whole).any()
+    runtime._load.cache_clear()
+    runtime.choose_device.cache_clear()
+
+
+def test_a_card_is_not_kept_waiting_while_frames_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr(graphics, "SIDE", 64)
+    usual = View.believed
+    monkeypatch.setattr(
+        View, "believed", lambda *args: (taken.append(str(queue_of("cpu:0")._lock.locked())), usual(*args))[1]
+    )
+    here, there = (Merger(network(), device, torch.float32)(block(64), RESPONSE.told)[0] for device in ("cpu", "cpu:0"))
+    np.testing.assert_allclose(here, there, rtol=1e-5)
+    assert set(taken) == {"False"}
 
 
 def test_the_order_of_dates_changes_nothing(tmp_path: Path, weights: str) -> None:

@@ -19,12 +19,13 @@ from safetensors.torch import save_file
 
 import geosr
 from geosr.errors import InputError, ModelError, PlaceError, TileError
-from geosr.models import devices, registry, runtime
+from geosr.models import devices, graphics, registry, runtime
 from geosr.models.card import KEY, Card
 from geosr.models.networks.guided import Guided
 from geosr.models.refiner import Refiner
 from geosr.xarray import lazy
-from tests.test_devices import Pretended, pretend_one_card
+from tests.test_devices import Pretended, on_a_card, pretend_one_card
+from tests.test_graphics import choose_by_shape
 from tests.test_guided import HEIGHT, SIZE, STEP, WIDTH, write
 
 BANDS, GUIDES = ("B05", "B06", "B07", "B8A", "B11", "B12"), ("B02", "B03", "B04", "B08")
@@ -109,6 +110,22 @@ def test_tiles_change_no_pixel(
     whole = run(model, src, guide, tmp_path / "whole.tif", tile=4096)
     assert np.array_equal(run(model, src, guide, tmp_path / "tiled.tif", tile=tile), whole)
     assert not np.array_equal(run(Path("glp"), src, guide, tmp_path / "glp.tif")[0], whole[0])
+
+
+def test_tiles_change_no_pixel_on_a_card_whose_kernels_are_chosen_by_shape(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_card(monkeypatch)
+    choose_by_shape(monkeypatch, 1e-3)
+    monkeypatch.setattr(graphics, "SIDE", 64)
+    runtime._load.cache_clear()
+    src, guide = coarse(tmp_path, dtype="float32"), fine(tmp_path)
+    whole = run(model, src, guide, tmp_path / "whole.tif", tile=4096)
+    assert np.array_equal(run(model, src, guide, tmp_path / "tiled.tif", tile=32), whole)
+    monkeypatch.setattr(Refiner, "_on_card", Refiner._run)
+    assert not np.array_equal(run(model, src, guide, tmp_path / "other.tif", tile=32), whole)
+    runtime._load.cache_clear()
+    runtime.choose_device.cache_clear()
 
 
 def test_a_part_is_a_cut_of_the_whole(model: Path, tmp_path: Path) -> None:

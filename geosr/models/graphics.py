@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geosr.models.filters import cut
 from geosr.models.model import Engine
 from geosr.models.pieces import in_pieces
 from geosr.models.threads import Once, holding
@@ -107,6 +109,20 @@ class Queue:
             self._pool = torch.cuda.graph_pool_handle()
             with suppress(Exception), torch.cuda.graph(torch.cuda.CUDAGraph(), None, self._stream, "thread_local"):
                 torch.zeros(1, device=self.device)
+
+
+def unpadded(block: Tensor, rim: int, run: Callable[[Tensor], Tensor], scale: int = 1) -> Tensor:
+    """(n, h * scale, w * scale) that `run` makes of a block (bands, h, w), less `rim` source pixels a side.
+
+    `run` is given pieces of one shape, and leaves their rim out, too.
+    """
+
+    def filled(piece: Tensor) -> Tensor:
+        """The result of a piece, 0 where that has no room."""
+        return F.pad(run(piece), (rim * scale,) * 4)
+
+    size = (SIDE + 2 * rim,) * 2
+    return cut(in_pieces(block, scale, size, rim, (SIDE, SIDE), filled), rim * scale)
 
 
 queue_of = Once(Queue, 64)

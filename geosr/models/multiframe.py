@@ -6,8 +6,9 @@ weight; their sum, with what is known of all, through a larger one, whose detail
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from geosr.models.card import Card
 from geosr.models.devices import device_errors, exact_convolutions
 from geosr.models.filters import cut, gaussian, smooth_both
 from geosr.models.fusion import Block, radius_of, reach, weighing
-from geosr.models.graphics import queue_of
+from geosr.models.graphics import queue_of, unpadded
 from geosr.models.networks.band import LOW_PASS_RADIUS, LOW_PASS_SIGMA
 from geosr.models.networks.edsr import Block as Residual
 from geosr.models.networks.multiframe import STEPS, MultiFrame, Stage
@@ -65,8 +66,7 @@ class Merger:
         result, count = block.projected(believed, STEPS), block.counted(believed)
         if block.views:
             expected = [view.degraded(block.start) for view in block.views]
-            turn = nullcontext() if self.device == "cpu" else queue_of(self.device).turn()
-            with turn, torch.inference_mode(), exact_convolutions(self.device), device_errors():
+            with torch.inference_mode(), exact_convolutions(self.device), device_errors():
                 for stage in self.stages:
                     self._better(result, stage, block, expected, torch.tensor([told]))
         return result, count
@@ -76,7 +76,7 @@ class Merger:
     ) -> None:
         """Add the detail of a stage to an estimate, less its rim. `expected` is the start as each frame sees it."""
         total, doubt, near, pull = (np.zeros_like(estimate) for _ in range(4))
-        together = torch.zeros((), dtype=self.dtype, device=self.device)
+        together: Any = 0
         for view, before in zip(block.views, expected, strict=True):
             seen = view.degraded(estimate)
             each = view.believed(seen, view.degraded(block.missing), block.own)
@@ -87,7 +87,8 @@ class Merger:
             near += lies * weight
             pull += says
             voices = says, view.up(each.weight * (each.values - before))
-            together = together + self._heard(stage, voices, (lies, weight / (1 + weight)))
+            with self._turn():
+                together = together + self._heard(stage, voices, (lies, weight / (1 + weight)))
         maps = (
             total / (1 + total),
             total / (total + block.prior),
@@ -96,7 +97,8 @@ class Merger:
             near / (4 + near),
         )
         images = self._high(block.start), estimate - block.start, pull / (total + block.prior)
-        detail = self._detail(stage, images, maps, told.to(self.device), together)
+        with self._turn():
+            detail = self._detail(stage, images, maps, told.to(self.device), together)
         cut(estimate, self.rim * self.scale)[...] += detail * cut(maps[0], self.rim * self.scale)
 
     def _high(self, start: Floating) -> Floating:
@@ -106,6 +108,23 @@ class Merger:
         high[rim:-rim, rim:-rim] = start[rim:-rim, rim:-rim] - low
         return high
 
+    def _turn(self) -> AbstractContextManager[None]:
+        """See `Queue.turn`; taken only while a card is asked: the comparing of frames is a processor's."""
+        return nullcontext() if self.device == "cpu" else queue_of(self.device).turn()
+
+    def _made(self, run: Callable[..., Tensor], rim: int, planes: Sequence[Tensor], scale: int = 1) -> Tensor:
+        """What `run` makes of planes (1, n, h, w), less `rim` a side; on a card in pieces of one shape (`graphics`)."""
+        if self.device == "cpu":
+            return run(*planes)
+        counts = [plane.shape[1] for plane in planes]
+
+        def on_card(piece: Tensor) -> Tensor:
+            """The result of all planes of a piece."""
+            parts = torch.split(piece[None], counts, 1)
+            return run(*(part.contiguous(memory_format=torch.channels_last) for part in parts))[0]
+
+        return unpadded(torch.cat(tuple(planes), 1)[0], rim, on_card, scale)[None]
+
     def _squares(self, images: Sequence[Floating]) -> Tensor:
         """(1, images * scale**2, h / scale, w / scale) on the device."""
         stack = torch.from_numpy(np.stack(images).astype(np.float32, copy=False)).to(self.device, self.dtype)
@@ -114,26 +133,34 @@ class Merger:
 
     def _heard(self, stage: Stage, voices: Sequence[Floating], places: Sequence[Floating]) -> Tensor:
         """Features of a frame by its weight, less two source pixels a side."""
-        first = convolved(self._squares(voices), stage.first.weight).relu_()
-        placed: Tensor = stage.placed(cut(self._squares(places), 1))
-        return convolved(first.mul_(placed), stage.second.weight)
+
+        def run(voices: Tensor, places: Tensor) -> Tensor:
+            """The features, of squares."""
+            first = convolved(voices, stage.first.weight).relu_()
+            placed: Tensor = stage.placed(cut(places, 1))
+            return convolved(first.mul_(placed), stage.second.weight)
+
+        return self._made(run, 2, (self._squares(voices), self._squares(places)))
 
     def _detail(
         self, stage: Stage, images: Sequence[Floating], maps: Sequence[Floating], told: Tensor, together: Tensor
     ) -> Floating:
-        shares = cut(self._squares(maps), 2)
-        start = convolved(
-            torch.cat((cut(self._squares(images), 2), together * stage.share(shares)), 1), stage.head.weight
-        )
-        gains = stage.gains(cut(shares, 1), told)
-        features = start
-        for index, block in enumerate(stage.blocks):
-            assert isinstance(block, Residual)
-            inner = convolved(features, block.first.weight).relu_().mul_(cut(gains[:, index], 2 * index + 1))
-            features = convolved(inner, block.second.weight).add_(cut(features, 2))
-        features = features.add_(cut(start, 2 * len(stage.blocks))).mul_(cut(gains[:, -1], 2 * len(stage.blocks)))
-        detail = F.pixel_shuffle(convolved(features, stage.tail.weight), self.scale)[0, 0]
-        return detail.float().cpu().numpy()
+        """(h * scale, w * scale) that is added, less the rim."""
+
+        def run(images: Tensor, shares: Tensor, together: Tensor) -> Tensor:
+            """The detail of squares, and of the sum of frames."""
+            start = convolved(torch.cat((images, together * stage.share(shares)), 1), stage.head.weight)
+            gains = stage.gains(cut(shares, 1), told)
+            features = start
+            for index, block in enumerate(stage.blocks):
+                assert isinstance(block, Residual)
+                inner = convolved(features, block.first.weight).relu_().mul_(cut(gains[:, index], 2 * index + 1))
+                features = convolved(inner, block.second.weight).add_(cut(features, 2))
+            features = features.add_(cut(start, 2 * len(stage.blocks))).mul_(cut(gains[:, -1], 2 * len(stage.blocks)))
+            return F.pixel_shuffle(convolved(features, stage.tail.weight), self.scale)
+
+        planes = *(cut(self._squares(each), 2) for each in (images, maps)), together
+        return self._made(run, self.rim - 2, planes, self.scale)[0, 0].float().cpu().numpy()
 
 
 def build(card: Card, scale: int, tensors: Mapping[str, Tensor], device: str, dtype: torch.dtype) -> Merger:

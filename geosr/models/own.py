@@ -127,7 +127,11 @@ class Own(Model):
 
 
 class OwnEngine(Engine):
-    """A `TorchNetwork` on its device."""
+    """A `TorchNetwork` on its device.
+
+    It is given blocks as they come, on a card too, for which a piece of our size may be too large: its tilings agree
+    within a count only.
+    """
 
     def __init__(self, network: TorchNetwork, device: str) -> None:
         """Makes it and tries it out. Raises `ModelError` where it doesn't do what `TorchNetwork` says."""

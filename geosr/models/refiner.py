@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geosr.errors import ModelError
-from geosr.models import graphics
 from geosr.models.card import Card
 from geosr.models.devices import device_errors, exact_convolutions
 from geosr.models.filters import cut
-from geosr.models.graphics import queue_of
+from geosr.models.graphics import queue_of, unpadded
 from geosr.models.networks.edsr import Block
 from geosr.models.networks.guided import Guided
-from geosr.models.pieces import in_pieces
 from geosr.models.trained import convolved
 
 Floats = NDArray[np.float32]
@@ -47,14 +45,9 @@ class Refiner:
 
     def _on_card(self, estimates: Tensor, guides: Tensor, told: Tensor) -> Tensor:
         """As `_run`, in pieces of one shape: see `graphics`."""
-        count, rim, step = len(estimates), self.rim, (graphics.SIDE, graphics.SIDE)
-
-        def run(piece: Tensor) -> Tensor:
-            """The detail of a piece, 0 where that has no room."""
-            return F.pad(self._run(piece[:count], piece[count:], told), (rim, rim, rim, rim))
-
-        size = (graphics.SIDE + 2 * rim,) * 2
-        return cut(in_pieces(torch.cat((estimates, guides)), 1, size, rim, step, run), rim)
+        count = len(estimates)
+        both = torch.cat((estimates, guides))
+        return unpadded(both, self.rim, lambda piece: self._run(piece[:count], piece[count:], told))
 
     def _run(self, estimates: Tensor, guides: Tensor, told: Tensor) -> Tensor:
         module, dtype = self.module, self.dtype

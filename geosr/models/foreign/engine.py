@@ -24,7 +24,8 @@ class ForeignEngine(Engine):
 
     Stored numbers are moved into the network's range by a gain and an offset that belong to the whole scene, and what
     comes out is moved back. What lies beyond the range doesn't pass the network: the excess is interpolated (bicubic)
-    and added to what the network makes of the ends of the range, so that nothing is clipped.
+    and added to what the network makes of the ends of the range, so that nothing is clipped. A card is given blocks as
+    they come, for it may have no memory for pieces of our size: tilings agree within a count only.
     """
 
     def __init__(self, card: Card, runner: Runner) -> None:
