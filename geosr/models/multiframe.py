@@ -113,7 +113,7 @@ class Merger:
         return nullcontext() if self.device == "cpu" else queue_of(self.device).turn()
 
     def _made(self, run: Callable[..., Tensor], rim: int, planes: Sequence[Tensor], scale: int = 1) -> Tensor:
-        """What `run` makes of planes (1, n, h, w), less `rim` a side; on a card in pieces of one shape (`graphics`)."""
+        """The result of planes (1, n, h, w) that `run` makes, less `rim` a side; on a card in pieces of one shape."""
         if self.device == "cpu":
             return run(*planes)
         counts = [plane.shape[1] for plane in planes]
