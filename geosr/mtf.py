@@ -19,7 +19,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from geosr.noise import blocks_of
+from geosr.blocks import blocks_of
 from geosr.response import Interpolation, Response
 
 Floats = NDArray[np.float64]

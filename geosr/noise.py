@@ -6,7 +6,7 @@ product is interpolated onto the map's grid, which takes high frequencies away f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -15,13 +15,12 @@ from typing import Any, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.blocks import SIDE, blocks_of, measures_of_blocks
 from geosr.sensor_table import Origin, SensorBand
 
 Floats = NDArray[np.float64]
 Level = TypeVar("Level", bound=Any)
 
-_SIDE = 8
-"""Side of a block, pixels: small, since fields are."""
 _FEWEST = 100
 """Blocks, overlapping by half, that an answer needs: those of a square of 44 pixels."""
 _CLASS, _MOST_CLASSES = 400, 6
@@ -48,8 +47,6 @@ _SHOT, _SHOT_ERROR = 0.7, 0.35
 _READ = 0.05
 """Share of the variance at the reference radiance that doesn't come from light; it isn't published. What water in chips
 of Sentinel-2 varies by comes to 6 to 20 squared numbers without light, against 170 to 320 at the reference."""
-_CLIPPED = 0.1
-"""Share of pixels at the band's smallest or largest number beyond which a block is left out."""
 _UNLIKELY = 1.5
 """An estimate above this times the published noise is detail; what is published is what a sensor has to keep to."""
 _DEFAULT_SNR = 150.0
@@ -156,46 +153,18 @@ def fit_noise(patches: Iterable[NDArray[np.floating]], *, zero: float = 0.0) -> 
     lower than 0 at `zero`, the stored number for no light. Detail only adds: classes that lie high count less.
     NaN, constant and clipped blocks are left out; rounding counts as the noise that it is.
     """
-    levels, powers = _blocks(patches)
+    blocks = _blocks(patches)
+    levels = blocks.levels
     if len(levels) < _FEWEST:
         return None
     count = int(np.clip(len(levels) // _CLASS, 1, _MOST_CLASSES))
     classes = np.array_split(np.argsort(levels, kind="stable"), count)
     light = np.array([np.median(levels[chosen]) for chosen in classes]) - zero
-    told = _told(np.array([_floor(powers[chosen]) for chosen in classes]), light)
+    told = _told(np.array([_floor(blocks, chosen) for chosen in classes]), light)
     if told is None:
         return None
     constant, slope = _line(*told)
     return Noise(float(constant - slope * zero), float(slope))
-
-
-@dataclass(frozen=True, slots=True)
-class _Measures:
-    """Orthonormal functions on a block, (count, pixels), that its power is measured with."""
-
-    smooth: Floats
-    """Quadratic surfaces."""
-    waves: Floats
-    """Cosines less what they share with those."""
-    even: NDArray[np.bool_]
-    """Which of the waves are on the white fields of a chessboard of frequencies."""
-    bends: Floats
-    """The quadratic surfaces without level and tilt."""
-
-
-@cache
-def _measures() -> _Measures:
-    i = np.arange(_SIDE)
-    cosines = np.cos(np.pi * i[:, None] * (2 * i + 1) / (2 * _SIDE))
-    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
-    powers = np.linalg.qr(np.vander(np.linspace(-1, 1, _SIDE), 3, increasing=True))[0].T
-    smooth = np.einsum("ai,bj->abij", powers, powers).reshape(9, -1)
-    waves = np.einsum("ai,bj->abij", cosines, cosines).reshape(_SIDE**2, -1)
-    waves = waves - waves @ smooth.T @ smooth
-    left = (waves**2).sum(1)
-    used = left > 0.5
-    even = (np.add.outer(i, i) % 2 == 0).ravel()[used]
-    return _Measures(smooth, waves[used] / np.sqrt(left[used, None]), even, smooth[[2, 6, 4, 5, 7, 8]])
 
 
 _TWISTS = 4
@@ -219,69 +188,91 @@ def _shapes() -> tuple[Floats, Floats]:
     colours /= colours.mean(1, keepdims=True)
     radius = np.hypot.outer(frequency, frequency).ravel()
     details = np.array([radius**-fall * mtf ** (8 * radius**2) for fall in (2, 3) for mtf in (0.12, 0.3)])
-    measures = _measures()
-    waves = np.exp(-2j * np.pi * np.outer(frequency, np.arange(_SIDE)))
-    blocks = np.concatenate([measures.waves, measures.bends]).reshape(-1, _SIDE, _SIDE)
+    measures = measures_of_blocks()
+    waves = np.exp(-2j * np.pi * np.outer(frequency, np.arange(SIDE)))
+    blocks = np.concatenate([measures.waves, measures.bends]).reshape(-1, SIDE, SIDE)
     answers = (np.abs(waves @ blocks @ waves.T) ** 2).reshape(len(blocks), -1).T / len(radius)
     detail = (details[:, None] * colours) @ answers
     return colours @ answers, detail / detail[..., : len(measures.waves)].mean(-1, keepdims=True)
 
 
-def blocks_of(patches: Iterable[NDArray[np.floating]], side: int) -> Iterator[Floats]:
-    """Blocks (n, side, side) of each window (height, width) of a band, overlapping by half; without those that have
-    NaN, are constant or clipped."""
-    windows = [np.asarray(patch, np.float64) for patch in patches]
-    windows = [window for window in windows if min(window.shape) >= side and np.isfinite(window).any()]
-    low = min((np.nanmin(window) for window in windows), default=0.0)
-    high = max((np.nanmax(window) for window in windows), default=0.0)
-    for window in windows:
-        cut = np.lib.stride_tricks.sliding_window_view(window, (side, side))[:: side // 2, :: side // 2]
-        cut = cut.reshape(-1, side, side)
-        cut = cut[np.isfinite(cut).all((1, 2))]
-        clipped = ((cut == low) | (cut == high)).mean((1, 2))
-        yield cut[(clipped <= _CLIPPED) & (np.ptp(cut, axis=(1, 2)) > 0)]
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Usable blocks of a band."""
+
+    levels: Floats
+    """Their means."""
+    powers: Floats
+    """The power of each by waves and bends, (blocks, measures)."""
+    by_waves: Floats
+    """The sums of that of the even waves and of the others, (2, blocks)."""
+    by_bends: Floats
+    """The sum of that of the bends."""
 
 
-def _blocks(patches: Iterable[NDArray[np.floating]]) -> tuple[Floats, Floats]:
-    """Mean levels of usable blocks, and the power of each by waves and bends."""
-    measures = _measures()
+def _blocks(patches: Iterable[NDArray[np.floating]]) -> _Blocks:
+    """Usable blocks of windows of a band, measured window by window: what lies in the processor's cache is quick."""
+    measures = measures_of_blocks()
     both = np.concatenate([measures.waves, measures.bends]).T
-    levels, powers = [np.zeros(0)], [np.zeros((0, both.shape[1]))]
-    for blocks in blocks_of(patches, _SIDE):
-        level = blocks.mean((1, 2))
-        rest = blocks.reshape(-1, _SIDE**2) - level[:, None]
-        power = (rest @ both) ** 2
-        bent = power.sum(1) > 1e-16 * (rest**2).sum(1)
-        levels.append(level[bent])
-        powers.append(power[bent])
-    return np.concatenate(levels), np.concatenate(powers)
+    windows = list(blocks_of(patches, SIDE))
+    count, waves = sum(map(len, windows)), len(measures.even)
+    found = _Blocks(np.empty(count), np.empty((count, both.shape[1])), np.empty((2, count)), np.empty(count))
+    bent = np.zeros(count, np.bool_)
+    stop = 0
+    for blocks in windows:
+        here = slice(stop, stop := stop + len(blocks))
+        found.levels[here] = blocks.mean((1, 2))
+        rest = blocks.reshape(-1, SIDE**2) - found.levels[here, None]
+        power = np.matmul(rest, both, out=found.powers[here])
+        np.square(power, out=power)
+        for side, part in enumerate((measures.even, ~measures.even)):
+            found.by_waves[side, here] = power[:, :waves][:, part].sum(1)
+        found.by_bends[here] = power[:, waves:].sum(1)
+        whole = found.by_waves[:, here].sum(0) + found.by_bends[here]
+        bent[here] = whole > 1e-16 * np.einsum("ij,ij->i", rest, rest)
+    if bent.all():
+        return found
+    return _Blocks(found.levels[bent], found.powers[bent], found.by_waves[:, bent], found.by_bends[bent])
 
 
-def _floor(powers: Floats) -> Floats:
-    """The mean power of the flattest blocks by waves and bends. Blocks are chosen by some measures and measured by the
-    others: what chooses blocks is lower in them by chance."""
-    even = _measures().even
-    waves, bends = powers[:, : len(even)], powers[:, len(even) :]
-    first = max(_FLATTEST * len(powers), _AT_LEAST)
-    edges = np.unique(np.minimum(np.round(first * np.array([0, 1, 2, 4, 8, 16, 32])), len(powers)).astype(int))
-    means = np.zeros((len(edges) - 1, powers.shape[1]))
-    for part in (even, ~even):
-        flat = waves[:, part].sum(1)
-        by_waves, by_both = np.argsort(flat, kind="stable"), np.argsort(flat + bends.sum(1), kind="stable")
-        for group, (start, stop) in enumerate(pairwise(edges)):
-            means[group, : len(even)][~part] = waves[by_both[start:stop]][:, ~part].mean(0)
-            means[group, len(even) :] += bends[by_waves[start:stop]].mean(0) / 2
-    mean = means[:, : len(even)].mean(1)
-    bent = means[:, -_TWISTS:].mean(1) / mean
-    drifting = (mean < _PHASE * mean[0]) & (bent < _STRAIGHT)
-    count = int(np.argmin(np.append((mean <= _PLATEAU * mean[0]) | drifting, False)))
-    floor: Floats = np.average(means[:count], axis=0, weights=np.diff(edges)[:count])
+def _floor(blocks: _Blocks, chosen: NDArray[np.intp]) -> Floats:
+    """The mean power of the flattest of some blocks by waves and bends. Blocks are chosen by some measures and measured
+    by the others: what chooses blocks is lower in them by chance."""
+    even = measures_of_blocks().even
+    first = max(_FLATTEST * len(chosen), _AT_LEAST)
+    edges = np.unique(np.minimum(np.round(first * np.array([0, 1, 2, 4, 8, 16, 32])), len(chosen)).astype(int))
+    by_waves, by_bends = blocks.by_waves[:, chosen], blocks.by_bends[chosen]
+    means: list[Floats] = []
+    for start, stop in pairwise(edges):
+        mean = np.zeros(blocks.powers.shape[1])
+        for part, flat in zip((even, ~even), by_waves, strict=True):
+            waved, both = (chosen[_least(by, start, stop)] for by in (flat, flat + by_bends))
+            mean[: len(even)][~part] = blocks.powers[both, : len(even)][:, ~part].mean(0)
+            mean[len(even) :] += blocks.powers[waved, len(even) :].mean(0) / 2
+        if means and not _as_flat(mean, means[0]):
+            break
+        means.append(mean)
+    floor: Floats = np.average(means, axis=0, weights=np.diff(edges)[: len(means)])
     return floor
+
+
+def _as_flat(mean: Floats, flattest: Floats) -> bool:
+    """True where the mean power of a group of blocks, by waves and bends, is that of blocks as flat as the flattest."""
+    waves = len(measures_of_blocks().even)
+    level, least = mean[:waves].mean(), flattest[:waves].mean()
+    drifting = level < _PHASE * least and mean[-_TWISTS:].mean() / level < _STRAIGHT
+    return bool(level <= _PLATEAU * least or drifting)
+
+
+def _least(values: Floats, start: int, stop: int) -> NDArray[np.intp]:
+    """Where the values stand that are `start` to `stop` in ascending order; of equal ones the first first."""
+    among = np.flatnonzero(values <= np.partition(values, stop - 1)[stop - 1])
+    return among[np.argsort(values[among], kind="stable")[start:stop]]
 
 
 def _told(floors: Floats, light: Floats) -> tuple[Floats, Floats, Floats] | None:
     """Light, variance and relative error of the variance of classes that tell; None if none does."""
-    mean = floors[:, : len(_measures().waves)].mean(1)
+    mean = floors[:, : len(measures_of_blocks().waves)].mean(1)
     bent = floors[:, -_TWISTS:].mean(1) / mean
     split = [_split(floor) for floor in floors]
     straight = [misfit.min(0) for (_, _, misfit), bend in zip(split, bent, strict=True) if bend < _BENT]

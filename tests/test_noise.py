@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geosr.noise import Noise, _none_below_0, default_noise, fit_noise, noise_of, published_noise
+from geosr.blocks import blocks_of
+from geosr.noise import Noise, _least, _none_below_0, default_noise, fit_noise, noise_of, published_noise
 from geosr.sensor_table import LANDSAT_8, SENSORS, SENTINEL_2, Origin
 from tests.products import INTERPOLATIONS, Product, product
 
@@ -218,3 +219,27 @@ def test_coefficients_of_which_none_is_below_0_are_those_that_scipy_finds(rank: 
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
         signs.add(tuple(found > 0))
     assert len(signs) >= 3 - (rank == 1)
+
+
+@pytest.mark.parametrize("side", [8, 24])
+def test_blocks_of_a_window_are_those_that_are_found_by_looking_at_each(side: int) -> None:
+    rng = np.random.default_rng(8)
+    window = np.clip(np.round(100 + 9 * rng.standard_normal((101, 130))), 88, 112)
+    window[30:60, 40:70], window[5, 9], window[90, 3], window[:30, 90:] = 100, np.nan, np.inf, 88
+    finite = np.where(np.isinf(window), np.nan, window)
+    found = list(blocks_of([window, finite, window[:7]], side))
+    ends = np.nanmin(window), np.nanmax(window)
+    for whole, blocks in zip((window, finite), found, strict=True):
+        starts = [(row, col) for row in range(0, 102 - side, side // 2) for col in range(0, 131 - side, side // 2)]
+        each = [whole[row : row + side, col : col + side] for row, col in starts]
+        wanted = [
+            one for one in each if np.isfinite(one).all() and np.ptp(one) > 0 and np.isin(one, ends).mean() <= 0.1
+        ]
+        assert 0 < len(wanted) < len(each)
+        np.testing.assert_array_equal(blocks, wanted)
+
+
+def test_of_equal_values_the_first_are_least() -> None:
+    values = np.random.default_rng(2).integers(0, 9, 200).astype(np.float64)
+    for start, stop in ((0, 10), (10, 150), (150, 200)):
+        assert _least(values, start, stop).tolist() == np.argsort(values, kind="stable")[start:stop].tolist()

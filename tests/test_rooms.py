@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "geosr"
 
 ROOMS = [
     "errors", "schema", "keywords", "window", "placement", "tiling", "radiometry", "picture", "response",
-    "sensor_table", "noise", "sensors", "identify", "mtf", "registration", "upscaler", "guided", "frames", "pipeline",
-    "io", "models", "evaluation", "products", "observing", "fusing", "guiding", "sharpening", "training", "dispatch",
-    "cluster", "provenance", "run", "video", "api", "sequence", "archive", "judging", "trials", "comparing",
+    "sensor_table", "blocks", "noise", "sensors", "identify", "mtf", "registration", "upscaler", "guided", "frames",
+    "pipeline", "io", "models", "evaluation", "products", "observing", "fusing", "guiding", "sharpening", "training",
+    "dispatch", "cluster", "provenance", "run", "video", "api", "sequence", "archive", "judging", "trials", "comparing",
     "viewer", "xarray", "report", "cli",
 ]  # fmt: skip
 """From the foundation up: a room imports only from those before it."""

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geosr.blocks import blocks_of
 from geosr.errors import InputError, ModelError
 from geosr.models.checkpoint import read_header
-from geosr.noise import blocks_of
 from geosr.sensors import Band, Observation
 
 Floats = NDArray[np.float64]
