@@ -21,12 +21,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geosr.frames import Cell, Frame
-from geosr.models.regrid import REACH, Line, degraded, interpolated, lines, needed
+from geosr.models.regrid import REACH, Line, Regridding, lines, needed, regridding
 from geosr.noise import Noise
 from geosr.placement import Placement
 from geosr.response import Response
@@ -187,11 +188,26 @@ class View:
                 self.there[own.within(self.own).slices] = there[own.within(lies).slices]
         self.values = np.where(self.there, values[part], 0).astype(values.dtype)
 
+    @cached_property
+    def _seeing(self) -> list[tuple[Window, Regridding]]:
+        """Cell by cell its own pixels, and how they see the fine grid."""
+        return [(own, regridding(self.fine, own, [line.seen for line in both])) for own, both in self.cells]
+
+    @cached_property
+    def _lifting(self) -> list[tuple[Window, Window, Window, Regridding]]:
+        """Cell by cell its own pixels, those and all that is needed around, where they are brought to, and how."""
+        found = []
+        for own, both in self.cells:
+            target, linear = _covered(own, both).clip(self.fine), [line.linear for line in both]
+            wide = needed(target, linear)
+            found.append((own, wide, target, regridding(wide, target, linear)))
+        return found
+
     def degraded(self, image: Floating) -> Floating:
         """An image on the fine grid as the frame's own pixels see it."""
         out = np.zeros_like(self.values)
-        for own, both in self.cells:
-            out[own.within(self.own).slices] = degraded(image, self.fine, own, both)
+        for own, seen in self._seeing:
+            out[own.within(self.own).slices] = seen(image)
         return out
 
     def sampled(self, image: Floating) -> Floating:
@@ -204,12 +220,10 @@ class View:
     def up(self, values: Floating) -> Floating:
         """Values of the frame's pixels on the fine grid, linearly interpolated; 0 beyond them."""
         out = np.zeros((self.fine.height, self.fine.width), values.dtype)
-        for own, both in self.cells:
-            target = _covered(own, both).clip(self.fine)
-            wide = needed(target, (both[0].linear, both[1].linear))
+        for own, wide, target, lifted in self._lifting:
             padded = np.zeros((wide.height, wide.width), values.dtype)
             padded[own.within(wide).slices] = values[own.within(self.own).slices]
-            out[target.within(self.fine).slices] += interpolated(padded, wide, target, both, "linear")
+            out[target.within(self.fine).slices] += lifted(padded)
         return out
 
     def nearness(self) -> Floating:

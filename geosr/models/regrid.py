@@ -25,6 +25,9 @@ F = TypeVar("F", bound=np.floating)
 Taps = tuple[int, tuple[float, ...]]
 """The first input pixel that an output pixel takes, and the weights of those from there."""
 
+Alike = tuple[slice, int, tuple[float, ...], int]
+"""Output pixels with the same weights: which; the first input pixel of the first; weights; pixels on to the next."""
+
 REACH = {"linear": 1, "cubic": 2}
 """Coarse pixels that an interpolation reaches to from where a finer pixel's centre lies; exclusive."""
 _HALF = Fraction(1, 2)
@@ -88,12 +91,8 @@ class Places:
         """The taps of an output pixel."""
         return self.alike(index, 1)[0][1:3]
 
-    def alike(self, start: int, count: int) -> list[tuple[slice, int, tuple[float, ...], int]]:
-        """For output pixels from `start`, those with the same weights together.
-
-        Which of them, counted from `start`; the first input pixel of the first; the weights; and how many input pixels
-        further on those of the next begin.
-        """
+    def alike(self, start: int, count: int) -> list[Alike]:
+        """For output pixels from `start`, from which they are counted, those with the same weights together."""
         whole = math.lcm(self.first.denominator, self.step.denominator)
         first, step = (int(each * whole) for each in (self.first, self.step))
         period = whole // math.gcd(whole, step)
@@ -145,25 +144,51 @@ def needed(out: Window, places: Sequence[Places]) -> Window:
     return Window(row, col, bottom - row, right - col)
 
 
-def applied(image: NDArray[F], at: Window, out: Window, places: Sequence[Places]) -> NDArray[F]:
-    """The output pixels `out` of an image (h, w) that lies at `at` and holds all that is `needed`; rows go first."""
+@dataclass(frozen=True, slots=True)
+class Regridding:
+    """Sums that make pixels of any image (h, w) at one place: settled once, since exact fractions take their time."""
+
+    height: int
+    width: int
+    rows: list[Alike]
+    """Input pixels are counted from the image's first."""
+    cols: list[Alike]
+
+    def __call__(self, image: NDArray[F]) -> NDArray[F]:
+        """The output pixels; rows go first."""
+        tall = np.empty((self.height, image.shape[1]), image.dtype)
+        _sums(image, tall, self.rows)
+        wide = np.empty((self.height, self.width), image.dtype)
+        _sums(tall.T, wide.T, self.cols)
+        return wide
+
+
+def regridding(at: Window, out: Window, places: Sequence[Places]) -> Regridding:
+    """How the output pixels `out` come of an image that lies at `at` and holds all that is `needed`."""
     inner = needed(out, places)
     assert inner.clip(at) == inner, f"{inner} of {at}"
-    tall = np.empty((out.height, image.shape[1]), image.dtype)
-    _sums(image, at.row, tall, out.row, places[0])
-    wide = np.empty((out.height, out.width), image.dtype)
-    _sums(tall.T, at.col, wide.T, out.col, places[1])
-    return wide
+    rows, cols = (
+        [(which, begin - first, weights, on) for which, begin, weights, on in each.alike(start, count)]
+        for each, first, start, count in zip(
+            places, (at.row, at.col), (out.row, out.col), (out.height, out.width), strict=True
+        )
+    )
+    return Regridding(out.height, out.width, rows, cols)
 
 
-def _sums(image: NDArray[F], first: int, out: NDArray[F], start: int, places: Places) -> None:
-    """Rows of `out`, the first of which is pixel `start`, from those of `image`, the first of which is `first`."""
-    for rows, origin, weights, advance in places.alike(start, len(out)):
+def applied(image: NDArray[F], at: Window, out: Window, places: Sequence[Places]) -> NDArray[F]:
+    """The output pixels `out` of an image (h, w) that lies at `at` and holds all that is `needed`."""
+    return regridding(at, out, places)(image)
+
+
+def _sums(image: NDArray[F], out: NDArray[F], alike: list[Alike]) -> None:
+    """Rows of `out` from those of `image`."""
+    for rows, begin, weights, advance in alike:
         target, term = out[rows], np.empty_like(out[rows])
         stop = (len(target) - 1) * advance + 1
-        for tap, weight in enumerate(weights, origin - first):
+        for tap, weight in enumerate(weights, begin):
             np.multiply(image[tap : tap + stop : advance], image.dtype.type(weight), out=term)
-            if tap == origin - first:
+            if tap == begin:
                 target[...] = term
             else:
                 target += term

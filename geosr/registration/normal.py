@@ -66,21 +66,21 @@ def _equations(
 ) -> list[tuple[tuple[int, int, int], tuple[Doubles, Doubles, float]]]:
     """Of each block: its part of the normal matrix, its pull, and how alike it is."""
     image, seen = view.moved(at)
-    slopes = [(np.gradient(image, axis=axis), np.gradient(view.reference, axis=axis)) for axis in (0, 1)]
-    blocks, found = view.blocks, []
-    for block in range(int(blocks.max()) + 1):
-        own = (blocks == block) & seen
-        if own.sum() < FEWEST:
+    slopes = [(np.gradient(image, axis=axis), one) for axis, one in enumerate(view.slopes)]
+    found = []
+    for block, where in enumerate(view.blocks):
+        own = seen[where]
+        if np.count_nonzero(own) < FEWEST:
             continue
-        ours, theirs = view.reference[own], image[own]
+        ours, theirs = view.reference[where][own], image[where][own]
         alike = _alike(ours, theirs)
         gain, weight = _gain(ours, theirs)
         left = gain * ours - theirs
         power = float(weight @ left**2) / max(float(weight.sum()), 1e-300) + 1e-9
-        down, right = ((other[own] + gain * one[own]) / 2 for other, one in slopes)
+        down, right = ((other[where][own] + gain * one[where][own]) / 2 for other, one in slopes)
         terms = [down, right]
         if turn:
-            rows, cols = view.rows[own] + view.place[0], view.cols[own] + view.place[1]
+            rows, cols = view.rows[where][own] + view.place[0], view.cols[where][own] + view.place[1]
             terms += [down * rows, down * cols, right * rows, right * cols]
         design = np.stack(terms)
         # the gain goes with the shift: what it explains of the slopes is taken off
@@ -94,20 +94,28 @@ def _equations(
 def _gain(ours: Doubles, theirs: Doubles) -> tuple[float, Doubles]:
     """The gain of a block, and the weight of each pixel (Tukey's biweight)."""
     weight = np.ones_like(ours)
-    gain = 0.0
+    gain, whole = 0.0, ours**2
     for _ in range(3):
-        gain = float((weight * ours) @ theirs) / max(float(weight @ ours**2), 1e-300)
+        gain = float((weight * ours) @ theirs) / max(float(weight @ whole), 1e-300)
         left = theirs - gain * ours
-        scale = 1.4826 * float(np.median(np.abs(left)))
+        scale = 1.4826 * _median(np.abs(left))
         if scale <= 0.0:
             break
         weight = np.maximum(0.0, 1.0 - (left / (TUKEY * scale)) ** 2) ** 2
     return gain, weight
 
 
+def _median(values: Doubles) -> float:
+    """That of numbers, none of them NaN: `np.median`, which takes longer to look for NaN than for a block's median."""
+    below, above = (values.size - 1) // 2, values.size // 2
+    parted = np.partition(values, (below, above))
+    return float((parted[below] + parted[above]) / 2)
+
+
 def _alike(one: Doubles, other: Doubles) -> float:
     """Correlation, without its sign: fields turn from dark to bright; NaN where the reference shows next to nothing."""
-    if float(np.mean(one**2)) < 0.01:
+    if float((one**2).mean()) < 0.01:
         return math.nan
-    spread = float(np.sqrt(np.mean((one - one.mean()) ** 2) * np.mean((other - other.mean()) ** 2)))
-    return abs(float(np.mean((one - one.mean()) * (other - other.mean())))) / spread if spread > 0.0 else 0.0
+    one, other = one - one.mean(), other - other.mean()
+    spread = math.sqrt(float((one**2).mean() * (other**2).mean()))
+    return abs(float((one * other).mean())) / spread if spread > 0.0 else 0.0

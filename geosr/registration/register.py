@@ -47,7 +47,7 @@ def register(patches: Sequence[Patch], voices: Sequence[int] | None = None) -> R
     views = [view for view in views if view.tells]
     if not views:
         return Registration(unfit=_FLAT)
-    found = _refined(views, Registration(*whole_shift(views)))
+    found, _ = _refined(views, Registration(*whole_shift(views)))
     if found.unfit:
         return found
     if len({view.place for view in views}) > 1 or max(views[0].there.shape) >= 64:
@@ -56,28 +56,28 @@ def register(patches: Sequence[Patch], voices: Sequence[int] | None = None) -> R
     return replace(found, gains=gains, offsets=offsets)
 
 
-def _refined(views: Sequence[View], start: Registration, turn: bool = False) -> Registration:
-    """The registration by Gauss-Newton from a start, with a turn where that is asked for."""
+def _refined(views: Sequence[View], start: Registration, turn: bool = False) -> tuple[Registration, Normal]:
+    """The registration by Gauss-Newton from a start, with a turn where that is asked for; and the equations there."""
     at = start
     for _ in range(_STEPS):
         normal = Normal(views, at, turn)
         if not normal.solvable:
-            return replace(at, unfit=_FLAT)
+            return replace(at, unfit=_FLAT), normal
         step = normal.step
         at = _stepped(at, step)
         if math.hypot(at.down - start.down, at.right - start.right) > _FARTHEST and not turn:
-            return replace(at, unfit="it shows nothing that would lie in one place with the reference")
+            return replace(at, unfit="it shows nothing that would lie in one place with the reference"), normal
         if max(np.abs(step[:2])) < _SETTLED:
             break
     normal = Normal(views, at, turn)
     if not normal.solvable:
-        return replace(at, unfit=_FLAT)
+        return replace(at, unfit=_FLAT), normal
     at = replace(at, error=normal.error, likeness=normal.likeness)
     if at.likeness < (_LEAST_LIKE if math.hypot(at.down, at.right) <= _FARTHEST else _LEAST_FAR):
-        return replace(at, unfit=f"{at.likeness:.0%} of it shows what the reference shows: clouds, or another place")
-    if at.error > SURE:
-        return replace(at, unfit=f"where it lies is known to {at.error:.2f} px only")
-    return at
+        why = f"{at.likeness:.0%} of it shows what the reference shows: clouds, or another place"
+    else:
+        why = f"where it lies is known to {at.error:.2f} px only" if at.error > SURE else ""
+    return replace(at, unfit=why), normal
 
 
 def _stepped(at: Registration, step: Doubles) -> Registration:
@@ -89,11 +89,8 @@ def _stepped(at: Registration, step: Doubles) -> Registration:
 
 def _turned(views: Sequence[View], found: Registration) -> Registration:
     """The registration with a turn, where the scene is sure of one; else as it was."""
-    tried = _refined(views, found, turn=True)
-    if tried.unfit:
-        return found
-    normal = Normal(views, tried, turn=True)
-    if len(normal.pulls) < _TURNED_BLOCKS:
+    tried, normal = _refined(views, found, turn=True)
+    if tried.unfit or len(normal.pulls) < _TURNED_BLOCKS:
         return found
     corners = [
         (view.place[0] + i, view.place[1] + j)

@@ -24,6 +24,8 @@ class View:
     """A band of a patch in middle frequencies, and where both have data."""
 
     def __init__(self, reference: Doubles, frame: Doubles, row: int, col: int) -> None:
+        from scipy import ndimage
+
         self.reference, self.there = _middle(reference)
         frame_middle, self.frame_there = _middle(frame)
         self.place = row, col
@@ -33,6 +35,15 @@ class View:
         self.reference = self.reference / unit
         self.frame = frame_middle / unit
         self.rows, self.cols = np.mgrid[: reference.shape[0], : reference.shape[1]].astype(np.float64)
+        self.slopes = [np.gradient(self.reference, axis=axis) for axis in (0, 1)]
+        self.blocks = [
+            np.s_[row : row + _BLOCK, col : col + _BLOCK]
+            for row in range(0, reference.shape[0], _BLOCK)
+            for col in range(0, reference.shape[1], _BLOCK)
+        ]
+        # what an interpolation makes of the frame first, which is the same at any place
+        self._splines = ndimage.spline_filter(self.frame, 3, mode="mirror")
+        self._frame_seen = self.frame_there.astype(np.float64)
 
     def moved(self, at: Registration) -> tuple[Doubles, NDArray[np.bool_]]:
         """The frame brought onto the reference, and where both are seen."""
@@ -40,21 +51,14 @@ class View:
 
         down, right = self._shifts(at)
         where = self.rows + down + MARGIN, self.cols + right + MARGIN
-        image = ndimage.map_coordinates(self.frame, where, order=3, mode="mirror")
-        seen = ndimage.map_coordinates(self.frame_there.astype(np.float64), where, order=1, mode="constant")
+        image = ndimage.map_coordinates(self._splines, where, order=3, mode="mirror", prefilter=False)
+        seen = ndimage.map_coordinates(self._frame_seen, where, order=1, mode="constant")
         return image, (seen > 0.999) & self.there
 
     def _shifts(self, at: Registration) -> tuple[Doubles, Doubles]:
         a, b, c, d = at.turn
         rows, cols = self.rows + self.place[0], self.cols + self.place[1]
         return at.down + a * rows + b * cols, at.right + c * rows + d * cols
-
-    @property
-    def blocks(self) -> NDArray[np.intp]:
-        """The block that each pixel lies in, numbered from 0."""
-        across = -(-self.there.shape[1] // _BLOCK)
-        blocks: NDArray[np.intp] = (self.rows // _BLOCK * across + self.cols // _BLOCK).astype(np.intp)
-        return blocks
 
 
 def views_of(patch: Patch, band: int) -> list[View]:
