@@ -33,13 +33,14 @@ class Ground:
         size *= SPREAD / np.sqrt((size**2).sum() / 2)
         return cls(np.stack([radius * np.cos(angle), radius * np.sin(angle), size, rng.uniform(0, 6.3, count)], 1))
 
-    def seen(self, rows: Doubles, cols: Doubles, response: Response | None = None) -> Doubles:
-        """The ground at centres of pixels, coarse ones, as a sensor of a response sees it."""
-        out = np.full(np.broadcast_shapes(rows.shape, cols.shape), LEVEL)
-        for down, right, size, phase in self.waves:
-            left = 1.0 if response is None else float(response.at(abs(down))[0]) * float(response.at(abs(right))[1])
-            out += left * size * np.cos(2 * np.pi * (down * rows + right * cols) + phase)
-        return out
+    def seen(self, rows: Doubles, cols: Doubles, response: Response | None = None, *, turn: float = 0.0) -> Doubles:
+        """(h, w): the ground at centres of pixels, rows (h,) by columns (w,), coarse ones, turned by radians, as a
+        sensor of a response sees it."""
+        down, right, size, phase = self.waves.T
+        if response is not None:
+            size = size * [response.at(abs(y))[0] * response.at(abs(x))[1] for y, x in zip(down, right, strict=True)]
+        along = np.exp(2j * np.pi * np.outer(rows, down + turn * right)) * (size * np.exp(1j * phase))
+        return LEVEL + (along @ np.exp(2j * np.pi * np.outer(right - turn * down, cols))).real
 
     def date(
         self,
@@ -54,16 +55,13 @@ class Ground:
         mtf: float = MTF,
     ) -> Doubles:
         """(h, w): what lies at a pixel of the reference is seen `shift` (down, right) of it, turned by radians."""
-        rows, cols = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-        rows, cols = rows + corner[0] - shift[0], cols + corner[1] - shift[1]
-        rows, cols = rows - turn * cols, cols + turn * rows
-        image = self.seen(rows, cols, Response.gaussian(mtf).relative(scale))
+        rows, cols = (np.arange(length) + start - by for length, start, by in zip(shape, corner, shift, strict=True))
+        image = self.seen(rows, cols, Response.gaussian(mtf).relative(scale), turn=turn)
         return image + np.random.default_rng(seed).standard_normal(shape) * (LEVEL / snr)
 
     def truth(self, shape: tuple[int, int], scale: int = 2) -> Doubles:
         """(h * scale, w * scale)."""
-        rows, cols = np.mgrid[: shape[0] * scale, : shape[1] * scale].astype(np.float64)
-        return self.seen((rows + 0.5) / scale - 0.5, (cols + 0.5) / scale - 0.5)
+        return self.seen(*((np.arange(length * scale) + 0.5) / scale - 0.5 for length in shape))
 
 
 def written(

@@ -64,8 +64,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 def block(side: int, scale: int = 2, gain: float = 1.0, offset: float = 0.0, noise: Noise = NOISE) -> Block:
     """Of a ground of waves, seen by three other dates, with a gap."""
     ground, at = Ground.of(3), Window(0, 0, side, side)
-    fine = np.arange(side * scale)[:, None] / scale
-    start = ground.seen(fine, fine.T, RESPONSE) * gain + offset
+    fine = np.arange(side * scale) / scale
+    start = ground.seen(fine, fine, RESPONSE) * gain + offset
     dates, seen = [], []
     for number, (down, right) in enumerate(SHIFTS[1:4]):
         shift = round(down * 32) / 32, round(right * 32) / 32
