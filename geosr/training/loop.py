@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geosr.errors import InputError, PlaceError
-from geosr.models.devices import precision_trained_in
+from geosr.models.devices import device_errors, precision_trained_in
 from geosr.models.runtime import choose_device, has_bfloat16
 from geosr.training import log
 from geosr.training.collection import Collection, collect
@@ -86,13 +86,24 @@ def train(recipe: Recipe, watch: Watch | None = None) -> Trained:
     recipe = checked(recipe)
     device, about = choose_device(recipe.device)
     quick = has_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bfloat16"
-    with joined(device) as team, _interruptions() as interrupted:
+    with _no_memory(device, recipe), joined(device) as team, _interruptions() as interrupted:
         watch = watch if watch is not None and team.leads else Silent()
         run = _Run(recipe, device, quick, team, watch)
         for line in (*run.notes, about, f"precision {run.precision}"):
             if line:
                 watch.note(line)
         return run.finish(run.steps(interrupted))
+
+
+@contextmanager
+def _no_memory(device: str, recipe: Recipe) -> Iterator[None]:
+    """While inside, a device that is full or broken is a `PlaceError`."""
+    try:
+        with device_errors():
+            yield
+    except MemoryError as error:
+        size = f"{recipe.batch} patches of {recipe.patch} pixels"
+        raise PlaceError(f"{device} has no memory to train with {size}; make batch or patch smaller") from error
 
 
 class _Run:
