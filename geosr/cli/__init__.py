@@ -74,7 +74,7 @@ def outcome(work: Callable[[], Any]) -> int:
         error.show()
         return 2
     except click.ClickException as error:
-        error.show()
+        print(f"geosr: {_in_a_line(error)}", file=sys.stderr)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt) as error:  # click makes the one of the other
         told = str(error.__cause__ or error)
@@ -96,3 +96,9 @@ def outcome(work: Callable[[], Any]) -> int:
         print(f"geosr: {error.strerror or error}", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _in_a_line(error: click.ClickException) -> str:
+    """The words of click on arguments in one line, as all failures are, and the help that tells of them."""
+    said, ctx = " ".join(error.format_message().split()).rstrip("."), getattr(error, "ctx", None)
+    return f"{said} ({ctx.command_path} --help)" if ctx else said

@@ -10,13 +10,13 @@ from geosr.cli.streams import announce
 from geosr.cli.talk import tell
 from geosr.cli.train import watching
 from geosr.cli.upscale import model_option
-from geosr.cli.values import numbers
+from geosr.cli.values import Whole, numbers
 
 
 @click.command("adapt", short_help="Fine-tune a model on a scene, without a reference.")
 @click.argument("src", type=click.Path())
 @model_option
-@click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
+@click.option("--scale", type=Whole(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
 @click.option("-o", "--out", "dst", type=click.Path(), help="[default: SRC's name, model and scale, .safetensors]")
 @click.option("--mtf", callback=numbers, help="The sensor's MTF at Nyquist, one or per band. [default: sensor table]")
 @click.option("--snr", callback=numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")

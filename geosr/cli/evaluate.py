@@ -12,7 +12,7 @@ from geosr.cli.progress import bar
 from geosr.cli.streams import out
 from geosr.cli.talk import tell, to_json
 from geosr.cli.upscale import model_names
-from geosr.cli.values import band_numbers, numbers, tile_side
+from geosr.cli.values import Whole, band_numbers, numbers, tile_side
 
 if TYPE_CHECKING:
     from geosr.comparing import Comparison
@@ -42,13 +42,13 @@ HEADINGS = {
 @click.option(
     "--against", multiple=True, shell_complete=model_names, help="An opponent, repeatable. [default: bicubic]"
 )
-@click.option("--scale", type=click.IntRange(2, 8), default=2, show_default=True, help="Output pixels per pixel.")
+@click.option("--scale", type=Whole(2, 8), default=2, show_default=True, help="Output pixels per pixel.")
 @click.option("--mtf", callback=numbers, help="The input's MTF at Nyquist, one or per band. [default: sensor table]")
 @click.option("--snr", callback=numbers, help="Signal-to-noise ratio, one or per band. [default: from the scene]")
 @click.option("--max", "most", multiple=True, metavar="NAME=VALUE", help="Exit 1 where a figure's size is above.")
 @click.option("--min", "least", multiple=True, metavar="NAME=VALUE", help="Exit 1 where a figure is below.")
 @click.option("--tile", default="auto", callback=tile_side, show_default=True, help="Side of a tile in input pixels.")
-@click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
+@click.option("--workers", type=Whole(min=1), help="Tiles worked on at a time. [default: the cores]")
 @click.option(
     "--scheduler", help="threads, processes, local:N, a Dask scheduler's address or its file. [default: threads]"
 )

@@ -9,13 +9,14 @@ import click
 
 from geosr.cli.talk import print_report
 from geosr.cli.upscale import model_names
+from geosr.cli.values import Whole
 
 
 @click.command("export", short_help="Write a model as ONNX or torch.export.")
 @click.argument("model", shell_complete=model_names)
 @click.option("--to", "kind", type=click.Choice(["onnx", "pt2"]), required=True, help="The format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="[default: MODEL_xSCALE.onnx or .pt2 here]")
-@click.option("--scale", type=click.IntRange(2, 8), help="[default: the only one that MODEL has]")
+@click.option("--scale", type=Whole(2, 8), help="[default: the only one that MODEL has]")
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(model: str, kind: Any, output: Path | None, scale: int | None, overwrite: bool, as_json: bool) -> None:

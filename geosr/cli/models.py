@@ -11,6 +11,7 @@ import click
 
 from geosr.cli.streams import out
 from geosr.cli.upscale import model_names
+from geosr.cli.values import Whole
 
 if TYPE_CHECKING:
     from geosr.models.card import Card
@@ -38,7 +39,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name", metavar="NAME", shell_complete=model_names)
-@click.option("--scale", type=click.IntRange(1, 16), help="The card for this scale. [default: all]")
+@click.option("--scale", type=Whole(1, 16), help="The card for this scale. [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, in the terms of STAC's MLM extension.")
 def show(name: str, scale: int | None, as_json: bool) -> None:
     """The card of the model NAME, or of a weights file: what it is, how good, how fast, where it fails."""

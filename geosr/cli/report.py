@@ -9,7 +9,7 @@ import click
 
 from geosr.cli.progress import bar
 from geosr.cli.streams import announce
-from geosr.cli.values import numbers
+from geosr.cli.values import Whole, numbers
 
 
 @click.command("report", short_help="A result on one page: places, figures, where it comes from.")
@@ -18,7 +18,7 @@ from geosr.cli.values import numbers
 @click.option("--hr", type=click.Path(), help="A reference on SR's grid.")
 @click.option("-o", "--out", type=click.Path(), help="The page. [default: SR's name in .html, beside it]")
 @click.option("--mtf", callback=numbers, help="The input's MTF at Nyquist, one or per band. [default: sensor table]")
-@click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
+@click.option("--workers", type=Whole(min=1), help="Tiles worked on at a time. [default: the cores]")
 @click.option("--overwrite", is_flag=True, help="Replace OUT even where it is no report.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 def command(sr: str, out: str | None, quiet: bool, **options: Any) -> None:

@@ -12,14 +12,15 @@ import click
 from geosr.cli.streams import announce, leave_tiles_behind
 from geosr.cli.talk import tell
 from geosr.cli.upscale import model_option
+from geosr.cli.values import Whole
 
 
 @click.command("serve", short_help="Look at a scene and its result in a browser.")
 @click.argument("scene", type=click.Path())
 @click.option("--lr", type=click.Path(), help="The scene that SCENE, a finished result, was made of.")
 @model_option
-@click.option("--scale", type=click.IntRange(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
+@click.option("--scale", type=Whole(2, 8), default=4, show_default=True, help="Output pixels per pixel.")
+@click.option("--port", type=Whole(0, 65535), default=0, help="[default: a free one]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another one lets other machines in.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 def command(scene: str, lr: str | None, model: str, scale: int, port: int, host: str, opens: bool) -> int:

@@ -15,7 +15,7 @@ from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.streams import announce
 from geosr.cli.talk import Talk, print_plan, say, tell, to_json
-from geosr.cli.values import band_numbers, blur, bounds, classes, creation, numbers, scale_offset, tile_side
+from geosr.cli.values import Whole, band_numbers, blur, bounds, classes, creation, numbers, scale_offset, tile_side
 from geosr.video.library import is_clip
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ HEADINGS = {
 )
 @click.option("--reference", help="Of --fuse: the date to show, a file, its number or a date. [default: the first]")
 @click.option("--strict", is_flag=True, help="Of --fuse: refuse dates that can't be read, instead of leaving them out.")
-@click.option("--scale", type=click.IntRange(2, 8), help="Output pixels per pixel. [default: 4; 1 with --to]")
+@click.option("--scale", type=Whole(2, 8), help="Output pixels per pixel. [default: 4; 1 with --to]")
 @click.option("--window", type=int, help="Frames that one of a clip, or of many with --outdir, is made of.")
 @click.option(
     "--bands",
@@ -112,7 +112,7 @@ HEADINGS = {
 )
 @click.option("--co", multiple=True, metavar="KEY=VALUE", callback=creation, help="Creation option, repeatable.")
 @click.option("--tile", default="auto", callback=tile_side, show_default=True, help="Side of a tile in source pixels.")
-@click.option("--workers", type=click.IntRange(min=1), help="Tiles worked on at a time. [default: the cores]")
+@click.option("--workers", type=Whole(min=1), help="Tiles worked on at a time. [default: the cores]")
 @click.option(
     "--scheduler", help="threads, processes, local:N, a Dask scheduler's address or its file. [default: threads]"
 )

@@ -5,6 +5,12 @@ from __future__ import annotations
 import click
 
 
+class Whole(click.IntRange):
+    """A whole number in a range."""
+
+    name = "integer"
+
+
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[float] | None:
     """One number for all bands, or one per band."""
     if value is None:
