@@ -164,7 +164,7 @@ class Regridding:
 
 
 def regridding(at: Window, out: Window, places: Sequence[Places]) -> Regridding:
-    """How the output pixels `out` come of an image that lies at `at` and holds all that is `needed`."""
+    """The sums that make the output pixels `out` of an image that lies at `at` and holds all that is `needed`."""
     inner = needed(out, places)
     assert inner.clip(at) == inner, f"{inner} of {at}"
     rows, cols = (
