@@ -231,6 +231,8 @@ def _summed(job: Measuring, workers: int, scheduler: Any, progress: Progress | N
 def _job(result: Scene, measured: Sequence[int], others: Mapping[str, Scene], mtf: Any, tile: int) -> Measuring:
     fits = {name: fit_of(result, scene) for name, scene in others.items()}
     scale = fits["lr"].scale
+    if scale < 2:
+        raise InputError(f"{result.name} has pixels as large as {others['lr'].name}, its input; expected finer ones")
     for name, fit in fits.items():
         if name != "lr" and fit.scale != 1:
             raise InputError(
@@ -344,6 +346,8 @@ def bound_of(text: str) -> tuple[str, float]:
         raise InputError(f"{text!r} is not NAME=VALUE, such as rmse=0.01")
     known = [*MEANINGS, *OF_MODELS]
     if name not in known:
-        near = get_close_matches(name, known, 1) or [", ".join(known)]
-        raise InputError(f"there is no figure {name!r}; did you mean {near[0]}?")
+        near = get_close_matches(name, known, 1)
+        raise InputError(
+            f"there is no figure {name!r}; {f'did you mean {near[0]}?' if near else 'there are ' + ', '.join(known)}"
+        )
     return name, float(number)

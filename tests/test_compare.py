@@ -142,8 +142,16 @@ def test_the_command_compares_models_and_has_gates(tmp_path: Path) -> None:
     )
     report = json.loads(run(command, [*options, "--json", "--against", "lanczos"]).stdout)
     assert report["gains"]["lanczos"]["units"] > 3
-    for wrong in ([path], [*options, "--lr", path], [*options, "--json", "--markdown"]):
-        assert run(command, wrong).exit_code == 2
+    for wrong, told in (
+        ([path], "or a --protocol"),
+        ([*options, "--lr", path], "--lr is of a result"),
+        ([*options, "--tile", "64"], "--tile is of a result"),
+        ([*options, "--json", "--markdown"], "choose one"),
+        ([path, "--lr", path, "--against", "ibp"], "--against is of models that are compared; add --protocol"),
+        ([path, "--lr", path, "--scale", "2"], "--scale is of models that are compared; add --protocol"),
+    ):
+        refused = run(command, wrong)
+        assert (refused.exit_code, told in refused.stderr) == (2, True), refused.stderr
 
 
 def test_an_interval_over_many_pieces_takes_little_memory_and_few_lose_no_draw() -> None:

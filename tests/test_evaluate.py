@@ -241,6 +241,9 @@ def test_rasters_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, clean: 
         geosr.evaluate(sr, lr=single)
     with pytest.raises(InputError, match="2 times as large"):
         geosr.evaluate(sr, lr, lr=lr)
+    for swapped in (sr, lr):
+        with pytest.raises(InputError, match=r"as large as .*, its input; expected finer ones"):
+            geosr.evaluate(swapped, lr=swapped)
 
 
 def test_the_command_prints_a_table_json_or_markdown_and_fails_at_a_gate(tmp_path: Path, clean: Any) -> None:
@@ -261,7 +264,8 @@ def test_the_command_prints_a_table_json_or_markdown_and_fails_at_a_gate(tmp_pat
     for text, told in (
         ("rmse", "NAME=VALUE"),
         ("round_trip=x", "NAME=VALUE"),
-        ("rsme=1", "did you mean rmse"),
+        ("rsme=1", "did you mean rmse?"),
+        ("sharpness=1", "there are round_trip, "),
         ("rmse=1", "rmse"),
     ):
         wrong = run(command, [sr, "--lr", lr, "--max", text], standalone_mode=False)

@@ -93,8 +93,8 @@ def test_of_a_mask_nothing_is_called_calibrated_where_the_scene_is_unlike() -> N
         (0.001, "a share below 1 that places tell, and these 0.03 and more"),
         (1.5, "expected a risk between 0 and 1, such as 0.1"),
         ((0.1, 0), "in stored numbers: 0.1,50"),
-        ((0.1, 5, 6), "expected a risk between 0 and 1"),
-        ("0.1", "expected a risk between 0 and 1"),
+        ((0.1, 5, 6), "--trust-mask 0.1,5,6: expected a risk between 0 and 1"),
+        ("0.1", "--trust-mask 0.1: expected a risk between 0 and 1"),
     ],
 )
 def test_a_risk_that_cannot_be_promised_is_refused_in_a_line(asked: Any, told: str, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 
 
 HEADINGS = {
-    "A result": ("lr", "guide", "bands"),
+    "A result": ("lr", "guide", "bands", "tile", "scheduler"),
     "Models, on rasters of your own": ("protocol", "model", "against", "scale", "snr"),
-    "Both": ("mtf", "most", "least", "tile", "workers", "scheduler"),
+    "Both": ("mtf", "most", "least", "workers"),
     "What is said": ("as_json", "markdown", "quiet"),
 }
 
@@ -54,7 +56,7 @@ HEADINGS = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.option("--markdown", is_flag=True, help="Print as a table in Markdown.")
-@click.option("--quiet", is_flag=True, help="No bar and no warnings.")
+@click.option("-q", "--quiet", is_flag=True, help="No bar and no warnings.")
 def command(
     rasters: tuple[str, ...], protocol: str | None, as_json: bool, markdown: bool, quiet: bool, **options: Any
 ) -> int:
@@ -87,6 +89,7 @@ def _evaluated(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any],
 
     if options["lr"] is None:
         raise click.UsageError("--lr: name the input that the result was made of, or a --protocol to compare models")
+    _refuse(HEADINGS["Models, on rasters of your own"], "of models that are compared; add --protocol, or leave it out")
     if len(rasters) > 2:
         raise click.UsageError(f"{len(rasters)} rasters: expected a result, and perhaps a reference")
     names = ("lr", "guide", "bands", "mtf", "tile", "workers", "scheduler")
@@ -97,8 +100,7 @@ def _evaluated(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any],
 def _compared(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], advance: Any) -> _Told:
     from geosr.comparing import compare
 
-    if options["lr"] is not None or options["guide"] is not None:
-        raise click.UsageError("--lr and --guide belong to a result; with --protocol all rasters are arguments")
+    _refuse(HEADINGS["A result"], "of a result; with --protocol leave it out, all rasters are arguments")
     names = ("model", "scale", "mtf", "snr", "workers")
     opponents = options["against"] or ("bicubic",)
     report = compare(
@@ -110,6 +112,14 @@ def _compared(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], 
         lines.append(f"{report['model']}: {told}; worst {gain['worst']:+.2f} ({gain['where']})")
     least = {f"gain_{part}": min(gain[part] for gain in report["gains"].values()) for part in ("mean", "low")}
     return report, report["figures"][report["model"]] | least, lines
+
+
+def _refuse(names: Sequence[str], why: str) -> None:
+    """Raise `UsageError` for an option of these that stands on the command line, where it would do nothing."""
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        if param.name in names and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{param.opts[0]} is {why}")
 
 
 def rows_of_models(report: Comparison) -> tuple[list[str], list[list[str]]]:

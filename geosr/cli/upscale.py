@@ -194,7 +194,7 @@ def command(
 
     overwrite = options.pop("overwrite")
     if (options["reference"] is not None or options["strict"]) and not options["fuse"]:
-        raise click.UsageError("--reference and --strict speak of the dates of --fuse; name those")
+        raise click.UsageError("--reference and --strict speak of the dates of --fuse; add it, or leave them out")
     window = options.pop("window")
     several = guide or options["to"] is not None or options["fuse"]
     named = _sources_and_result(paths, out) if several else _source_and_result(paths, out)

@@ -60,12 +60,13 @@ def beside(
     """The results that are asked for beside an image; None for nothing. Raises `InputError` for a mask that is none."""
     if trust_mask is None:
         return Beside(support=support) if uncertainty or support else None
-    given: list[Any] = list(trust_mask) if isinstance(trust_mask, Sequence) else [trust_mask]
+    several = isinstance(trust_mask, Sequence) and not isinstance(trust_mask, str)
+    given: list[Any] = [*trust_mask] if several else [trust_mask]  # type: ignore[misc]
     numbers = all(isinstance(each, Real) and 0 < float(each) < math.inf for each in given)
     if not (numbers and 1 <= len(given) <= 2 and given[0] < 1):
         raise InputError(
-            f"--trust-mask {trust_mask}: expected a risk between 0 and 1, such as 0.1, perhaps with the error that is "
-            "allowed, in stored numbers: 0.1,50"
+            f"--trust-mask {','.join(map(str, given))}: expected a risk between 0 and 1, such as 0.1, perhaps with the "
+            "error that is allowed, in stored numbers: 0.1,50"
         )
     risk, *limits = map(float, given)
     return Beside(risk, limits[0] if limits else None, support)
