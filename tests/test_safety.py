@@ -52,6 +52,8 @@ def test_a_folder_an_empty_file_and_a_text_are_refused(tmp_path: Path) -> None:
     assert "such as inside.tif" in refusal(tmp_path)
     (tmp_path / "empty.tif").touch()
     assert "0 bytes" in refusal(tmp_path / "empty.tif")
+    (tmp_path / "store.zarr").mkdir()
+    assert "is a Zarr store, which is read in Python: xr.open_zarr(" in refusal(tmp_path / "store.zarr")
     (tmp_path / "notes.tif").write_text("not a raster at all, " * 100)
     assert "is not a raster" in refusal(tmp_path / "notes.tif")
 

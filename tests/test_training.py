@@ -229,6 +229,17 @@ def test_the_same_seed_gives_the_same_patches(recipe: Recipe) -> None:
     assert torch.equal(first.hr, second.hr)
 
 
+def test_of_training_that_cant_begin_no_folder_is_left_and_none_that_was_there_goes(tmp_path: Path) -> None:
+    nothing = Recipe(scale=2, data=Data(train=(Group((str(tmp_path / "none" / "*.tif"),)),)))
+    with pytest.raises(InputError, match="no file matches"):
+        train(replace(nothing, out=str(tmp_path / "runs" / "mine")))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="no file matches"):
+        train(replace(nothing, out=str(tmp_path / "mine")))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_the_smallest_recipe_has_a_default_for_everything_else(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('scale = 2\n[data]\ntrain = "folder/**/*.tif"\n')

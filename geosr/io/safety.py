@@ -102,6 +102,8 @@ def local_file(real: str) -> str:
 
 
 def _must_be_file(path: Path) -> None:
+    if path.suffix.lower() == ".zarr" and path.is_dir():
+        raise InputError(f"{path}: is a Zarr store, which is read in Python: xr.open_zarr({str(path)!r})['data'].geosr")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a raster file in it{_nearby(path)}")
     if not path.exists():

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,7 +86,7 @@ def train(recipe: Recipe, watch: Watch | None = None) -> Trained:
     recipe = checked(recipe)
     device, about = choose_device(recipe.device)
     quick = has_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bfloat16"
-    with _no_memory(device, recipe), joined(device) as team, _interruptions() as interrupted:
+    with _folder(Path(recipe.out)), _no_memory(device, recipe), joined(device) as team, _interruptions() as interrupted:
         watch = watch if watch is not None and team.leads else Silent()
         run = _Run(recipe, device, quick, team, watch)
         for line in (*run.notes, about, f"precision {run.precision}"):
@@ -113,7 +113,6 @@ class _Run:
         self.recipe, self.device, self.team, self.watch = recipe, device, team, watch
         self.precision = precision_trained_in(device, bfloat16)
         self.folder = Path(recipe.out)
-        _make(self.folder)
         train, kept, lines = _pairs(recipe)
         grounds = [pair.ground for pair in kept if pair.ground is not None]
         collection = collect(recipe.data, recipe.scale, recipe.seed, grounds)
@@ -241,11 +240,21 @@ def _pairs(recipe: Recipe) -> tuple[list[Pair], list[Pair], tuple[str, ...]]:
     return [p for p in pairs if p.name not in kept], [p for p in pairs if p.name in kept], (*lines, line)
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """While inside, the folder is there; where that ends in an error and nothing lies in it, it goes again."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PlaceError(f"can't make the run's folder {folder}: {error.strerror}") from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for each in new:
+                each.rmdir()
+        raise
 
 
 @contextmanager
