@@ -190,7 +190,9 @@ def _client(scheduler: str | Path | Client) -> Iterator[Client]:
     text = str(scheduler)
     if workers := _local_workers(scheduler):
         _check_start(text)
-        settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
+        # Even without a dashboard Dask opens a port: any, since the usual one may be another cluster's.
+        settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": logging.ERROR}
+        settings["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0"}
         with LocalCluster(n_workers=workers, **settings) as cluster, Client(cluster) as local:
             yield local
         return

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,7 +106,7 @@ def test_what_is_no_scheduler_is_one_line(scene: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(**settings) as local, Client(local, set_as_default=False) as client:
         yield client
 
@@ -115,7 +116,7 @@ def test_a_cluster_without_workers_is_told_after_a_while(
 ) -> None:
     monkeypatch.setattr(cluster, "_WORKER_TIMEOUT", 0.5)
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as empty,
         Client(empty, set_as_default=False) as client,
         pytest.raises(PlaceError, match=r"has had no worker for 0\.5 s"),
     ):
@@ -127,7 +128,7 @@ def test_a_cluster_that_loses_its_last_worker_for_good_is_told_and_the_run_goes_
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "_PATIENCE", 1.2)
-    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(**settings) as local, Client(local, set_as_default=False) as client:
 
         def lose(done: int, total: int, pixels: int) -> None:
@@ -232,7 +233,7 @@ def test_a_worker_that_lacks_the_model_is_found_before_the_first_tile(
 def test_an_adaptive_cluster_that_has_no_worker_yet_is_given_something_to_do(scene: Path, tmp_path: Path) -> None:
     geosr.upscale(scene, tmp_path / "local.tif", **OPTIONS)
     with (
-        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as adaptive,
+        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as adaptive,
         Client(adaptive, set_as_default=False) as client,
     ):
         adaptive.adapt(minimum=0, maximum=2, interval="100ms")
@@ -246,7 +247,7 @@ def test_workers_that_a_batch_system_has_not_started_yet_are_waited_for(
     monkeypatch.setattr(cluster, "_WORKER_TIMEOUT", 0.3)
     asked = iter([True, True, True])
     with (
-        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as slow,
+        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as slow,
         Client(slow, set_as_default=False) as client,
     ):
 
@@ -331,3 +332,14 @@ def test_a_script_that_ends_in_a_process_of_its_own_is_told(scene: Path, tmp_pat
         [sys.executable, script, scene, tmp_path / "out.tif", "processes"], capture_output=True, text=True, check=False
     )
     assert "a process can't start: importing script.py in it ended with exit code 5" in done.stderr.splitlines()[-1]
+
+
+def test_workers_of_this_machine_start_beside_another_cluster_without_a_word() -> None:
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as other,
+        Client(other, set_as_default=False),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error", UserWarning)
+        with cluster._client("local:1") as client:
+            assert client.submit(int, 7, pure=False).result() == 7
