@@ -121,7 +121,9 @@ def test_one_crew_serves_all_scenes(sources: list[Path], out: Path, scheduler: s
     upscale_many(sources, tmp_path / "here", **OPTIONS)
     if scheduler == "client":
         with (
-            LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+            ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             upscale_many(sources, out, client=client, **OPTIONS)

@@ -37,7 +37,7 @@ OPTIONS: dict[str, Any] = {"model": "bicubic", "scale": 2, "tile": 32}
 def client() -> Iterator[Client]:
     """Two workers of one thread in this process."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -129,7 +129,9 @@ def test_workers_killed_during_a_run_cost_nothing_but_time(scene: Path) -> None:
     dst = scene.with_name("out.tif")
     dice, killed = random.Random(0), 0
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
 
@@ -167,7 +169,7 @@ def test_a_tile_that_no_worker_has_memory_for_is_named_and_the_others_are_done(
             n_workers=1,
             threads_per_worker=1,
             memory_limit=memory_of_a_worker() + 400_000_000,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -215,7 +217,7 @@ def test_one_tile_at_a_time_where_workers_offer_a_gpu_and_the_device_is_settled_
 
     usual = Job.__call__
     monkeypatch.setattr(Job, "__call__", watched)
-    settings = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 4, "processes": False, "dashboard_address": "127.0.0.1:0"}
     for resources, device, wanted in (({"GPU": 1}, "auto", 1), ({"GPU": 2}, "auto", 2), ({"GPU": 1}, "cpu", 4)):
         most.clear()
         with (
@@ -233,7 +235,7 @@ def test_one_tile_at_a_time_where_workers_offer_a_gpu_and_the_device_is_settled_
 
 def test_an_upscaled_array_is_written_by_the_workers_that_offer_gpus(scene: Path) -> None:
     local(scene, model="ibp")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(**settings) as cluster, Client(cluster) as client:
         idle, busy = cluster.workers.values()
         cluster.sync(busy.set_resources, GPU=1)
@@ -273,7 +275,7 @@ def test_a_read_that_fails_on_a_worker_is_tried_again_and_a_stalled_one_names_ti
 
 def test_a_scheduler_that_goes_away_is_told_and_the_run_goes_on_elsewhere(scene: Path) -> None:
     dst = scene.with_name("out.tif")
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0")
     client = Client(cluster, set_as_default=False, timeout=2)
 
     def close(done: int, total: int, pixels: int) -> None:

@@ -42,7 +42,7 @@ def dates(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def cluster() -> Iterator[LocalCluster]:
     """Two workers, each a process of one thread."""
-    options: dict[str, Any] = {"dashboard_address": None, "silence_logs": logging.ERROR}
+    options: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
     with LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
         yield cluster
 

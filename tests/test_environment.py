@@ -67,7 +67,7 @@ def test_credentials_of_the_caller_open_the_input_wherever_tiles_run(
             where: dict[str, Any] = {"scheduler": scheduler}
             if scheduler != "client":
                 return geosr.upscale(server.url("a.tif"), tmp_path / "out.tif", **OPTIONS | {"workers": 1}, **where)
-            settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+            settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
             with LocalCluster(**settings) as cluster, Client(cluster, set_as_default=False) as client:
                 return geosr.upscale(server.url("a.tif"), tmp_path / "out.tif", **OPTIONS, client=client)
 

@@ -94,7 +94,7 @@ def test_clusters_of_other_kinds_are_stood_in_for_by_a_local_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     src, dst = scenes.make_plain(tmp_path), tmp_path / "there.tif"
-    with LocalCluster(n_workers=1, processes=False, resources={"GPU": 1}, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, processes=False, resources={"GPU": 1}, dashboard_address="127.0.0.1:0") as cluster:
         example(name).main(str(src), str(dst), cluster)
     geosr.upscale(src, tmp_path / "here.tif", scale=2)
     with rasterio.open(dst) as one, rasterio.open(tmp_path / "here.tif") as two:

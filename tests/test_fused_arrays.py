@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +48,36 @@ def pixels(path: Path) -> NDArray[Any]:
     return bands
 
 
-@pytest.mark.parametrize("chunks", [None, {"y": 40, "x": 110}, {"time": 3, "band": 1, "y": 25, "x": 60}])
-@pytest.mark.parametrize("reference", [None, 3, "2021-03"])
-def test_an_array_has_the_pixels_and_counts_of_files(tmp_path: Path, chunks: Any, reference: Any) -> None:
-    array = cube(tmp_path, chunks=chunks)
-    made = array.geosr.upscale(fuse=True, reference=reference, **OPTIONS)
-    geosr.upscale(files(tmp_path), tmp_path / "out.tif", fuse=True, reference=reference, **OPTIONS)
-    np.testing.assert_array_equal(made["data"], pixels(tmp_path / "out.tif"))
-    np.testing.assert_array_equal(made["frames"], pixels(tmp_path / "out.frames.tif"))
+@pytest.fixture(scope="module")
+def fused_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Path]:
+    """The result of files, made once a reference."""
+
+    @cache
+    def made(reference: Any) -> Path:
+        folder = tmp_path_factory.mktemp("files")
+        geosr.upscale(files(folder), folder / "out.tif", fuse=True, reference=reference, **OPTIONS)
+        return folder / "out.tif"
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("chunks", "reference"),
+    [
+        (None, None),
+        ({"y": 40, "x": 110}, None),
+        ({"y": 40, "x": 110}, "2021-03"),
+        ({"time": 3, "band": 1, "y": 25, "x": 60}, None),
+        ({"time": 3, "band": 1, "y": 25, "x": 60}, 3),
+    ],
+)
+def test_an_array_has_the_pixels_and_counts_of_files(
+    tmp_path: Path, fused_files: Callable[[Any], Path], chunks: Any, reference: Any
+) -> None:
+    made = cube(tmp_path, chunks=chunks).geosr.upscale(fuse=True, reference=reference, **OPTIONS).compute()
+    expected = fused_files(reference)
+    np.testing.assert_array_equal(made["data"], pixels(expected))
+    np.testing.assert_array_equal(made["frames"], pixels(expected.with_suffix(".frames.tif")))
     assert made["frames"].mean() > 2
 
 

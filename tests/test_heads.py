@@ -309,7 +309,7 @@ def test_processes_and_a_cluster_write_the_same_bytes(scene: Path, name: str, sc
     if scheduler == "processes":
         geosr.upscale(scene, there / name, scheduler=scheduler, **OPTIONS)
     else:
-        settings = {"threads_per_worker": 1, "processes": False, "dashboard_address": None}
+        settings = {"threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
         with LocalCluster(n_workers=2, **settings) as cluster, Client(cluster, set_as_default=False) as client:
             geosr.upscale(scene, there / name, client=client, **OPTIONS)
     assert held(here) == held(there)

@@ -98,7 +98,7 @@ def test_inside_a_client_its_workers_write_the_same_store(tmp_path: Path) -> Non
     co = {"BLOCKSIZE": "64"}
     here = lazy.geosr.to_zarr(tmp_path / "here.zarr", co=co)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster),
     ):
         there = lazy.geosr.to_zarr(tmp_path / "there.zarr", co=co)

@@ -29,7 +29,7 @@ from tests.writing import layout_for, noise
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a kill is played by a child process")
 
 HEADS = (IMAGE, Head("sigma", Passes.SPREAD))
-SHAPE = (2, 130, 150)
+SHAPE = (2, 100, 150)
 KILLED = 99
 MADE: dict[Any, Any] = {}
 """Templates and documents."""

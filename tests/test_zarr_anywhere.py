@@ -28,12 +28,12 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning:distributed", "ignore::ResourceWarning", "ignore:datetime.datetime.utcnow:DeprecationWarning"
 )
 
-OPTIONS: dict[str, Any] = {"model": "bicubic", "scale": 2, "tile": 48, "co": {"BLOCKSIZE": "32"}}
+OPTIONS: dict[str, Any] = {"model": "bicubic", "scale": 2, "tile": 32, "co": {"BLOCKSIZE": "64"}}
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    return scenes.make_plain(tmp_path, shape=(2, 151, 170), nodata=0)
+    return scenes.make_plain(tmp_path, shape=(2, 87, 106), nodata=0)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_cluster_writes_the_store_of_one_thread(scene: Path, expected: dict[str, bytes]) -> None:
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         geosr.upscale(scene, scene.with_name("o.zarr"), client=client, **OPTIONS)
@@ -86,7 +86,7 @@ def test_a_run_into_an_object_store_that_was_killed_goes_on(
 ) -> None:
     address = f"{bucket}/o.zarr"
     store = Bucket(address)
-    process = started(scene, address, "--scale", "2", "--tile", "48", "--co", "BLOCKSIZE=32")
+    process = started(scene, address, "--scale", "2", "--tile", "32", "--co", "BLOCKSIZE=64")
     until(lambda: len(store.names(".geosr/tiles")) > 2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
