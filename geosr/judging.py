@@ -231,13 +231,10 @@ def _summed(job: Measuring, workers: int, scheduler: Any, progress: Progress | N
 def _job(result: Scene, measured: Sequence[int], others: Mapping[str, Scene], mtf: Any, tile: int) -> Measuring:
     fits = {name: fit_of(result, scene) for name, scene in others.items()}
     scale = fits["lr"].scale
-    if scale < 2:
-        raise InputError(f"{result.name} has pixels as large as {others['lr'].name}, its input; expected finer ones")
     for name, fit in fits.items():
-        if name != "lr" and fit.scale != 1:
-            raise InputError(
-                f"{others[name].name} has pixels {fit.scale} times as large as {result.name}'s; expected the same"
-            )
+        if (fit.scale > 1) != (name == "lr"):
+            found, wanted = (f"{fit.scale} times ", "the same") if fit.scale > 1 else ("", "larger ones of an input")
+            raise InputError(f"{others[name].name} has pixels {found}as large as {result.name}'s; expected {wanted}")
     shapes = {fit: others[name].shape for name, fit in fits.items()}
     part = common_part(result.shape, fits["lr"], shapes)
     if not part.size:
@@ -347,7 +344,6 @@ def bound_of(text: str) -> tuple[str, float]:
     known = [*MEANINGS, *OF_MODELS]
     if name not in known:
         near = get_close_matches(name, known, 1)
-        raise InputError(
-            f"there is no figure {name!r}; {f'did you mean {near[0]}?' if near else 'there are ' + ', '.join(known)}"
-        )
+        told = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise InputError(f"there is no figure {name!r}; {told}")
     return name, float(number)

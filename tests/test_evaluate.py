@@ -242,7 +242,7 @@ def test_rasters_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, clean: 
     with pytest.raises(InputError, match="2 times as large"):
         geosr.evaluate(sr, lr, lr=lr)
     for swapped in (sr, lr):
-        with pytest.raises(InputError, match=r"as large as .*, its input; expected finer ones"):
+        with pytest.raises(InputError, match=r"has pixels as large as .*; expected larger ones of an input"):
             geosr.evaluate(swapped, lr=swapped)
 
 
