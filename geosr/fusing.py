@@ -11,7 +11,7 @@ from geosr.io.frames import FramesScene
 from geosr.io.scene import Scene
 from geosr.models.frames import FramesNetwork
 from geosr.models.registry import find
-from geosr.models.runtime import ModelNetwork
+from geosr.models.runtime import ModelNetwork, held
 from geosr.observing import Settled, samples
 from geosr.registration.register import register
 from geosr.registration.values import Patch, Registration
@@ -84,7 +84,13 @@ def fused(settled: Settled, observation: Observation, ground: Window, others: Se
     known = {each.name: getattr(single, each.name) for each in fields(ModelNetwork)}
     known |= {"model": model} if start else {}
     fitting = ((place, other) for place, other in enumerate(others) if not other.registration.unfit)
-    return FramesNetwork(**known, frames=tuple(other.frame(place, ground) for place, other in fitting), ground=ground)
+    frames = tuple(other.frame(place, ground) for place, other in fitting)
+    network = FramesNetwork(**known, frames=frames, ground=ground)
+    if not start:
+        return network
+    network, about = held(network)
+    notes = about, *(line for line in network.notes if not line.startswith("computed on"))
+    return replace(network, notes=tuple(filter(None, notes)))
 
 
 def _other(settled: Settled, scene: FramesScene, other: Scene) -> Other:

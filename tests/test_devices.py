@@ -385,6 +385,7 @@ FULL = [
     "FIND was unable to find an engine to execute this computation",
     "Unable to find a valid cuDNN algorithm to run convolution",
     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+    'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":838, please report a bug',
 ]
 
 

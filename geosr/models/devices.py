@@ -93,12 +93,12 @@ def precision_trained_in(device: str, bfloat16: bool) -> str:
 
 _FULL = (
     "out of memory", "allocate memory", "not enough memory", "alloc_failed", "allocation_failed",
-    "cublas_status_not_initialized", "cudnn_status_not_initialized",
+    "cublas_status_not_initialized", "cudnn_status_not_initialized", "nvml_success == r",
     "unable to find an engine", "unable to find a valid cudnn algorithm", "no valid execution plans",
 )  # fmt: skip
 """What torch, cuDNN, cuBLAS and onnxruntime say where there is no memory, the last two lines where none is left to
 begin with or for any of their algorithms."""
-_BROKEN = "cuda error", "cudnn error", "cublas", "cudnn_status", "no kernel image", "nvrtc"
+_BROKEN = "cuda error", "cuda driver error", "cudnn error", "cublas", "cudnn_status", "no kernel image", "nvrtc"
 
 
 def is_full(error: BaseException) -> bool:
@@ -107,11 +107,19 @@ def is_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def device_errors() -> Iterator[None]:
-    """Errors of torch as they are meant: `MemoryError` where there is no memory, `PlaceError` for a broken card."""
+def device_errors(smallest: str = "") -> Iterator[None]:
+    """Errors of torch as they are meant: `MemoryError` where there is no memory, `PlaceError` for a broken card.
+
+    And for a card that has been given the `smallest` block that there is for it, and has no memory for that.
+    """
     try:
         yield
     except RuntimeError as error:
+        if is_full(error) and smallest:
+            raise PlaceError(
+                f"{smallest} has no memory for a piece of the scene, and is given no smaller ones: {one_line(error)}; "
+                "end what else uses it, or name another device, or cpu"
+            ) from error
         if is_full(error):
             raise MemoryError(str(error)) from error
         if any(words in str(error).lower() for words in _BROKEN):
@@ -145,8 +153,8 @@ def find(device: str) -> tuple[str, str]:
         raise PlaceError(f"device {device!r} isn't there: torch finds {count} CUDA devices; use cpu")
     if int(index or 0) and _is_worker_with_a_card():
         raise PlaceError(f"device {device!r} is another worker's: of dask-cuda each has its own card; use cuda")
-    card = f"cuda:{int(index) if index else _own(count)[0]}"
-    if not (trouble := _trouble(card)):
+    card, trouble = _tried(index, count)
+    if not trouble:
         return card, f"computed on {torch.cuda.get_device_name(card)}"
     if device == "auto":
         return "cpu", f"computed on the processor, since {card} can't be used: {trouble}"
@@ -205,6 +213,15 @@ def _workers() -> list[Any]:
     """The Dask worker that this process was started to be; none where it is more than that."""
     dask = sys.modules.get("distributed.worker")
     return [] if dask is None else [worker for worker in dask.Worker._instances if worker.nanny]
+
+
+def _tried(index: str, count: int) -> tuple[str, str]:
+    """A card by its index, this process's own where none is named, and the reason why it doesn't compute, if so."""
+    try:
+        card = f"cuda:{int(index) if index else _own(count)[0]}"
+    except RuntimeError as error:  # whatever torch raises as it looks for a card first: in a process that was forked
+        return "cuda", one_line(error)
+    return card, _trouble(card)
 
 
 def _trouble(card: str) -> str:

@@ -59,7 +59,10 @@ class OnDevice(Engine):
 
     def room(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """See `Engine`."""
-        return super().room(shape, dtype) if self.device == "cpu" else queue_of(self.device).room(shape, dtype)
+        if self.device == "cpu":
+            return super().room(shape, dtype)
+        with device_errors():
+            return queue_of(self.device).room(shape, dtype)
 
     def _on_card(self, block: NDArray[np.floating], bands: Observation, target: Tensor) -> None:
         queue = queue_of(self.device)
@@ -68,7 +71,7 @@ class OnDevice(Engine):
         with queue.turn():
             self._make_room(block.size)
             try:
-                with device_errors():
+                with device_errors(self.device if self._pieces.is_one(block.shape, bands) else ""):
                     result = target.new_empty(target.shape, device=self.device)
                     self._pieces(queue.brought(torch.from_numpy(given)), bands, result)
                     finished = queue.mark()

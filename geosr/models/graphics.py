@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geosr.models.devices import device_errors
 from geosr.models.filters import cut
 from geosr.models.model import Engine
 from geosr.models.pieces import in_pieces
@@ -51,6 +52,7 @@ class Queue:
         if self._is_card:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
+            self._failed: list[Any] = []
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -96,8 +98,13 @@ class Queue:
         if not self._is_card:
             return work
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
-            work()
+        try:
+            with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
+                work()
+        except Exception:
+            graph.reset()
+            self._failed.append(graph)  # torch's allocator goes on asking it whose memory is whose
+            raise
         return graph.replay
 
     def mend(self) -> None:
@@ -121,8 +128,9 @@ def unpadded(block: Tensor, rim: int, run: Callable[[Tensor], Tensor], scale: in
         """The result of a piece, 0 where that has no room."""
         return F.pad(run(piece), (rim * scale,) * 4)
 
-    size = (SIDE + 2 * rim,) * 2
-    return cut(in_pieces(block, scale, size, rim, (SIDE, SIDE), filled), rim * scale)
+    size = SIDE + 2 * rim
+    with device_errors(str(block.device) if max(block.shape[1:]) <= size else ""):
+        return cut(in_pieces(block, scale, (size, size), rim, (SIDE, SIDE), filled), rim * scale)
 
 
 queue_of = Once(Queue, 64)
@@ -156,13 +164,21 @@ class Pieces:
         if not self.engine.of_one_shape:
             self.engine(block, bands, out)
             return
-        step = self.engine.multiple
-        rim = up(max(self.engine.reach(band.response) for band in bands), step)
-        side, scale = up(SIDE, step), out.shape[-1] // block.shape[-1]
-        size = side + 2 * rim
+        (size, side, rim), scale = self._sides(bands), out.shape[-1] // block.shape[-1]
         fine = len(out), size * scale, size * scale
         made = in_pieces(block, scale, (size, size), rim, (side, side), lambda piece: self._run(piece, bands, fine))
         out.copy_(made)
+
+    def is_one(self, shape: tuple[int, ...], bands: Observation) -> bool:
+        """True for a block of this shape that is one piece: a smaller one would be as large."""
+        return self.engine.of_one_shape and max(shape[-2:]) <= self._sides(bands)[0]
+
+    def _sides(self, bands: Observation) -> tuple[int, int, int]:
+        """The side of a piece, that of what it answers for, and the rim between them."""
+        step = self.engine.multiple
+        rim = up(max(self.engine.reach(band.response) for band in bands), step)
+        side = up(SIDE, step)
+        return side + 2 * rim, side, rim
 
     def _run(self, piece: Tensor, bands: Observation, fine: tuple[int, ...]) -> Tensor:
         """The engine's result for a piece, of shape `fine`, in memory that the next one may take."""
@@ -184,8 +200,8 @@ class Pieces:
 
         This thread has just done it: what a library makes for a thread that is new to it can't be recorded.
         """
-        block, out = torch.empty_like(piece), piece.new_empty(fine)
         try:
+            block, out = torch.empty_like(piece), piece.new_empty(fine)
             with holding() as kept:
                 start = queue_of(self.device).recorded(lambda: self.engine(block, bands, out))
         except Exception:  # whatever torch, cuDNN and cuBLAS raise there: the work can be done without

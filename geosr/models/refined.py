@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from geosr.models.guided import GuidedNetwork
 from geosr.models.model import Model, Precision
 from geosr.models.refine import LOW_PASS_RADIUS, Slots, estimates_of, guides_of
 from geosr.models.refiner import Refiner
-from geosr.models.runtime import ModelNetwork, network_for
+from geosr.models.runtime import ModelNetwork, held, network_for
 from geosr.sensors import Observation
 from geosr.window import Window, hull
 
@@ -118,7 +118,7 @@ def refined(
     names, given = slots.found([band.name for band in bands], guides, card.title)
     alone = partial(network_for, device=device, precision=precision, rounding=rounding)
     single = alone(card.start, model.scale, bands) if card.start else None
-    return RefinedNetwork(
+    network = RefinedNetwork(
         model=model,
         observation=observation,
         precision=precision,
@@ -130,3 +130,5 @@ def refined(
         guides=given,
         single=single,
     )
+    network, about = held(network)
+    return replace(network, notes=tuple(filter(None, (about,))))

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from geosr.models import registry
 from geosr.models.card import Card
 from geosr.models.model import Engine, Groups, Model, Precision
 from geosr.models.own import TorchNetwork
-from geosr.models.threads import Once, least_busy, tell_torch
+from geosr.models.threads import Once, least_busy, processor_flags, tell_torch
 from geosr.radiometry import Head
 from geosr.sensors import Observation, listed
 
@@ -26,6 +25,9 @@ PROJECTED = "projected: degraded with its MTF, the result gives the input back b
 """What is said of bands whose results are."""
 BY_HALF = "projected by half: the result comes halfway to giving the input back, for its MTF is a default"
 """And of bands whose MTF is not their own."""
+
+
+N = TypeVar("N", bound="ModelNetwork")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,11 @@ class ModelNetwork:
     def _taken(self) -> Iterator[Any]:
         """The engine for a block, on whichever card has least to do; guided ones have arguments of their own."""
         with least_busy(self._places) as place:
-            yield self._engine(place)
+            try:
+                engine = self._engine(place)
+            except MemoryError as error:
+                raise PlaceError(f"{place} has no memory for {self.card.title}; name a device that has") from error
+            yield engine
 
     def _engine(self, place: str = "") -> Engine:
         if self.kind and not _looking.get() and self.kind != self.here:
@@ -206,8 +212,7 @@ def network_for(
     """
     model = registry.find(model, scale)
     device = "cpu" if device == "auto" and model.memory_bound else device
-    chosen_device, about_device = _chosen(device)
-    about = about_precision(precision, chosen_device) if model.card.network else ""
+    about = about_precision(precision, _chosen(device)[0]) if model.card.network else ""
     network = ModelNetwork(
         model=model,
         observation=observation,
@@ -216,22 +221,32 @@ def network_for(
         project=project,
         rounding=rounding,
     )
-    try:
-        engine = network._engine()
-    except (MemoryError, PlaceError) as error:
-        if chosen_device == "cpu":
-            raise
-        trouble = f"{chosen_device} can't be used: {one_line(error)}"
-        if device != "auto":
-            raise PlaceError(f"{trouble}; use another device, or cpu") from error
-        network, about_device = replace(network, device="cpu"), f"computed on the processor, since {trouble}"
-        engine = network._engine()
-    else:
-        if engine.device != chosen_device:
-            about_device = f"computed on the processor: {model.card.title} can't be run on {chosen_device} here"
+    network, about_device = held(network)
     network = replace(network, model=model.measured(network._plain()))
     lines = about_device, about, *model.notes(observation), *_about_noise(network), *_about_projection(network)
     return replace(network, notes=tuple(line for line in lines if line))
+
+
+def held(network: N) -> tuple[N, str]:
+    """A network on the device that it was to be computed on, or that holds it, and a line on that.
+
+    Raises `PlaceError` where a device that was named can't hold it.
+    """
+    chosen, about = _chosen(network.device)
+    try:
+        engine = network._engine()
+    except (MemoryError, PlaceError) as error:
+        if chosen == "cpu":
+            raise
+        trouble = f"{chosen} can't be used: {one_line(error)}"
+        if network.device != "auto":
+            raise PlaceError(f"{trouble}; use another device, or cpu") from error
+        network, about = replace(network, device="cpu"), f"computed on the processor, since {trouble}"
+        network._engine()
+    else:
+        if engine.device != chosen:
+            about = f"computed on the processor: {network.card.title} can't be run on {chosen} here"
+    return network, about
 
 
 def _chosen(device: str) -> tuple[str, str]:
@@ -318,15 +333,6 @@ def has_bfloat16(device: str) -> bool:
     import torch
 
     return torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def processor_flags() -> frozenset[str]:
-    """The processor's features as Linux names them; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def _loaded(device: str, model: Model, precision: Precision) -> Engine:
