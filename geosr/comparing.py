@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 
@@ -91,7 +91,9 @@ def compare(
     geosr.errors.InputError
         Nothing can be judged, or an option is at fault.
     """
-    models = list(dict.fromkeys([model, *against]))
+    if protocol not in get_args(Protocol):
+        raise InputError(f"protocol {protocol!r}: expected one of {', '.join(get_args(Protocol))}")
+    models = list(dict.fromkeys([model, *([against] if isinstance(against, str) else against)]))
     if len(models) < 2:
         raise InputError(f"{model} has no opponent; name another with --against")
     options = {"mtf": mtf, "snr": snr}

@@ -21,7 +21,7 @@ from geosr.evaluation.patches import SIDE, Layer
 from geosr.evaluation.sums import Sums
 from geosr.io.scene import Scene, open_scene
 from geosr.io.source import close as close_files
-from geosr.keywords import keywords
+from geosr.keywords import check_kinds, keywords
 from geosr.models.threads import prepare_process
 from geosr.pipeline import cores, run
 from geosr.products import open_source, read_product
@@ -139,6 +139,7 @@ def measured(
 
     Parameters and errors as of `evaluate`.
     """
+    check_kinds(workers=workers, tile=tile)
     stop_where_imported(scheduler)
     job, names = measuring(result, others, mtf=mtf, tile=tile)
     with prepare_process():

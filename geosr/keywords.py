@@ -55,7 +55,9 @@ def handed_on(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dic
     return {name: arguments[name] for name in takes if name not in OF_ONE or name in arguments}
 
 
-def check_kinds(*, workers: Any, tile: Any, bounds: Any, scale_offset: Any, co: Any) -> None:
+def check_kinds(
+    *, workers: Any = None, tile: Any = None, bounds: Any = None, scale_offset: Any = None, co: Any = None
+) -> None:
     """Raise `InputError` for options of another kind than `geosr.upscale` says, before they are met in it."""
     for name, value in (("workers", workers), ("tile", tile)):
         if value is not None and not (isinstance(value, Integral) and int(value) > 0):

@@ -16,9 +16,11 @@ import xarray as xr
 from mypy import api as mypy
 
 import geosr
+from geosr.errors import InputError
 from geosr.keywords import OF_ONE, handed_on, keywords
 from geosr.xarray.accessor import DataArrayGeosr, DatasetGeosr
 from geosr.xarray.scenes import recipe_of
+from tests import scenes
 
 FILES = [geosr.upscale, geosr.upscale_many, geosr.prepare]
 ARRAYS = [DataArrayGeosr.upscale, DataArrayGeosr.plan, DatasetGeosr.upscale]
@@ -118,6 +120,29 @@ def test_what_a_text_says_of_a_parameter_stands_before_what_another_says() -> No
         "Raises\n------\nKeyError\n    Never."
     )
     assert two(1, b=2) == {"b": 2, "c": 0, "d": 4}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda path, array: geosr.upscale(path, model=5), "model 5: expected a name or the path of a network"),
+        (lambda path, array: geosr.upscale(path, device=0, scale=2), "device 0 is none that geosr knows; choose auto"),
+        (lambda path, array: array.geosr.upscale(["fast"]), r"model \['fast'\]: expected a name"),
+        (lambda path, array: array.geosr.upscale("bicubic", tile=0), "tile 0: expected a whole number above 0"),
+        (lambda path, array: array.geosr.plan("bicubic", tile="auto"), "tile 'auto': expected a whole number above 0"),
+        (lambda path, array: geosr.evaluate(path, lr=path, tile="x"), "tile 'x': expected a whole number above 0"),
+        (lambda path, array: geosr.evaluate(path, lr=path, workers=0), "workers 0: expected a whole number above 0"),
+        (lambda path, array: geosr.compare(path, protocol="wild"), "protocol 'wild': expected one of wald, native, "),
+        (lambda path, array: geosr.compare(path, protocol="wald", against="fast"), "fast has no opponent"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_at_once_by_its_name(
+    call: Callable[[Path, xr.DataArray], Any], message: str, tmp_path: Path
+) -> None:
+    path = scenes.make_plain(tmp_path)
+    with pytest.raises(InputError, match=message):
+        call(path, xr.DataArray(np.zeros((8, 8), "uint8"), dims=("y", "x")))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_geosr_offers_is_listed_before_it_is_loaded() -> None:

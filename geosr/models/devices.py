@@ -129,7 +129,7 @@ def device_errors(smallest: str = "") -> Iterator[None]:
 
 def index_of(device: str) -> str:
     """The index that a device is named by, "" where by none. Raises `ModelError` for a name that is none."""
-    kind, _, index = ("cuda" if device == "auto" else device).partition(":")
+    kind, _, index = ("cuda" if device == "auto" else str(device)).partition(":")
     if kind != "cuda":
         raise ModelError(f"device {device!r} is none that geosr knows; choose auto, cpu, cuda or cuda:0 ...")
     return index

@@ -233,6 +233,8 @@ def card(model: str | TorchNetwork | Model, scale: int | None = None) -> Card:
     """
     if scale is not None and not isinstance(scale, Integral):
         raise ModelError(f"scale {scale!r}: expected a whole number, such as 4")
+    if not isinstance(model, str | TorchNetwork | Model):
+        raise ModelError(f"model {model!r}: expected a name or the path of a network, as text, or a geosr.TorchNetwork")
     found = model.card if isinstance(model, TorchNetwork | Model) else _card(model, scale)
     if scale is not None and scale not in found.scales and not found.guides:
         can = _either(f"x{each}" for each in found.scales)

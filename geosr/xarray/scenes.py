@@ -18,6 +18,7 @@ from geosr.io.categorical import ALPHA, ASKED, Told, either, reasons, settled_by
 from geosr.io.identity import product_text
 from geosr.io.layout import CARDS, choose_core
 from geosr.io.nodata import possible_nodata, told_numbers
+from geosr.keywords import check_kinds
 from geosr.models.model import Model, Precision
 from geosr.models.own import TorchNetwork
 from geosr.models.registry import find
@@ -72,6 +73,7 @@ def recipe_of(
 
     Raises `InputError` for an array or an option that can't be used, `ModelError` for the model.
     """
+    check_kinds(tile=tile)
     wanted = beside(uncertainty, trust_mask, support)
     found = find(model, scale_of(scale, guided=guide is not None), wanted, fuse)
     check_guided(found, guide is not None, project)
