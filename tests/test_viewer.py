@@ -732,6 +732,7 @@ def test_who_serves_a_result_alone_is_told_how_to_see_its_scene_too(result: Path
         (["{folder}/none.tif"], 2, "none.tif"),
         (["{scene}", "--host", "no.such.host.invalid"], 2, "can't be served"),
         (["{scene}", "--port", "{taken}"], 2, "Address already in use; choose another"),
+        (["{scene}", "--lr", "{scene}", "--scale", "3"], 2, "--scale is that of {scene}, which tells it itself"),
     ],
 )
 def test_what_can_not_be_served_is_one_line_and_an_exit_code(
@@ -741,5 +742,5 @@ def test_what_can_not_be_served_is_one_line_and_an_exit_code(
     command = [sys.executable, "-m", "geosr.cli", "serve", *filled]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == code, done.stderr
-    assert told in done.stderr
+    assert told.format(scene=scene) in done.stderr
     assert done.stderr.count("\n") == 1

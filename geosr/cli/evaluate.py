@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from geosr.cli.headings import Grouped
 from geosr.cli.progress import bar
 from geosr.cli.streams import out
 from geosr.cli.talk import tell, to_json
 from geosr.cli.upscale import model_names
-from geosr.cli.values import Whole, band_numbers, numbers, tile_side
+from geosr.cli.values import Whole, band_numbers, numbers, refuse, tile_side
 
 if TYPE_CHECKING:
     from geosr.comparing import Comparison
@@ -89,7 +87,7 @@ def _evaluated(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any],
 
     if options["lr"] is None:
         raise click.UsageError("--lr: name the input that the result was made of, or a --protocol to compare models")
-    _refuse(HEADINGS["Models, on rasters of your own"], "of models that are compared; add --protocol, or leave it out")
+    refuse(HEADINGS["Models, on rasters of your own"], "of models that are compared; add --protocol, or leave it out")
     if len(rasters) > 2:
         raise click.UsageError(f"{len(rasters)} rasters: expected a result, and perhaps a reference")
     names = ("lr", "guide", "bands", "mtf", "tile", "workers", "scheduler")
@@ -100,7 +98,7 @@ def _evaluated(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any],
 def _compared(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], advance: Any) -> _Told:
     from geosr.comparing import compare
 
-    _refuse(HEADINGS["A result"], "of a result; with --protocol leave it out, all rasters are arguments")
+    refuse(HEADINGS["A result"], "of a result; with --protocol leave it out, all rasters are arguments")
     names = ("model", "scale", "mtf", "snr", "workers")
     opponents = options["against"] or ("bicubic",)
     report = compare(
@@ -112,14 +110,6 @@ def _compared(rasters: tuple[str, ...], protocol: Any, options: dict[str, Any], 
         lines.append(f"{report['model']}: {told}; worst {gain['worst']:+.2f} ({gain['where']})")
     least = {f"gain_{part}": min(gain[part] for gain in report["gains"].values()) for part in ("mean", "low")}
     return report, report["figures"][report["model"]] | least, lines
-
-
-def _refuse(names: Sequence[str], why: str) -> None:
-    """Raise `UsageError` for an option of these that stands on the command line, where it would do nothing."""
-    ctx = click.get_current_context()
-    for param in ctx.command.params:
-        if param.name in names and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{param.opts[0]} is {why}")
 
 
 def rows_of_models(report: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -12,7 +12,7 @@ import click
 from geosr.cli.streams import announce, leave_tiles_behind
 from geosr.cli.talk import tell
 from geosr.cli.upscale import model_option
-from geosr.cli.values import Whole
+from geosr.cli.values import Whole, refuse
 
 
 @click.command("serve", short_help="Look at a scene and its result in a browser.")
@@ -35,6 +35,8 @@ def command(scene: str, lr: str | None, model: str, scale: int, port: int, host:
     from geosr.viewer.ground import FileGround
     from geosr.viewer.server import ViewServer
 
+    if lr is not None:
+        refuse(["scale"], f"that of {scene}, which tells it itself; leave it out")
     ground = FileGround(scene if lr is None else lr, model=model, scale=scale, result=None if lr is None else scene)
     try:
         server = ViewServer(ground, host, port, Path.cwd())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
+from click.core import ParameterSource
 
 
 class Whole(click.IntRange):
@@ -89,3 +92,11 @@ def creation(ctx: click.Context, param: click.Parameter, value: tuple[str, ...])
         if given.setdefault(key.upper(), text) != text:
             raise click.BadParameter(f"{key} is given twice, as {given[key.upper()]} and {text}")
     return given
+
+
+def refuse(names: Sequence[str], why: str) -> None:
+    """Raise `UsageError` for an option of these that stands on the command line, where it would do nothing."""
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        if param.name in names and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{param.opts[0]} is {why}")
