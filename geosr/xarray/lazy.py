@@ -29,7 +29,7 @@ from geosr.errors import InputError
 from geosr.models.runtime import ModelNetwork, looking
 from geosr.models.threads import prepare_process
 from geosr.observing import Settled
-from geosr.pipeline import cores
+from geosr.pipeline import at_once
 from geosr.sensors import Observation
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -105,7 +105,7 @@ def upscale_numpy(array: NDArray[Any], axes: Axes, recipe: Recipe) -> tuple[NDAr
         for out, made in zip(outs, ready(scenes[..., *tile.read.slices], tile, bands, seen), strict=True):
             out[..., *tile.write.slices] = made
 
-    with prepare_process(), ThreadPoolExecutor(cores()) as pool:
+    with prepare_process(), ThreadPoolExecutor(at_once(ready.network.cards)) as pool:
         for _ in pool.map(work, ready.plan):
             pass
     return tuple(axes.from_scenes(out, array.shape) for out in outs)
