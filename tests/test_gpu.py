@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +31,7 @@ from tests.scenes import make_plain
 from tests.test_frames import files, fused
 from tests.test_refined import BANDS, coarse, fine, run
 from tests.test_runtime import terrain
+from tests.test_training import ROOT, free_port
 
 pytestmark = pytest.mark.gpu
 SEEN = (Band(Response.gaussian(0.25), Noise(1.0, 0.0175)),)
@@ -215,3 +219,36 @@ def test_a_card_without_memory_says_so_and_goes_on_when_it_has_some(card: str) -
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         runtime._load.cache_clear()
+
+
+RANK = """
+import sys, torch
+from geosr.errors import GeosrError, InputError
+from geosr.training.team import joined
+device = sys.argv[1]
+try:
+    with joined(device) as team:
+        layer = team.wrapped(torch.nn.Linear(3, 1, bias=False).to(device))
+        layer(torch.full((1, 3), team.rank + 1.0, device=device)).sum().backward()
+        print(layer.module.weight.grad.tolist(), team.agreed([team.rank + 5.0]), flush=True)
+        if team.rank == 1:
+            raise InputError("mine")
+        team.agreed([0.0]), team.anyone(True)
+except GeosrError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_processes_train_on_one_card_and_end_together(card: str) -> None:
+    """By gloo, for NCCL takes one process a card: so this needs one card alone."""
+    team = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    there = {**os.environ, **team, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": "0"}
+    command = [sys.executable, "-c", RANK, card]
+    ranks = [
+        subprocess.Popen(command, env={**there, "RANK": str(rank)}, stdout=-1, stderr=-1, text=True)
+        for rank in range(2)
+    ]
+    (first, why), (other, mine) = (rank.communicate(timeout=120) for rank in ranks)
+    assert first == other == "[[1.5, 1.5, 1.5]] [5.0]\n", (first, why, other, mine)
+    assert why.splitlines()[-1].startswith("PlaceError: another of 2 processes has ended, and says why: ")
+    assert mine.splitlines()[-1] == "InputError: mine"
