@@ -1,9 +1,9 @@
 """What a graphics card makes of geosr: a table for BENCHMARKS.md, ratios within one run first.
 
-    python benchmarks/gpu.py [whole] [networks] [training] [--side 4096] [--device cuda:0] [--folder FOLDER]
+    python benchmarks/gpu.py [whole] [networks] [training] [--side 10980] [--device cuda:0] [--folder FOLDER]
 
-What could not be run is marked so. A Sentinel-2 tile is reckoned from a scene of `--side` by the number of pixels, what
-a process takes to start left out.
+What could not be run is marked so. A scene of 10980 pixels a side is a Sentinel-2 tile, whose result takes 13 GB of
+`--folder`, twice while it is put together.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import geosr
 from geosr.errors import one_line
 from geosr.models import devices, graphics, runtime
 from geosr.models.engines import OnDevice
+from geosr.models.model import Precision
 from geosr.models.runtime import network_for
 from geosr.noise import Noise
 from geosr.response import Response
@@ -68,40 +69,46 @@ def _timed(spans: list[tuple[Any, Any]]) -> Callable[[Callable[..., None]], Call
 
 
 def _left_out(usual: Callable[..., None]) -> Callable[..., None]:
-    """No network: pixels are repeated."""
+    """No network: pixels are interpolated, and as hard to compress as its own."""
 
     def call(self: graphics.Pieces, block: torch.Tensor, bands: Any, out: torch.Tensor) -> None:
-        out.copy_(block.repeat_interleave(SCALE, 1).repeat_interleave(SCALE, 2))
+        out.copy_(torch.nn.functional.interpolate(block[None], scale_factor=SCALE, mode="bicubic")[0])
 
     return call
 
 
 def whole(device: str, folder: Path, side: int) -> Rows:
-    """A scene of four bands at x4 as COG: the process over the larger of network and all else, and a card's share."""
-    scene, small = (make_scene(folder / f"scene{each}.tif", each) for each in (side, 600))
-    asked = {"fast": "15 s", "best": "30 s"}
-    for model in ("fast", "best"):
+    """Scenes of four bands at x4 as COG: the process over the larger of network and all else, and a card's share."""
+    small = make_scene(folder / "scene600.tif", 600)
+    rest: dict[int, float] = {}
+    for model, precision, size in (
+        ("fast", "float32", side),
+        ("best", "bfloat16", side),
+        ("best", "float32", min(side, 4096)),
+    ):
+        scene = make_scene(folder / f"scene{size}.tif", size)
 
-        def run(scene: Path = scene, model: str = model) -> float:
+        def run(scene: Path, model: str = model, precision: Precision = precision) -> float:
             start = time.perf_counter()
-            geosr.upscale(scene, folder / "out.tif", model=model, scale=SCALE, device=device, overwrite=True)
+            told: dict[str, Any] = {"model": model, "precision": precision, "scale": SCALE, "device": device}
+            geosr.upscale(scene, folder / "out.tif", overwrite=True, **told)
             return time.perf_counter() - start
 
         run(small)  # libraries and weights load
-        with _watched(_left_out):
-            rest = run()
+        if size not in rest:
+            with _watched(_left_out):
+                rest[size] = run(scene)
         spans: list[tuple[Any, Any]] = []
         with _watched(_timed(spans)):
-            seconds = run()
+            seconds = run(scene)
         torch.cuda.synchronize()
         network = sum(began.elapsed_time(ended) for began, ended in spans) / 1e3
-        ratio, busy = seconds / max(network, rest), network / seconds
-        yield f"`{model}`: process over the larger of network and all else", "at most 1.3", f"{ratio:.2f}"
-        yield f"`{model}`: share of the time that the network is busy", "0.90 at `best`", f"{busy:.2f}"
-        parts = f"{seconds:.1f} s; network {network:.1f}, all else alone {rest:.1f}"
-        yield f"`{model}`: {side} x {side} pixels, four bands, x{SCALE}, COG", "", parts
-        tile = seconds * (TILE / side) ** 2
-        yield f"`{model}`: a Sentinel-2 tile, the same, reckoned", f"under {asked[model]}", f"{tile:.0f} s"
+        name = f"`{model}` {precision}, {size} x {size} pixels, four bands, x{SCALE}, COG"
+        asked = {"fast": "15 s", "best": "30 s"}[model] if size == TILE else ""
+        yield name, asked, f"{seconds:.1f} s; network {network:.1f}, all else alone {rest[size]:.1f}"
+        yield f"{name}: over the larger of both", "at most 1.3", f"{seconds / max(network, rest[size]):.2f}"
+        yield f"{name}: share that the network is busy", "0.90 at `best`", f"{network / seconds:.2f}"
+        (folder / "out.tif").unlink()
 
 
 def networks(device: str) -> Rows:
@@ -120,12 +127,12 @@ def networks(device: str) -> Rows:
                 with torch.inference_mode(), devices.exact_convolutions(device):
                     ready._pieces(*given)
 
-            ready._pieces._can_record = False
+            records, ready._pieces._can_record = ready._pieces._can_record, False
             plain = _milliseconds(work)
-            ready._pieces._can_record = True
-            recorded = _milliseconds(work)
-            speed = f"{graphics.SIDE**2 / recorded / 1e3:.1f} Mpx/s, {plain / recorded:.2f} times that unrecorded"
-            yield f"`{model}` x{SCALE}, {precision}", "", speed + ("" if ready._pieces._records else " (none made)")
+            ready._pieces._can_record = records
+            done = _milliseconds(work) if records else plain
+            gain = f", {plain / done:.2f} times that unrecorded" if ready._pieces._records else ""
+            yield f"`{model}` x{SCALE}, {precision}", "", f"{graphics.SIDE**2 / done / 1e3:.1f} Mpx/s{gain}"
             runtime._load.cache_clear()
 
 
@@ -199,7 +206,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["whole", "networks", "training"])
-    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--side", type=int, default=TILE)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()

@@ -66,7 +66,7 @@ def make_scene(path: Path, side: int, bands: int = 4) -> Path:
     profile = {
         "driver": "GTiff", "dtype": "uint16", "count": bands, "width": side, "height": side, "crs": crs,
         "transform": from_origin(700000, 7300000, 30, 30), "tiled": True, "blockxsize": 512, "blockysize": 512,
-        "compress": "deflate", "predictor": 2, "zlevel": 1, "interleave": "pixel",
+        "compress": "deflate", "predictor": 2, "zlevel": 1, "interleave": "pixel", "num_threads": "all_cpus",
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as target:
         for row in range(0, side, quad.shape[1]):

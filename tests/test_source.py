@@ -260,7 +260,7 @@ from rasterio.env import get_gdal_config
 from geosr.io.scene import open_scene
 from geosr.window import Window
 for path in sys.argv[1:]:
-    open_scene(path).source.pixels(Window(0, 0, 1, 1))
+    open_scene(path).source.reduced(Window(0, 0, 2, 2), (1, 1), nearest=True)
     print(get_gdal_config("GDAL_CACHEMAX"))
 """
 

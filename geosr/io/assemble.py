@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from geosr.errors import InputError
 from geosr.io import tiff
-from geosr.io.files import BEHIND, let_go, open_data, read_at, sync, write_at
+from geosr.io.files import BEHIND, let_go, open_data, read_into, sync, write_at
 from geosr.io.layout import CLASSIC_LIMIT, Layout
 from geosr.pipeline import in_order
 
 _SAFE_LIMIT = 2**31
-_SHARE = 8 * 2**20
+_SHARE = 4 * 2**20
 """Bytes that a thread copies at a time."""
 
 _GHOST = (
@@ -116,16 +116,19 @@ def _shares(blocks: Blocks, order: Iterable[tuple[int, int]], at: int) -> Iterat
 
 def _copy(source: Path, target: Path, share: _Share) -> None:
     """Copy blocks, each with its size before it and its last four bytes again behind it."""
-    copied = bytearray()
+    copied = bytearray(sum(size + 8 for _, size in share.blocks))
+    at, view = 0, memoryview(copied)
     with FileIO(source) as file:
         for start, size in share.blocks:
-            data = read_at(file, size, start)
-            if len(data) < size:
-                raise EOFError(f"{size - len(data)} bytes are missing at offset {start + len(data)}")
-            copied += size.to_bytes(4, "little") + data + data[-4:]
+            view[at : at + 4] = size.to_bytes(4, "little")
+            data = view[at + 4 : at + 4 + size]
+            if lacking := size - read_into(file, data, start):
+                raise EOFError(f"{lacking} bytes are missing at offset {start + size - lacking}")
+            view[at + 4 + size : at + 8 + size] = data[-4:]
             let_go(file, start, start + size)
+            at += size + 8
     with FileIO(target, "r+") as out:
-        write_at(out, copied, share.start)
+        write_at(out, view, share.start)
         let_go(out, share.start - BEHIND, share.start + len(copied))
 
 

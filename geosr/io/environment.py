@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from rasterio.io import DatasetReader
 
 from geosr.io.formats import DRIVERS
 
-CACHE_BYTES = 48 * 2**20
+CACHE_BYTES = 24 * 2**20
 """GDAL's block cache at its least; its default, 5 % of the machine, is most of a streaming tool's footprint."""
 
 CACHE_BYTES_MOST = 96 * 2**20
@@ -112,19 +112,14 @@ def reading(path: str, options: Options = ()) -> Iterator[Complaints]:
 
 
 def open_dataset(path: str) -> DatasetReader:
-    """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself.
-
-    GDAL's cache then holds one row of its blocks, within the limits above: tiles side by side share those blocks.
-    """
+    """An open dataset, by one of `DRIVERS`, without a warning about a missing georeference: geosr says that itself."""
     with quietly():
-        dataset = DatasetReader(path, driver=list(DRIVERS))
+        return DatasetReader(path, driver=list(DRIVERS))
+
+
+def hold_a_row(dataset: DatasetReader) -> None:
+    """Let GDAL's cache hold a row of a dataset's blocks, within the limits above, so that all bands take the same."""
     _cache_at_least(min(_row_of_blocks(dataset), CACHE_BYTES_MOST))
-    return dataset
-
-
-def hold_together(datasets: Iterable[DatasetReader]) -> None:
-    """Let GDAL's cache hold a row of blocks of each of these, which tiles read side by side."""
-    _cache_at_least(min(sum(map(_row_of_blocks, datasets)), CACHE_BYTES_TOGETHER))
 
 
 @contextmanager

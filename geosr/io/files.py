@@ -23,7 +23,7 @@ def open_data(path: Path) -> FileIO:
     return FileIO(path, "r+")
 
 
-def write_at(file: FileIO, data: bytes | bytearray | memoryview, at: int) -> None:
+def write_at(file: FileIO, data: bytes | memoryview, at: int) -> None:
     """Write all of `data` at an offset of an open file."""
     view = memoryview(data)
     file.seek(at)
@@ -39,6 +39,15 @@ def read_at(file: FileIO, size: int, at: int) -> bytes:
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
+
+
+def read_into(file: FileIO, data: memoryview, at: int) -> int:
+    """Fill `data` from an offset of an open file; the bytes that it had come back, fewer where it ends before."""
+    file.seek(at)
+    done = 0
+    while done < len(data) and (more := file.readinto(data[done:])):
+        done += more
+    return done
 
 
 def sync(file: FileIO | BinaryIO) -> None:

@@ -15,9 +15,10 @@ from geosr.errors import InputError
 from geosr.io.aoi import Area
 from geosr.io.grid import geobox_of, same_grid
 from geosr.io.metadata import placed
+from geosr.io.nodata import beside
 from geosr.io.safety import common_dtype
 from geosr.io.scene import Scene
-from geosr.io.source import MaskKind, Raster, beside
+from geosr.io.source import MaskKind, Raster
 from geosr.io.stack import shared
 from geosr.radiometry import Pixels, Radiometry
 from geosr.tiling import Tile

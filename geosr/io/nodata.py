@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 
@@ -97,3 +98,27 @@ def with_one_nodata(scene: Scene, numbers: Sequence[tuple[float, ...]]) -> Scene
             f"more than one nodata is told ({shown}) and a GeoTIFF holds one: the result uses {common:.9g}",
         ),
     )
+
+
+def to_common(band: NDArray[np.generic], numbers: Sequence[float], common: float | None) -> None:
+    """Bring one band's numbers for 'no data' to the common one, in place; data that equals it moves by one count."""
+    if common is None or tuple(numbers) == (common,):
+        return
+    target = np.array(common, band.dtype)
+    gap = np.zeros(band.shape, bool)
+    for number in numbers:
+        gap |= _equal(band, np.array(number, band.dtype))
+    band[(band == target) & ~gap] = beside(common, band.dtype)
+    band[gap] = target
+
+
+def _equal(band: NDArray[np.generic], number: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where a band holds a number, which may be NaN."""
+    return np.asarray(np.isnan(band) if number != number else band == number)
+
+
+def beside(value: float, dtype: np.dtype[np.generic]) -> float:
+    """A number of this type next to another."""
+    if dtype.kind == "f":
+        return float(np.nextafter(np.array(value, dtype), np.array(np.inf, dtype)))
+    return value + 1 if value < np.iinfo(dtype.name).max else value - 1

@@ -7,7 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -18,8 +19,21 @@ from rasterio.windows import Window as RasterioWindow
 
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError
 from geosr.io.aoi import Area
-from geosr.io.environment import Complaints, GdalError, Options, hold_together, is_remote, open_dataset, reading, reason
+from geosr.io.decoded import Cells, Decoded, Piece, apart
+from geosr.io.environment import (
+    CACHE_BYTES_TOGETHER,
+    Complaints,
+    GdalError,
+    Options,
+    hold_a_row,
+    is_remote,
+    open_dataset,
+    reading,
+    reason,
+)
+from geosr.io.nodata import to_common
 from geosr.io.safety import local_file
+from geosr.pipeline import cores
 from geosr.radiometry import Pixels
 from geosr.tiling import Tile
 from geosr.window import Window
@@ -86,7 +100,7 @@ class FileSource:
 
     def pixels(self, window: Window) -> Pixels:
         """The pixels of a window of the scene, as stored. Raises as `read`."""
-        stored, mask = self._read(window, None, nearest=True)
+        stored, mask = self._shared(window) or self._read(window, None, nearest=True)
         return Pixels(stored, mask, self.area.inside(window) if self.area else None)
 
     def reduced(self, window: Window, shape: tuple[int, int], *, nearest: bool) -> Pixels:
@@ -99,9 +113,28 @@ class FileSource:
         masks = [part.mask for part in parts if part.mask is not None]
         return Pixels(np.concatenate([part.stored for part in parts], 1), np.concatenate(masks) if masks else None)
 
-    def _read(
-        self, window: Window, shape: tuple[int, int] | None, nearest: bool
-    ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    def _shared(self, window: Window) -> Piece | None:
+        """The pixels of a window, of cells of the file that all threads share.
+
+        None where blocks are too large for that or one is damaged: then the window is read by itself, and names itself.
+        """
+        try:
+            with self._errors(window):
+                known, cells = _cut(replace(self, area=None))
+            if cells is None:
+                return None
+            there = window.shift(self.window.row, self.window.col)
+            return cells.joined(there, lambda cell: _decoded.get((known, cell), partial(self._cell, cell)))
+        except _StalledError:
+            raise
+        except GeosrError:
+            return None
+
+    def _cell(self, cell: Window) -> Piece:
+        """The pixels of a window of the file."""
+        return apart(self._read(cell.shift(-self.window.row, -self.window.col), None, nearest=True))
+
+    def _read(self, window: Window, shape: tuple[int, int] | None, nearest: bool) -> Piece:
         try:
             return self._attempt(window, shape, nearest)
         except GeosrError as error:
@@ -110,11 +143,11 @@ class FileSource:
             close(self.path)
             return self._attempt(window, shape, nearest)
 
-    def _attempt(
-        self, window: Window, shape: tuple[int, int] | None, nearest: bool
-    ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    def _attempt(self, window: Window, shape: tuple[int, int] | None, nearest: bool) -> Piece:
         with self._errors(window) as complaints:
             dataset, view = _opened(self), _View(self._there(window), shape, nearest)
+            if shape is not None or _cut(replace(self, area=None))[1] is None:
+                hold_a_row(dataset)
             stored = self._stored(dataset, view)
             mask = self._mask(dataset, view)
             if complaints.serious:
@@ -160,6 +193,39 @@ class FileSource:
                 why = reason(error, complaints)
                 name = self.path.removeprefix("/vsicurl/")
                 raise self._kind(complaints)(f"{name}: {rows}, {columns} can't be read: {why}") from error
+
+
+_LARGEST = 32 * 2**20
+"""Bytes of a cell beyond which tiles don't share them."""
+_A_CORE = 16 * 2**20
+_decoded = Decoded[Piece](lambda piece: sum(each.nbytes for each in piece if each is not None), _A_CORE)
+
+
+@lru_cache(maxsize=256)
+def _cut(source: FileSource) -> tuple[FileSource, Cells | None]:
+    """A source as all know it that cut scenes from its file, and its cells if it has any. Raises as GDAL does."""
+    dataset = _opened(source)
+    cells = Cells.of(dataset.shape, dataset.block_shapes[source.bands[0] - 1])
+    if _size(source, cells) > _LARGEST:
+        return source, None
+    known = replace(source, window=cells.file)
+    _decoded.allow(min(_kept(source, cells), CACHE_BYTES_TOGETHER))
+    return known, cells
+
+
+def _size(source: FileSource, cells: Cells) -> int:
+    """Bytes of a cell."""
+    return cells.rows * cells.cols * len(source.bands) * np.dtype(source.dtype).itemsize
+
+
+def _kept(source: FileSource, cells: Cells) -> int:
+    """Bytes of the cells that tiles meet again: of three rows of them those side by side at work, all if there is room.
+
+    A core more brings room for so many bytes.
+    """
+    cell = _size(source, cells)
+    across = -(-cells.file.width // cells.cols)
+    return max(3 * min(cores() + 2, across) * cell, min(3 * across * cell, cores() * _A_CORE))
 
 
 def _strips(window: Window, rows: int) -> Iterator[tuple[Window, int]]:
@@ -241,14 +307,18 @@ def _is_gone(path: str) -> bool:
 
 
 def read_together(rasters: Iterable[Raster]) -> None:
-    """Let GDAL's cache hold a row of blocks of each file of these, which a tile reads side by side."""
+    """Have cells of all of these kept, which a tile reads side by side."""
     files = [each for raster in rasters for each in getattr(raster, "rasters", (raster,))]
-    hold_together(_opened(each) for each in files if isinstance(each, FileSource))
+    cut = [
+        _cut(replace(each, area=None)) for each in files if isinstance(each, FileSource)
+    ]  # before: nothing is opened
+    _decoded.allow(min(sum(_kept(each, cells) for each, cells in cut if cells), CACHE_BYTES_TOGETHER))
 
 
 def close(path: str | None = None) -> None:
-    """Close what this thread holds open: one file, or all of them."""
+    """Close what this thread holds open, one file or all of them, and forget what any has decoded of it."""
     held = _held()
+    _decoded.clear(lambda key: path in (None, key[0].path))
     for name in [name for name in held if path in (None, name)]:
         held.pop(name)[1].close()
 
@@ -274,27 +344,3 @@ def _opened(source: FileSource) -> DatasetReader:
             held.popitem(last=False)[1][1].close()
     held.move_to_end(path)
     return held[path][1]
-
-
-def to_common(band: NDArray[np.generic], numbers: Sequence[float], common: float | None) -> None:
-    """Bring one band's numbers for 'no data' to the common one, in place; data that equals it moves by one count."""
-    if common is None or tuple(numbers) == (common,):
-        return
-    target = np.array(common, band.dtype)
-    gap = np.zeros(band.shape, bool)
-    for number in numbers:
-        gap |= _equal(band, np.array(number, band.dtype))
-    band[(band == target) & ~gap] = beside(common, band.dtype)
-    band[gap] = target
-
-
-def _equal(band: NDArray[np.generic], number: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Where a band holds a number, which may be NaN."""
-    return np.asarray(np.isnan(band) if number != number else band == number)
-
-
-def beside(value: float, dtype: np.dtype[np.generic]) -> float:
-    """A number of this type next to another."""
-    if dtype.kind == "f":
-        return float(np.nextafter(np.array(value, dtype), np.array(np.inf, dtype)))
-    return value + 1 if value < np.iinfo(dtype.name).max else value - 1

@@ -23,7 +23,7 @@ from geosr.io.destination import check_name
 from geosr.io.encoder import EncodedTile, encode_tile
 from geosr.io.layout import Format, Layout, Options, choose_core
 from geosr.io.metadata import Metadata, tells_of_old_pixels
-from geosr.io.source import beside
+from geosr.io.nodata import beside
 from geosr.io.writer import TiffSink
 from geosr.models.threads import prepare_process
 from geosr.pipeline import Sink, cores, run
