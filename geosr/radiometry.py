@@ -20,8 +20,8 @@ from geosr.errors import GeosrError, InputError
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 """Stored types that are carried exactly; complex and 64-bit integers are refused."""
 
-_ROWS = 256
-"""Rows rounded at a time: a strip stays in the processor's cache for all the passes over it, which are few."""
+_ROWS = 1024
+"""Rows rounded at a time; of fewer many threads would stand in line for the interpreter."""
 
 
 class Passes(Enum):

@@ -100,4 +100,4 @@ def test_a_block_is_encoded_in_few_operations_so_that_threads_need_not_wait_for_
     usual = codec._differences
     monkeypatch.setattr(codec, "_differences", lambda rows: (asked.append(rows.shape), usual(rows))[1])
     codec._predict(np.zeros((4, 512, 512), dtype), 2)
-    assert asked == [(512, 512)] * 4
+    assert asked == [(4, 512, 512)]

@@ -22,8 +22,9 @@ from geosr.radiometry import step_off
 
 T = TypeVar("T")
 
-_STRIP = 2**18
-"""Pixels averaged at a time: they stay in the processor's cache for all the passes over them, which are few."""
+_STRIP = 2**20
+"""Pixels averaged at a time. Of fewer many threads would stand in line for the interpreter, between each two passes;
+of more a processor's cache holds none."""
 
 
 @dataclass(frozen=True, slots=True)
