@@ -210,7 +210,7 @@ def test_a_card_without_memory_says_so_and_goes_on_when_it_has_some(card: str) -
     runtime._load.cache_clear()
     small = terrain(64, 64)[:1]
     torch.cuda.empty_cache()  # what was reserved before counts for nothing
-    torch.cuda.set_per_process_memory_fraction(0.2e9 / torch.cuda.mem_get_info()[1])
+    torch.cuda.set_per_process_memory_fraction(0.1e9 / torch.cuda.mem_get_info()[1])
     try:
         with pytest.raises(MemoryError):
             network(terrain(600, 600)[:1], (0,))
