@@ -165,15 +165,23 @@ class Regridding:
 
 def regridding(at: Window, out: Window, places: Sequence[Places]) -> Regridding:
     """The sums that make the output pixels `out` of an image that lies at `at` and holds all that is `needed`."""
-    inner = needed(out, places)
-    assert inner.clip(at) == inner, f"{inner} of {at}"
     rows, cols = (
-        [(which, begin - first, weights, on) for which, begin, weights, on in each.alike(start, count)]
-        for each, first, start, count in zip(
-            places, (at.row, at.col), (out.row, out.col), (out.height, out.width), strict=True
+        _counted_from(first, size, each.alike(start, count), count)
+        for each, first, size, start, count in zip(
+            places, (at.row, at.col), (at.height, at.width), (out.row, out.col), (out.height, out.width), strict=True
         )
     )
     return Regridding(out.height, out.width, rows, cols)
+
+
+def _counted_from(first: int, size: int, alike: list[Alike], count: int) -> list[Alike]:
+    """The same with input pixels counted from the `first` of an image, which has `size` of them."""
+    found = []
+    for which, begin, weights, on in alike:
+        last = begin + len(range(*which.indices(count))[1:]) * on + len(weights)
+        assert first <= begin <= last <= first + size, f"{begin} to {last} of {first} to {first + size}"
+        found.append((which, begin - first, weights, on))
+    return found
 
 
 def applied(image: NDArray[F], at: Window, out: Window, places: Sequence[Places]) -> NDArray[F]:
