@@ -222,7 +222,7 @@ def check_fused(model: Model, fused: bool, guided: bool, project: bool | None, r
     if reference is not None and not fused:
         raise InputError("--reference speaks of dates that are fused; add --fuse, or fuse=True")
     if fused and guided:
-        raise InputError("dates are fused without a guide; fuse first, or leave one of --fuse and --guide out")
+        raise InputError("dates are fused without a guide; fuse first, or leave --guide and --to out")
     if fused and len(model.heads) > 1:
         raise InputError(f"the uncertainty of {model.card.title} is that of one date; with --fuse leave it out")
     if fused and (project is not None or model.card.generative):

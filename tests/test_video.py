@@ -442,9 +442,21 @@ def test_options_of_rasters_are_refused_and_so_are_windows_that_have_no_middle(t
         assert f"--window {window}: expected an odd number" in _refused(tmp_path, run, clip, "--window", window)
     raster = written(tmp_path / "a.tif", np.ones((20, 20)))
     assert "--window is of a clip such as clip.mp4" in _refused(tmp_path, run, raster, "--window", "3", out="b.tif")
-    assert "the input itself" in str(_error(prepare_clip, clip, clip, overwrite=True))
-    with pytest.raises(InputError, match=r"clip\.mp4 exists; use --overwrite"):
-        prepare_clip(clip, clip)
+    for overwrite in (False, True):
+        assert "the input itself" in str(_error(prepare_clip, clip, clip, overwrite=overwrite))
+    other = write_clip(tmp_path / "other.mp4", 2)
+    assert "other.mp4 exists; use --overwrite" in str(_error(prepare_clip, clip, other))
+
+
+def test_models_of_what_a_clip_has_not_are_refused(tmp_path: Path, run: Any) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    for model in ("glp", "landsat-pan"):
+        for window in ("1", "7"):
+            told = _refused(tmp_path, run, clip, "--model", model, "--window", window)
+            assert f"{model} needs a finer raster, which a clip has not" in told
+    for model in ("multiframe", "shift-and-add"):
+        told = _refused(tmp_path, run, clip, "--model", model, "--window", "1", "--scale", "2")
+        assert f"{model} adds the frames beside each; choose another --model, or a wider --window" in told
 
 
 @pytest.mark.usefixtures("segments")

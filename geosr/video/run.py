@@ -248,12 +248,16 @@ def prepare_clip(
     """Everything that upscaling a clip will do, checked and decided; nothing is written. Raises as `geosr.upscale`."""
     frames, times = check_window(window), scale or 4
     found = registry.find(model, times, fused=frames > 1)
+    if found.guided:
+        raise InputError(f"{found.card.title} needs a finer raster, which a clip has not; choose another --model")
+    if found.adds and frames == 1:
+        raise InputError(f"{found.card.title} adds the frames beside each; choose another --model, or a wider --window")
     check_fused(found, frames > 1, False, None)
+    if dst is not None and Path(dst).exists() and Path(src).exists() and Path(dst).samefile(src):
+        raise InputError(f"{dst} is the input itself; name another result")
     target = check_destination(dst if dst is not None else _default(Path(src), times), overwrite)
     clip = open_clip(src)
     encoding = Encoding.of(target, clip.planes.fine(times), clip)
-    if target.exists() and target.samefile(clip.path):
-        raise InputError(f"{dst} is the input itself; name another result")
     dtype = clip.planes.dtype
     radiometry = Radiometry(dtype, dtype, ((),) * len(clip.planes.measured))
     told = settle(
