@@ -20,7 +20,7 @@ from geosr.dispatch import ClusterExecutor, graphics, one_kind, stay_prepared, w
 from geosr.errors import GeosrError, InputError, PlaceError, one_line
 from geosr.io.zarr_sink import ZarrEncoder
 from geosr.models.runtime import ModelNetwork, looking
-from geosr.pipeline import Job, Work
+from geosr.pipeline import Job, Work, in_flight
 from geosr.window import Window
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Pool:
         """Tiles in flight, so that nobody waits and memory stays bounded; as many as a cluster takes for now."""
         if isinstance(self.executor, ClusterExecutor):
             return 2 * self.executor.slots + 1
-        return self.workers + 1
+        return in_flight(self.workers)
 
 
 @contextmanager

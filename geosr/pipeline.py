@@ -196,6 +196,11 @@ def at_once(cards: int) -> int:
     return max(cores(), _A_CARD * cards)
 
 
+def in_flight(workers: int) -> int:
+    """Tiles handed out at a time, so that nobody waits for the next while one is kept, and memory stays bounded."""
+    return workers + max(1, workers // 4)
+
+
 def cores() -> int:
     """Processor cores that this process may use: a batch system or a container often gives fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,7 +28,7 @@ from geosr.io.source import close as close_files
 from geosr.models.model import PROCESSOR
 from geosr.models.runtime import ModelNetwork
 from geosr.models.threads import prepare_process
-from geosr.pipeline import Job, Sink, Source, run
+from geosr.pipeline import Job, Sink, Source, in_flight, run
 from geosr.provenance import DEVICE, INPUT, input_tag, settings
 from geosr.sharpening import computing, groups_of, on_kind, working_bytes
 from geosr.tiling import Tile, TilePlan
@@ -307,7 +307,7 @@ class Run:
         floats = side**2 * 4 * 3 * len(layouts)
         reach = self.plan.core + 2 * max(self.plan.reach, self.plan.halo)
         working = max(floats + side**2 * 40, alive + floats, working_bytes(self.scene, reach))
-        return int(400e6 + self.workers * working + (self.workers + 1) * tile * 1.5)
+        return int(400e6 + self.workers * working + in_flight(self.workers) * tile * 1.5)
 
 
 def _grid(height: int, width: int, transform: Any) -> Grid:

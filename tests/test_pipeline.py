@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geosr import pipeline
 from geosr.errors import DamageError, GeosrError, TileError
-from geosr.pipeline import Job, run
+from geosr.pipeline import Job, in_flight, run
 from geosr.radiometry import IMAGE, Head, Passes, Pixels, Radiometry
 from geosr.tiling import Tile, TilePlan
 from geosr.upscaler import Upscaler
@@ -160,3 +160,7 @@ def test_an_interrupt_between_tiles_keeps_what_was_in_flight(array: Array) -> No
     with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
         interrupted(pool)
     assert 1 <= len(array.result) < len(work.plan)
+
+
+def test_more_than_workers_take_is_handed_out_so_that_none_waits_while_a_tile_is_kept() -> None:
+    assert [in_flight(workers) for workers in (1, 2, 7, 8, 16)] == [2, 3, 8, 10, 20]

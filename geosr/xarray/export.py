@@ -26,7 +26,7 @@ from geosr.io.metadata import Metadata, tells_of_old_pixels
 from geosr.io.nodata import beside
 from geosr.io.writer import TiffSink
 from geosr.models.threads import prepare_process
-from geosr.pipeline import Sink, cores, run
+from geosr.pipeline import Sink, cores, in_flight, run
 from geosr.radiometry import DTYPES, Pixels
 from geosr.tiling import Tile, TilePlan
 from geosr.xarray.cf import BY_BAND, band_colors, band_count, band_dim, band_names, by_band, grid_of, named
@@ -105,7 +105,7 @@ def write_missing(
     with (
         prepare_process(),
         ThreadPoolExecutor(workers) as pool,
-        closing(run(job, missing, sink, pool, workers + 1)) as finished,
+        closing(run(job, missing, sink, pool, in_flight(workers))) as finished,
     ):
         for count, _ in enumerate(finished, len(kept) + 1):
             if progress:
