@@ -106,11 +106,16 @@ def spoilt(kind: str) -> Doubles:
 BAD = ["black", "duplicate", "cloudy", "shifted by a pixel", "brighter", "a changed field"]
 
 
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """dB of all dates but the fourth over one."""
+    folder = tmp_path_factory.mktemp("seven")
+    return gain(files(folder, [*DATES[:3], *DATES[4:]]), folder)
+
+
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_date_beside_seven_costs_less_than_a_tenth_of_a_decibel(tmp_path: Path, kind: str) -> None:
-    good = gain(files(tmp_path, [*DATES[:3], *DATES[4:]]), tmp_path)
-    bad = gain(files(tmp_path, [*DATES[:3], spoilt(kind), *DATES[4:]]), tmp_path)
-    assert bad > good - 0.1
+def test_a_bad_date_beside_seven_costs_less_than_a_tenth_of_a_decibel(tmp_path: Path, kind: str, seven: float) -> None:
+    assert gain(files(tmp_path, [*DATES[:3], spoilt(kind), *DATES[4:]]), tmp_path) > seven - 0.1
 
 
 def test_what_changed_stays_as_the_reference_shows_it(tmp_path: Path) -> None:

@@ -252,8 +252,8 @@ def test_a_killed_run_goes_on_and_other_groups_are_another_run(tmp_path: Path) -
 def test_processes_and_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     src = files(tmp_path)
-    run(src, tmp_path / "threads.tif", to=10, scale=2, tile=16)
-    run(src, tmp_path / "cluster.tif", to=10, scale=2, tile=16, scheduler="local:2")
+    run(src, tmp_path / "threads.tif", to=10, scale=2, tile=32)
+    run(src, tmp_path / "cluster.tif", to=10, scale=2, tile=32, scheduler="local:2")
     assert (tmp_path / "cluster.tif").read_bytes() == (tmp_path / "threads.tif").read_bytes()
 
 

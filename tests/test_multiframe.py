@@ -251,9 +251,15 @@ def test_the_shipped_network_is_nearer_to_the_ground_than_back_projection(tmp_pa
     assert network > projected + 0.5 > alone + 1.5
 
 
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """dB of all dates but the fourth."""
+    folder = tmp_path_factory.mktemp("seven")
+    paths = files(folder)
+    return decibels(fused([*paths[:3], *paths[4:]], folder / "good.tif", model="multiframe")[0], TRUTH)
+
+
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_date_beside_seven_costs_the_shipped_network_little(tmp_path: Path, kind: str) -> None:
+def test_a_bad_date_beside_seven_costs_the_shipped_network_little(tmp_path: Path, kind: str, seven: float) -> None:
     paths = files(tmp_path, [*DATES[:3], spoilt(kind), *DATES[4:]])
-    bad = fused(paths, tmp_path / "bad.tif", model="multiframe")
-    good = fused([*paths[:3], *paths[4:]], tmp_path / "good.tif", model="multiframe")
-    assert decibels(bad[0], TRUTH) > decibels(good[0], TRUTH) - 0.1
+    assert decibels(fused(paths, tmp_path / "bad.tif", model="multiframe")[0], TRUTH) > seven - 0.1
