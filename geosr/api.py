@@ -148,8 +148,7 @@ def upscale(
         Tiles worked on at a time; by default the processor's cores, or three for each graphics card if those are more.
     device
         Where the network computes: "auto", "cpu", "cuda" (all cards of one kind) or "cuda:1" (that one). A card's
-        stored numbers may differ from a processor's by one count; its own are the same in any tiling, but by one count
-        those of guided networks.
+        stored numbers may differ from a processor's by one count; its own are the same in any tiling.
     precision
         "bfloat16" is quicker on hardware that has it; the detail then differs by about half a percent.
     project

@@ -80,46 +80,34 @@ def write_cog(path: Path, file: FileIO, blocks: Blocks, directories: Sequence[ti
         path.unlink(missing_ok=True)
         with closing(open_data(path)) as out:
             write_at(out, head, 0)
-            copied = in_order(
-                partial(_copy, Path(file.name), path), _shares(blocks, _cog_order(layout, blocks), len(head))
-            )
-            for _ in copied:
-                pass
+            at, shares = len(head), _shares(blocks, _cog_order(layout, blocks))
+            for share in in_order(partial(_copied, Path(file.name)), shares):  # a file takes one writer at a time
+                write_at(out, share, at)
+                at += len(share)
+                let_go(out, at - len(share) - BEHIND, at)
             sync(out)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """Blocks that follow each other in a COG."""
-
-    start: int
-    """Where the first begins, with its four bytes before."""
-    blocks: list[tuple[int, int]]
-    """Where each lies in the file that is copied, and its bytes."""
-
-
-def _shares(blocks: Blocks, order: Iterable[tuple[int, int]], at: int) -> Iterator[_Share]:
-    """All blocks in an order, laid one after the other from `at`, in shares that a thread copies at a time."""
-    share = _Share(at, [])
+def _shares(blocks: Blocks, order: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """All blocks in an order, as offset and size, in shares that a thread reads at a time."""
+    share: list[tuple[int, int]] = []
     for slot, index in order:
-        share.blocks.append((int(blocks.offsets[slot][index]), int(blocks.counts[slot][index])))
-        at += share.blocks[-1][1] + 8
-        if at - share.start >= _SHARE:
+        share.append((int(blocks.offsets[slot][index]), int(blocks.counts[slot][index])))
+        if sum(size for _, size in share) >= _SHARE:
             yield share
-            share = _Share(at, [])
-    if share.blocks:
+            share = []
+    if share:
         yield share
 
 
-def _copy(source: Path, target: Path, share: _Share) -> None:
-    """Copy blocks, each with its size before it and its last four bytes again behind it."""
-    copied = bytearray(sum(size + 8 for _, size in share.blocks))
-    at, view = 0, memoryview(copied)
+def _copied(source: Path, share: list[tuple[int, int]]) -> memoryview:
+    """Blocks as a COG has them, each with its size before it and its last four bytes again behind it."""
+    at, view = 0, memoryview(bytearray(sum(size + 8 for _, size in share)))
     with FileIO(source) as file:
-        for start, size in share.blocks:
+        for start, size in share:
             view[at : at + 4] = size.to_bytes(4, "little")
             data = view[at + 4 : at + 4 + size]
             if lacking := size - read_into(file, data, start):
@@ -127,9 +115,7 @@ def _copy(source: Path, target: Path, share: _Share) -> None:
             view[at + 4 + size : at + 8 + size] = data[-4:]
             let_go(file, start, start + size)
             at += size + 8
-    with FileIO(target, "r+") as out:
-        write_at(out, view, share.start)
-        let_go(out, share.start - BEHIND, share.start + len(copied))
+    return view
 
 
 def _cog_order(layout: Layout, blocks: Blocks) -> Iterator[tuple[int, int]]:
