@@ -97,11 +97,11 @@ def upscale(
         object store (s3://bucket/scene.zarr), which the workers write themselves.
     model
         A name that `geosr models` lists, a file of a network (.safetensors, .onnx, .pth), or a `geosr.TorchNetwork`.
-        By default "fast"; "multiframe" where dates are fused at a scale that it has, and with `to` the guided model
-        that fits each grid.
+        By default "fast"; "glp" beside a guide, "multiframe" where dates are fused at a scale that it has, and with
+        `to` the guided model that fits each grid.
     guide
         A finer raster of the same place, or several files on one grid: Sentinel-2's 10 m bands, Landsat's pan. The
-        result lies on its grid, and there is no `scale` beside it. For models that take one: "glp".
+        result lies on its grid, and there is no `scale` beside it.
     to
         Metres of a pixel, 10 or "10m": the bands of all files go into one result whose pixels have that size, in
         order; those of such pixels stay and guide the coarser ones, each grid with the guided model that fits it. With
@@ -231,7 +231,7 @@ def prepare(
     check_kinds(workers=workers, tile=tile, bounds=bounds, scale_offset=scale_offset, co=co)
     metres = metres_of(to)
     times = scale_of(scale, guided=guide is not None, to=metres)
-    found, own = model_of(model, times, metres, beside(uncertainty, trust_mask, support), fuse)
+    found, own = model_of(model, times, metres, beside(uncertainty, trust_mask, support), fuse, guide is not None)
     check_guided(found, guide is not None or times == 1, project)
     _check_observed(metres, times, mtf=mtf, snr=snr)
     check_fused(found, fuse, guide is not None or metres is not None, project, reference)

@@ -212,7 +212,7 @@ def check_guided(model: Model, guided: bool, project: bool | None) -> None:
     if model.guided and not guided:
         raise InputError(f"{model.card.title} needs a finer raster beside the bands: name it with --guide, or guide=")
     if guided and not model.guided:
-        raise InputError(f"{model.card.title} takes no guide; choose --model glp, or leave --guide out")
+        raise InputError(f"{model.card.title} takes no guide; leave --model out, or --guide")
     if guided and project is not None:
         raise InputError(f"results of {model.card.title} are brought near the bands by itself; leave --project out")
 

@@ -241,14 +241,19 @@ def _of(value: Any, places: Sequence[int]) -> Any:
 
 
 def model_of(
-    model: str | TorchNetwork | None, times: int, to: float | None, others: Beside | None = None, fuse: bool = False
+    model: str | TorchNetwork | None,
+    times: int,
+    to: float | None,
+    others: Beside | None = None,
+    fuse: bool = False,
+    guided: bool = False,
 ) -> tuple[Model, bool]:
     """The model that is asked for, and whether each grid has its own.
 
     Raises `ModelError`, and `InputError` where one that makes pixels finer has nothing to do.
     """
     if to is None or times != 1:
-        return registry.find(model, times, others, fuse), True
+        return registry.find(model, times, others, fused=fuse, guided=guided), True
     found = registry.find(ANY if model is None else model, 2, others)
     if not found.guided:
         raise InputError(

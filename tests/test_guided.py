@@ -304,6 +304,19 @@ def test_sizes_of_pixels_among_attributes_follow_the_ratio_and_not_the_extent(tm
     assert low.geosr.upscale("glp", guide=high).attrs["res"] == (10.0, 10.0)
 
 
+def test_a_guide_is_taken_by_glp_where_no_model_is_named(tmp_path: Path) -> None:
+    src, guide = coarse(tmp_path), fine(tmp_path)
+    named = geosr.upscale(src, tmp_path / "named.tif", guide=guide, model="glp")
+    report = geosr.upscale(src, tmp_path / "out.tif", guide=guide)
+    assert report["model"] == named["model"]
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "named.tif").read_bytes()
+    done = CliRunner().invoke(cli, ["upscale", str(src), "-o", str(tmp_path / "cli.tif"), "--guide", str(guide), "-q"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "cli.tif").read_bytes() == (tmp_path / "named.tif").read_bytes()
+    low, high = (geosr.open_raster(path, chunks=None) for path in (src, guide))
+    assert low.geosr.upscale(guide=high).equals(low.geosr.upscale("glp", guide=high))
+
+
 def test_another_guide_is_another_run(tmp_path: Path) -> None:
     src = coarse(tmp_path)
     first = geosr.api.prepare(src, tmp_path / "o.tif", guide=fine(tmp_path, "g1.tif"), model="glp")
@@ -314,7 +327,7 @@ def test_another_guide_is_another_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"model": "fast"}, "fast takes no guide; choose --model glp"),
+        ({"model": "fast"}, "fast takes no guide; leave --model out"),
         ({"guide": None}, "glp needs a finer raster beside the bands"),
         ({"guide": []}, "at least one file"),
         ({"guide": ""}, "without a name"),

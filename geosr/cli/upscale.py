@@ -55,13 +55,14 @@ HEADINGS = {
 @click.option(
     "--model",
     shell_complete=model_names,
-    help=f"{_NAMED} [default: fast; of dates and clips multiframe at x2 and x3; with --to what fits each grid]",
+    help=f"{_NAMED} [default: fast; of dates and clips multiframe at x2 and x3; with --guide glp; with --to what fits "
+    "each grid]",
 )
 @click.option(
     "--guide",
     multiple=True,
     type=click.Path(),
-    help="A finer raster, repeatable; SRCs are brought onto its grid together, with --model glp.",
+    help="A finer raster, repeatable; SRCs are brought onto its grid together.",
 )
 @click.option(
     "--to",

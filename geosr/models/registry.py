@@ -23,6 +23,8 @@ from geosr.response import PROBE
 
 DEFAULT = "fast"
 """The model where none is named, of one date."""
+GUIDED = "glp"
+"""And beside a guide: what brings any bands onto any finer grid."""
 SPREAD_OF = "fast"
 """The model whose features the scale heads see."""
 MULTIFRAME = "multiframe"
@@ -90,16 +92,22 @@ def names() -> tuple[str, ...]:
 
 
 def find(
-    model: str | TorchNetwork | Model | None, scale: int, beside: Beside | None = None, fused: bool = False
+    model: str | TorchNetwork | Model | None,
+    scale: int,
+    beside: Beside | None = None,
+    *,
+    fused: bool = False,
+    guided: bool = False,
 ) -> Model:
     """The model at a scale, looked at; what has been looked at comes back. Raises `ModelError` as `card`.
 
-    None is the default: where dates are `fused` the network that takes them, at the scales that it has.
+    None is the default: where dates are `fused` the network that takes them, at the scales that it has; where bands are
+    `guided` the model that takes any.
 
     With `beside` its image comes with its uncertainty: raises `ModelError` where there is none, `InputError` for a risk
     that can't be promised.
     """
-    default = MULTIFRAME if fused and (MULTIFRAME, scale) in _weights() else DEFAULT
+    default = GUIDED if guided else MULTIFRAME if fused and (MULTIFRAME, scale) in _weights() else DEFAULT
     found = _find(default if model is None else model, scale)
     if beside is None or len(found.heads) > 1:
         return found

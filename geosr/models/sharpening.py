@@ -15,8 +15,8 @@ from geosr.sensor_table import LANDSAT_8, SENTINEL_2
 
 TRAINED = (("s2-20to10", SENTINEL_2), ("s2-60to10", SENTINEL_2), ("landsat-pan", LANDSAT_8))
 """Guided networks, by the sensor that they were trained for; for bands and guides that their cards have places for."""
-ANY = "glp"
-"""What brings any other bands onto any finer grid."""
+ANY = registry.GUIDED
+"""What brings any others."""
 
 
 def sharpeners_for(

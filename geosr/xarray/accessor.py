@@ -89,12 +89,12 @@ class DataArrayGeosr:
         ----------
         model
             A name that `geosr models` lists, a file of a network, or a `geosr.TorchNetwork`. By default "fast";
-            "multiframe" where dates are fused at a scale that it has.
+            "glp" beside a guide, "multiframe" where dates are fused at a scale that it has.
         scale
             Output pixels per source pixel each way; 4 by default.
         guide
             A finer array of the same place, or several on one grid: Sentinel-2's 10 m bands, Landsat's pan. The result
-            lies on its grid, and there is no `scale` beside it. For models that take one: "glp".
+            lies on its grid, and there is no `scale` beside it.
         fuse
             The positions along the one other dimension are dates of a place: what the others know is added to the
             reference, and what changed is not. A Dataset of the image and of `frames`, the dates that each pixel drew

@@ -75,7 +75,7 @@ def recipe_of(
     """
     check_kinds(tile=tile)
     wanted = beside(uncertainty, trust_mask, support)
-    found = find(model, scale_of(scale, guided=guide is not None), wanted, fuse)
+    found = find(model, scale_of(scale, guided=guide is not None), wanted, fused=fuse, guided=guide is not None)
     check_guided(found, guide is not None, project)
     check_fused(found, fuse, guide is not None, project, reference)
     grid = grid_of(array)
