@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from geosr.dispatch import ClusterExecutor, graphics, one_kind, stay_prepared, workers_are_coming
 from geosr.errors import GeosrError, InputError, PlaceError, one_line
+from geosr.io.source import close as close_files
 from geosr.io.zarr_sink import ZarrEncoder
 from geosr.models.runtime import ModelNetwork, looking
 from geosr.pipeline import Job, Work, in_flight
@@ -256,6 +257,7 @@ def _wait_for_a_worker(client: Client) -> None:
 
 def look(job: Work) -> str | None:
     """The line that says why this process can't do a job; None where it can."""
+    close_files()  # what is known of the input from before says nothing
     try:
         rasters: Any = getattr(job.source, "rasters", (job.source,))
         for raster in rasters:
