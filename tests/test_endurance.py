@@ -108,7 +108,8 @@ def test_an_interrupt_exits_130_and_says_how_to_go_on(src: Path, tmp_path: Path)
 def test_an_interrupt_leaves_tiles_behind_that_take_minutes(src: Path, tmp_path: Path, scheduler: str) -> None:
     dst, begun = tmp_path / "out.tif", tmp_path / "begun"
     (tmp_path / "sitecustomize.py").write_text(ENDLESS.format(begun=str(begun)))
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from geosr.cli import main; main()"
     command = [sys.executable, "-c", code, "upscale", str(src), str(dst), "--model", "bicubic", "--tile", "64"]
     process = subprocess.Popen(
