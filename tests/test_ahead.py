@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +106,10 @@ def test_threads_ahead_use_one_thread_of_torch_each_and_leave_all_others_theirs(
             meeting.wait(LONG)  # both have begun
         return torch.get_num_threads()
 
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("geosr-ahead"):
+            thread.join(5)  # of tests before: one that only begins now would tell torch what it knew then
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -401,7 +401,7 @@ def test_an_archive_skips_a_scene_only_where_all_its_results_are_there(scene: Pa
 def test_commands_name_all_results(
     scene: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "find", lambda *asked: Doubt())
+    monkeypatch.setattr(registry, "find", lambda *_, **__: Doubt())
     image, sigma = scene.with_name("x.tif"), scene.with_name("x.sigma.tif")
     code, said, _ = command(capsys, monkeypatch, "upscale", scene, image, "--scale", "2")
     assert (code, said.splitlines()) == (0, [str(image), str(sigma)])
