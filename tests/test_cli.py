@@ -191,7 +191,7 @@ def test_quiet_says_nothing_and_a_pipe_has_no_bar(run: Any, tmp_path: Path) -> N
         (["upscale", "{src}", "--scale", "four"], "'four' is not a valid integer ("),
         (["export", "fast"], "Choose from: onnx, pt2 ("),
         (["validate", "{src}"], "Missing option '--against' ("),
-        (["upscale", "{src}", "--jso"], "'--json'"),
+        (["upscale", "{src}", "--jso"], "--json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
