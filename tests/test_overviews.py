@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 import time
 from fractions import Fraction
@@ -174,3 +175,26 @@ def _walked(level: int, row: int, col: int, top: int) -> tuple[tuple[int, int], 
     """Where a block comes in a walk that makes four before the one above them."""
     path = tuple((row >> away, col >> away) for away in range(top - level, -1, -1))
     return *path, *[(2**30, 0)] * (top + 1 - len(path))
+
+
+def test_what_is_kept_is_held_by_nobody_else() -> None:
+    plan = Layout(512, 512, 1, "uint8", 16, 16, None, False, (), "COG", Options())
+    quarter = Image(np.zeros((1, 8, 8), np.uint8), None)
+    alive = [0, 0]
+
+    class Made:
+        def __init__(self) -> None:
+            alive[0] += 1
+            alive[1] = max(alive)
+
+        def __del__(self) -> None:
+            alive[0] -= 1
+
+    gc.collect()
+    gc.disable()
+    try:
+        build(plan, 1, lambda row, col: quarter, lambda *_: Made(), lambda made: None)
+    finally:
+        gc.enable()
+    assert alive[0] <= 1
+    assert alive[1] < 200, "of 341"

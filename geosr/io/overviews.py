@@ -88,8 +88,8 @@ def build(
         """A block of the levels above."""
         if level == apart:
             image, made = next(branches)
-            for each in made:
-                keep(each)
+            while made:  # emptied: functions of a branch that name each other hold it until Python looks for cycles
+                keep(made.pop(0))
             return image
         return _block(layout, level, row, col, above, lambda image: keep(make(level, row, col, image)))
 
