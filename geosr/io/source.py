@@ -309,9 +309,7 @@ def _is_gone(path: str) -> bool:
 def read_together(rasters: Iterable[Raster]) -> None:
     """Have cells of all of these kept, which a tile reads side by side."""
     files = [each for raster in rasters for each in getattr(raster, "rasters", (raster,))]
-    cut = [
-        _cut(replace(each, area=None)) for each in files if isinstance(each, FileSource)
-    ]  # before: nothing is opened
+    cut = [_cut(replace(each, area=None)) for each in files if isinstance(each, FileSource)]
     _decoded.allow(min(sum(_kept(each, cells) for each, cells in cut if cells), CACHE_BYTES_TOGETHER))
 
 

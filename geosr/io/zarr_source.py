@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from geosr.errors import DamageError, GeosrError, InputError, PlaceError, one_line
 from geosr.io.aoi import Area
 from geosr.io.arrays import metadata_of
+from geosr.io.decoded import Decoded
 from geosr.io.environment import CACHE_BYTES_TOGETHER, is_remote
 from geosr.io.grid import geobox_of
 from geosr.io.identity import short_name
@@ -117,20 +116,13 @@ def _opened(path: str, stamp: str, process: int) -> Any:
     return _array(store, key)
 
 
-_LOCK = threading.Lock()
-_decoded: OrderedDict[tuple[str, str, int, int], NDArray[np.generic]] = OrderedDict()
-"""Chunks that tiles have met, the latest last: products have some that hold hundreds of tiles."""
+_decoded = Decoded[NDArray[np.generic]](lambda chunk: chunk.nbytes, CACHE_BYTES_TOGETHER)
+"""Chunks that tiles have met: products have some that hold hundreds of tiles."""
 
 
 def _chunk(array: Any, key: tuple[str, str, int, int]) -> NDArray[np.generic]:
     """A chunk of an array, decoded once for as long as the cache holds it."""
-    with _LOCK:
-        if key not in _decoded:
-            _decoded[key] = np.asarray(array.get_block_selection(key[2:]))
-            while len(_decoded) > 1 and sum(chunk.nbytes for chunk in _decoded.values()) > CACHE_BYTES_TOGETHER:
-                _decoded.popitem(last=False)
-        _decoded.move_to_end(key)
-        return _decoded[key]
+    return _decoded.get(key, lambda: np.asarray(array.get_block_selection(key[2:])))
 
 
 def _array(store: str, key: str) -> Any:
